@@ -1,0 +1,130 @@
+"""A simulated subject: anatomy, tissue values, spin-echo contrasts, phase, acquisition, noise. Pure functions of the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Names
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .anatomy import HEAD, TISSUE_NAMES, Subject
+from .physics import (
+    SEQUENCES,
+    TISSUES,
+    OwnTexture,
+    Receiver,
+    acquire,
+    receiver_noise,
+    spin_echo,
+    vary,
+)
+
+RECIPE = 1
+"""Raised when the same seed gives other images."""
+
+FIELD_OF_VIEW = 230.0  # mm, square
+THICKNESS = 4.0  # mm
+PLANES = 5  # through-plane samples of one slice
+LOWEST, HIGHEST = 8.0, 50.0  # mm, the levels between which slices lie: basal ganglia to centrum semiovale
+_LEVEL_JITTER = 4.0  # mm
+_CENTRE = (-18.0, 0.0)  # mm (y, x) of the centre of the field of view
+_FINEST = 192  # the object is sampled on at least this many points per side
+_NOISE = (0.012, 0.024)  # of the 99th percentile
+
+# One independent random stream per purpose, so that a change in one leaves the others alone.
+_ANATOMY, _TISSUE, _LEVELS, _RECEIVER, _NOISE_STREAM, _MOTION, _TEXTURE = range(7)
+
+
+@dataclass(frozen=True)
+class Offset:
+    """How far the auxiliary contrast's head lies from the target's: in-plane shift in mm and rotation in degrees."""
+
+    shift_mm: float = 0.0
+    rotation_deg: float = 0.0
+
+
+def generate_subject(
+    subject: int,
+    *,
+    seed: int = 0,
+    size: int = 128,
+    slices: int = 4,
+    contrasts: Names[str] = ("T2w", "T1w"),
+    moved: str | None = None,
+    offset: Offset = Offset(),
+) -> dict[str, NDArray[np.complex64]]:
+    """The complex images of one simulated subject.
+
+    subject: number >= 0. contrasts: names out of `physics.SEQUENCES`; a contrast's data do not depend on the others asked for.
+    ``moved`` names the contrast that is acquired with the head displaced by ``offset`` (direction and sign are the subject's).
+    Returns per contrast complex64 (slices, size, size); rows run from anterior to posterior, columns from the patient's right to
+    left (radiological view), slices upwards. White matter has a T1w magnitude of about 0.26 (arbitrary units).
+    """
+
+    def stream(*purpose: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence([seed, subject, *purpose]))
+
+    head = Subject(stream(_ANATOMY))
+    tissue_rng = stream(_TISSUE)
+    tissues = {name: vary(TISSUES[name], tissue_rng) for name in TISSUE_NAMES}
+    oversampling = max(2, -(-_FINEST // size))
+    y, x = _axes(size * oversampling)
+    levels = slice_levels(slices, stream(_LEVELS))
+    offsets = (np.arange(PLANES) - (PLANES - 1) / 2) * (THICKNESS / PLANES)
+    order = list(SEQUENCES)
+    receivers = {c: Receiver(stream(_RECEIVER, order.index(c)), FIELD_OF_VIEW, _CENTRE) for c in contrasts}
+    textures = {c: OwnTexture(stream(_TEXTURE, order.index(c)), SEQUENCES[c], HEAD) for c in contrasts}
+    images: dict[str, list[NDArray[np.complex64]]] = {c: [] for c in contrasts}
+    for level in levels:
+        fractions = head.tissues(level + offsets, y, x)
+        for contrast in contrasts:
+            factors = textures[contrast].on_plane(level, y, x)
+            magnitude = np.zeros(fractions.shape[1:], np.float32)
+            for name, fraction in zip(TISSUE_NAMES, fractions, strict=True):
+                magnitude += np.float32(spin_echo(tissues[name], SEQUENCES[contrast])) * factors[name] * fraction
+            if contrast == moved:
+                magnitude = _move(magnitude, offset, stream(_MOTION))
+            images[contrast].append(acquire(magnitude * receivers[contrast].on_plane(level, y, x), size))
+    return {
+        c: _add_noise(np.stack(images[c]), [stream(_NOISE_STREAM, order.index(c), i) for i in range(slices)])
+        for c in contrasts
+    }
+
+
+def slice_levels(slices: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Heights in mm of a subject's slices, evenly spread over the cerebrum with a jitter of the subject's own, ascending."""
+    middle = (LOWEST + HIGHEST) / 2
+    even = np.linspace(LOWEST, HIGHEST, slices) if slices > 1 else np.array([middle])
+    return np.asarray(even + rng.uniform(-_LEVEL_JITTER, _LEVEL_JITTER))
+
+
+def _axes(points: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Row and column coordinates in mm; the centre of the field of view is sample ``points // 2``."""
+    steps = (np.arange(points) - points // 2) * (FIELD_OF_VIEW / points)
+    return _CENTRE[0] - steps, _CENTRE[1] - steps
+
+
+def _move(magnitude: NDArray[np.float32], offset: Offset, rng: np.random.Generator) -> NDArray[np.float32]:
+    """The object shifted by ``offset.shift_mm`` in a random direction and turned by +-``offset.rotation_deg`` about the centre."""
+    if offset == Offset():
+        return magnitude
+    direction, sign = rng.uniform(0, 2 * np.pi), rng.choice((-1.0, 1.0))
+    points = magnitude.shape[0]
+    shift = np.array([np.sin(direction), np.cos(direction)]) * (offset.shift_mm * points / FIELD_OF_VIEW)
+    angle = np.deg2rad(sign * offset.rotation_deg)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    centre = np.full(2, points // 2)
+    # affine_transform asks where each output sample comes from: undo the shift, then the turn.
+    return np.asarray(
+        ndimage.affine_transform(magnitude, turn.T, centre - turn.T @ (centre + shift), order=3, output=np.float32)
+    )
+
+
+def _add_noise(images: NDArray[np.complex64], streams: list[np.random.Generator]) -> NDArray[np.complex64]:
+    """Receiver noise, one stream per slice; its level, a share of the volume's 99th percentile, is drawn from the first."""
+    level = streams[0].uniform(*_NOISE) * np.percentile(np.abs(images), 99)
+    return np.stack(
+        [image + receiver_noise(rng, image.shape[-1], level) for image, rng in zip(images, streams, strict=True)]
+    )

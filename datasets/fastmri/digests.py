@@ -1,0 +1,41 @@
+"""SHA-256 of large files, remembered: tens of gigabytes need not be hashed again before every run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from mcsr_bench.files import cache_folder, file_digest, read_json, write_json
+
+
+def digests(paths: Iterable[Path]) -> dict[Path, str]:
+    """The SHA-256 of every file's bytes. A file of the same path, size and modification time is not read again.
+
+    Remembered in ``digests.json`` in the cache folder; an unreadable or unwritable memory costs time, nothing else. Raises
+    OSError when a file cannot be read.
+    """
+    memory = cache_folder() / "digests.json"
+    known = _load(memory)
+    out: dict[Path, str] = {}
+    fresh: dict[str, str] = {}
+    for path in paths:
+        state = path.stat()
+        key = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}"
+        if key not in known:
+            known[key] = fresh[key] = file_digest(path)
+        out[path] = known[key]
+    if fresh:
+        with suppress(OSError):
+            write_json(memory, {**_load(memory), **fresh})  # read again: another process may have added its own
+    return out
+
+
+def _load(memory: Path) -> dict[str, str]:
+    try:
+        values = read_json(memory)
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(values, dict):
+        return {}
+    return {k: v for k, v in values.items() if isinstance(v, str) and len(v) == 64}

@@ -1,0 +1,160 @@
+"""One fastMRI file: what can be seen without reading its pixels, and its slices as complex images, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mcsr_bench.errors import UserError
+from mcsr_bench.kspace import combine_coils, crop_centre, to_image
+
+from .header import MAX_BYTES, Header, parse
+
+MAX_SLICE = 1 << 27
+"""Complex samples of one slice over all coils that are believed (1 GiB); real ones have some 4 million."""
+
+_H5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError)
+"""What h5py raises for files that are damaged in one way or another."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """What is known of a file before its pixels are read."""
+
+    path: Path
+    acquisition: str
+    patient_id: str
+    slices: int
+    coils: int
+    """0: single-coil."""
+    raw: tuple[int, int]
+    """(H, W) of k-space."""
+    shape: tuple[int, int]
+    """(H, W) of the image after the crop."""
+    header: Header
+
+
+def inspect(path: Path) -> Volume:
+    """Look into a file without reading k-space. UserError, one clause that begins with the file's name, for anything wrong."""
+    with _explained(path), h5py.File(path, "r") as file:
+        return _inspect(file, path)
+
+
+def crop_shape(raw: tuple[int, int], recon: tuple[int, int]) -> tuple[int, int]:
+    """What an image of shape ``raw`` is cropped to: ``recon``, or a square of its own width where it is narrower than that.
+
+    The rule of the published SANet and MINet code. ValueError when the image has too few rows for it.
+    """
+    crop = (raw[1], raw[1]) if raw[1] < recon[1] else recon
+    if raw[0] < crop[0]:
+        raise ValueError(f"k-space of {raw[0]} x {raw[1]} is too small for a crop to {crop[0]} x {crop[1]}")
+    return crop
+
+
+def images(path: Path, shape: tuple[int, int]) -> Generator[NDArray[np.complex64], None, None]:
+    """The slices of a file in its order, complex64 ``shape`` each, in the file's units. UserError when one cannot be read."""
+    with ExitStack() as stack:
+        with _explained(path, "fastmri: "):
+            kspace = stack.enter_context(h5py.File(path, "r"))["kspace"]
+            n = int(kspace.shape[0])
+        for index in range(n):
+            with _explained(path, "fastmri: "):
+                samples = np.asarray(kspace[index])
+            yield _image(samples, shape)
+
+
+def _image(kspace: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.complex64]:
+    """k-space (H, W) or (coils, H, W) to a complex image; coils are combined at full field of view."""
+    full = to_image(torch.from_numpy(kspace.astype(np.complex64)))
+    if full.ndim == 3:
+        full = combine_coils(full)
+    return np.ascontiguousarray(crop_centre(full, shape).numpy())
+
+
+def _inspect(file: h5py.File, path: Path) -> Volume:
+    name = path.name
+    if "kspace" not in file or not isinstance(file["kspace"], h5py.Dataset):
+        raise UserError(f"{name} has no 'kspace'")
+    kspace = file["kspace"]
+    if kspace.ndim not in (3, 4):
+        raise UserError(f"{name} has 'kspace' of rank {kspace.ndim}; (slices, H, W) or (slices, coils, H, W) is needed")
+    if kspace.shape[0] == 0:
+        raise UserError(f"{name} has no slices")
+    if 0 in kspace.shape:
+        raise UserError(f"{name} has an empty 'kspace' of shape {kspace.shape}")
+    if kspace.dtype.kind != "c":
+        raise UserError(f"{name} has 'kspace' of type {kspace.dtype}; complex k-space is needed, not images")
+    if np.prod(kspace.shape[1:], dtype=np.float64) > MAX_SLICE:
+        raise UserError(f"{name} has 'kspace' of shape {kspace.shape}: one slice of it is beyond 1 GiB")
+    if "mask" in file:
+        raise UserError(
+            f"{name} has a 'mask': it looks like a test-set file, whose k-space is undersampled; "
+            "point --data-root at the train and val folders"
+        )
+    header = _header(file, name)
+    raw = (int(kspace.shape[-2]), int(kspace.shape[-1]))
+    try:
+        shape = crop_shape(raw, _reconstruction(file) or header.recon)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from None
+    patient_id = _attribute(file, "patient_id")
+    if not patient_id:
+        raise UserError(f"{name} has no attribute 'patient_id', without which no split by patient can be made")
+    coils = int(kspace.shape[1]) if kspace.ndim == 4 else 0
+    return Volume(path, _attribute(file, "acquisition"), patient_id, int(kspace.shape[0]), coils, raw, shape, header)
+
+
+def _header(file: h5py.File, name: str) -> Header:
+    if "ismrmrd_header" not in file:
+        raise UserError(f"{name} has no 'ismrmrd_header'")
+    item = file["ismrmrd_header"]
+    try:
+        if not isinstance(item, h5py.Dataset) or item.size != 1 or item.dtype.itemsize > MAX_BYTES:
+            raise ValueError("it is not one piece of text")
+        value = item[()]
+        value = value.reshape(-1)[0] if isinstance(value, np.ndarray) else value
+        if not isinstance(value, bytes | str):
+            raise ValueError("it is not text")
+        return parse(value.encode() if isinstance(value, str) else bytes(value))
+    except ValueError as error:
+        raise UserError(f"{name} has a broken 'ismrmrd_header': {error}") from None
+
+
+def _reconstruction(file: h5py.File) -> tuple[int, int] | None:
+    """(H, W) of the reconstruction in the file, which the published code crops to, or None where there is none."""
+    for key in ("reconstruction_esc", "reconstruction_rss"):
+        if key in file and isinstance(file[key], h5py.Dataset) and file[key].ndim == 3 and 0 not in file[key].shape:
+            return int(file[key].shape[1]), int(file[key].shape[2])
+    return None
+
+
+def _attribute(file: h5py.File, key: str) -> str:
+    """A text attribute, "" where it is absent."""
+    value = file.attrs.get(key, "")
+    if isinstance(value, np.ndarray):
+        value = value.reshape(-1)[0] if value.size == 1 else ""
+    return value.decode("utf-8", "replace").strip() if isinstance(value, bytes) else str(value).strip()
+
+
+@contextmanager
+def _explained(path: Path, prefix: str = "") -> Iterator[None]:
+    """Turn what h5py raises into a UserError with a clause that begins with the file's name."""
+    try:
+        yield
+    except PermissionError as error:
+        raise UserError(f"{prefix}{path.name} cannot be read: permission denied") from error
+    except _H5_ERRORS as error:
+        try:
+            kind = "is damaged or truncated" if h5py.is_hdf5(path) else "is not an HDF5 file"
+        except OSError:
+            kind = "cannot be read"
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise UserError(f"{prefix}{path.name} {kind} ({reason})") from error

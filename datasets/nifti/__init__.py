@@ -1,0 +1,219 @@
+"""A folder of paired NIfTI volumes, target and auxiliary of each patient on one grid, found by patterns of file names.
+
+Read with nibabel. What is accepted and what is done to it is told in ``card.toml``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from mcsr_bench.dataset import Case, Dataset, DatasetSettings, Finding, Slice, Split, split_by_patient
+from mcsr_bench.errors import UserError
+from mcsr_bench.files import digest, file_digest
+from mcsr_bench.protocol import Protocol
+
+from .blocks import Block, cut
+from .orientation import Axis, orientation
+from .patterns import Who, find
+from .volume import Volume, check_sign, grid_difference, inspect, magnitude, samples
+
+_CONTRAST = r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$"
+
+
+class NIfTISettings(DatasetSettings):
+    """``--set nifti.KEY=VALUE``."""
+
+    target_pattern: str = "{patient}_T2.nii.gz"
+    """Names of the target volumes, relative to the data root, with {patient}, perhaps {visit} and *; .nii is found too."""
+    auxiliary_pattern: str = "{patient}_T1.nii.gz"
+    """Names of the auxiliary volumes."""
+    target: str = Field(default="T2", max_length=32, pattern=_CONTRAST)
+    """What tables call the target contrast."""
+    auxiliary: str = Field(default="T1", max_length=32, pattern=_CONTRAST)
+    """What tables call the auxiliary contrast."""
+    recursive: bool = False
+    """Whether the patterns may match in sub-folders of any depth."""
+    axis: Axis = "axial"
+    """How the volumes are cut: across the voxel axis closest to inferior-superior, posterior-anterior or left-right."""
+    split: Literal["patient", "slice"] = "patient"
+    """slice: contiguous slices of every patient train, validate and test; the results are marked "not patient-disjoint"."""
+    validation_fraction: float = Field(default=0.1, gt=0, le=0.4)
+    """Share of the patients (slices) that choose the checkpoint."""
+    test_fraction: float = Field(default=0.2, gt=0, le=0.4)
+    """Share of the patients (slices) that are tested on."""
+    split_seed: int = Field(default=0, ge=0)
+    """Seed of the split by patient; a split by slice is always the same."""
+    gap: int = Field(default=3, ge=0, le=100)
+    """Slices left out between the blocks of a split by slice, for neighbours are alike."""
+
+
+@dataclass
+class NIfTI(Dataset):
+    """Pairs of NIfTI volumes; see the module's text."""
+
+    settings: NIfTISettings
+    _blocks: dict[str, Block] = field(default_factory=dict, init=False, repr=False)
+    """With split=slice: which slices a case is, by volume_id; filled by `cases`."""
+    _digests: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+
+    Settings: ClassVar[type[DatasetSettings]] = NIfTISettings
+    track: ClassVar[Literal["complex", "magnitude"]] = "magnitude"
+    revision: ClassVar[int] = 1
+
+    @property
+    def contrasts(self) -> tuple[str, str]:
+        """The names that the settings give."""
+        return self.settings.target, self.settings.auxiliary
+
+    def cases(self) -> list[Case]:
+        """One case per pair in the order of patient and visit; with split=slice one per block of slices.
+
+        Raises one UserError with all files and pairs that cannot be used; files without a partner are left out with a finding.
+        """
+        pairs = self._pairs()
+        problems: list[str] = []
+        out: list[Case] = []
+        self._blocks.clear()
+        for who, paths in pairs.items():
+            volumes: list[Volume] = []
+            for path in paths:
+                try:
+                    volumes.append(inspect(path))
+                except UserError as error:
+                    problems.append(str(error))
+            if len(volumes) < 2:
+                continue
+            difference = grid_difference(volumes[0], volumes[1])
+            if difference:
+                problems.append(
+                    f"{paths[0]} and {paths[1]} lie on different grids ({difference}); resample one onto the other first"
+                )
+                continue
+            try:
+                out += self._cases_of(who, volumes[0], paths)
+            except UserError as error:
+                problems.append(str(error))
+        names = [c.volume_id for c in out]
+        problems += [f"two pairs have the name {name}" for name in sorted({n for n in names if names.count(n) > 1})]
+        if problems:
+            more = f"; and {len(problems) - 10} more problems" if len(problems) > 10 else ""
+            raise UserError(f"nifti: {'; '.join(problems[:10])}{more}")
+        return out
+
+    def read(self, case: Case) -> Iterator[Slice]:
+        """Magnitudes of target and auxiliary as complex64 with zero phase, in anatomical order, upright."""
+        if self.settings.split == "slice" and case.volume_id not in self._blocks:
+            self.cases()
+        block = self._blocks.get(case.volume_id)
+        start, stop = (block.start, block.stop) if block else (0, case.n_slices)
+        volumes = [inspect(Path(file)) for file in case.files]
+        turn = orientation(volumes[0].affine, self.settings.axis)
+        with ExitStack() as stack:
+            stored = [stack.enter_context(samples(volume)) for volume in volumes]
+            for volume, numbers in zip(volumes, stored, strict=True):
+                check_sign(volume, numbers)
+            for index in range(start, stop):
+                target, auxiliary = (
+                    magnitude(turn.plane(numbers, index), volume)
+                    for volume, numbers in zip(volumes, stored, strict=True)
+                )
+                yield target, auxiliary
+
+    def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
+        """By patient with a seed, or by slice where that was asked for.
+
+        A protocol of ``validation-is-test`` chooses its checkpoint on the test part. Raises UserError for fewer than three
+        patients, unless split by slice.
+        """
+        s = self.settings
+        if s.split == "slice":
+            found = self._split_by_slice(cases)
+        else:
+            n = len({c.patient_id for c in cases})
+            if n < 3:
+                raise UserError(
+                    f"nifti: a split by patient needs at least 3 patients, {self.data_root} has {n}; --set nifti.split=slice "
+                    "splits by slice instead, and marks the results"
+                )
+            fractions = (1 - s.validation_fraction - s.test_fraction, s.validation_fraction, s.test_fraction)
+            rule = f"by patient, {fractions[0]:.2g} / {fractions[1]:.2g} / {fractions[2]:.2g}, seed {s.split_seed}"
+            found = split_by_patient(cases, fractions, s.split_seed, rule)
+        if protocol.split == "validation-is-test":
+            rule = f"{found.rule}; validation = test, as protocol {protocol.id} has it"
+            found = Split(found.train, found.test, found.test, rule, patient_disjoint=False)
+        if s.split == "slice":
+            mark = Finding("warning", "not-patient-disjoint", "", f"not patient-disjoint: {found.rule}", marks=True)
+            if mark not in self.findings:
+                self.findings.append(mark)
+        return found
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the bytes of every file and over what is cut out of which."""
+        cases = self.cases()
+        try:
+            for file in {file for case in cases for file in case.files} - self._digests.keys():
+                self._digests[file] = file_digest(Path(file))
+        except OSError as error:
+            raise UserError(f"nifti: {error.filename} cannot be read ({error.strerror})") from error
+        return digest([self.settings.axis, [[c.volume_id, *(self._digests[f] for f in c.files)] for c in cases]])
+
+    def _pairs(self) -> dict[Who, tuple[Path, Path]]:
+        s, root = self.settings, self.data_root
+        if root is None:
+            raise UserError("nifti needs --data-root DIR, the folder that holds the volumes")
+        if not root.is_dir():
+            raise UserError(f"--data-root {root}: no such folder")
+        targets = find(root, s.target_pattern, "nifti.target_pattern", s.recursive)
+        auxiliaries = find(root, s.auxiliary_pattern, "nifti.auxiliary_pattern", s.recursive)
+        both = {who: (targets[who], auxiliaries[who]) for who in targets if who in auxiliaries}
+        if not both:
+            there = [str(p.relative_to(root)) for p in islice(root.rglob("*.nii*"), 1000)]
+            shown = f"it holds {', '.join(sorted(there)[:5])}" if there else "it holds no NIfTI file"
+            raise UserError(
+                f"no two files in {root} match nifti.target_pattern={s.target_pattern} and "
+                f"nifti.auxiliary_pattern={s.auxiliary_pattern} for the same patient; {shown}"
+            )
+        same = [target for target, auxiliary in both.values() if target == auxiliary]
+        if same:
+            raise UserError(f"{same[0]} matches both nifti.target_pattern and nifti.auxiliary_pattern")
+        for found, kind in ((targets, "auxiliary"), (auxiliaries, "target")):
+            alone = [path for who, path in found.items() if who not in both]
+            if alone:
+                message = f"{len(alone)} volumes have no {kind} and are left out, e.g. {alone[0].name}"
+                finding = Finding("warning", "unpaired", str(alone[0]), message)
+                if finding not in self.findings:
+                    self.findings.append(finding)
+        return both
+
+    def _cases_of(self, who: Who, volume: Volume, paths: tuple[Path, Path]) -> list[Case]:
+        s = self.settings
+        n, H, W = orientation(volume.affine, s.axis).shape(volume.shape)
+        files = (str(paths[0]), str(paths[1]))
+        if s.split == "patient":
+            return [Case(who.patient, who.volume, n, (H, W), files)]
+        out: list[Case] = []
+        for block in cut(n, s.validation_fraction, s.test_fraction, s.gap, str(volume.path)):
+            name = f"{who.volume}-{block.suffix}"
+            self._blocks[name] = block
+            out.append(Case(who.patient, name, block.stop - block.start, (H, W), files))
+        return out
+
+    def _split_by_slice(self, cases: Sequence[Case]) -> Split:
+        if any(c.volume_id not in self._blocks for c in cases):
+            self.cases()
+        parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+        for case in cases:
+            parts[self._blocks[case.volume_id].part].append(case.volume_id)
+        rule = (
+            f"by slice: contiguous slices of every volume train, validate and test, {self.settings.gap} slices left out "
+            "between them (nifti.split=slice)"
+        )
+        train, validation, test = (tuple(part) for part in parts.values())
+        return Split(train, validation, test, rule, patient_disjoint=False)

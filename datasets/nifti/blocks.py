@@ -1,0 +1,45 @@
+"""Splitting one volume by slices: contiguous blocks with gaps between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mcsr_bench.errors import UserError
+
+Part = Literal["train", "validation", "test"]
+_ORDER: tuple[Part, ...] = ("train", "validation", "train", "test", "train")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Slices start .. stop - 1 of a volume, for one part of the split."""
+
+    part: Part
+    start: int
+    stop: int
+
+    @property
+    def suffix(self) -> str:
+        """Its first and last slice, for the name of a case."""
+        return f"s{self.start:03d}-{self.stop - 1:03d}"
+
+
+def cut(n: int, validation: float, test: float, gap: int, what: str) -> list[Block]:
+    """Cut n slices into train, validation, train, test, train, ``gap`` slices unused at each cut.
+
+    validation, test: their fractions of n. The middle of a volume, where the anatomy is, is shared out to all parts; its ends,
+    which are often empty, go to train. Gaps are taken from train. UserError, with ``what`` as its subject, for too few slices.
+    """
+    sizes = {"validation": max(1, round(validation * n)), "test": max(1, round(test * n))}
+    train = n - sum(sizes.values()) - gap * (len(_ORDER) - 1)
+    if train < 3:
+        raise UserError(f"{what} has {n} slices, too few for nifti.split=slice with nifti.gap={gap}")
+    shares = iter([train // 3 + (i < train % 3) for i in range(3)])
+    out: list[Block] = []
+    start = 0
+    for part in _ORDER:
+        stop = start + (next(shares) if part == "train" else sizes[part])
+        out.append(Block(part, start, stop))
+        start = stop + gap
+    return out

@@ -1,0 +1,83 @@
+"""File-name patterns: which files are the target and the auxiliary volume of whom."""
+
+from __future__ import annotations
+
+import glob
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcsr_bench.errors import UserError
+
+_PLACEHOLDER = re.compile(r"(\{[^{}]*\}|\*)")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Who:
+    """What a file name tells: the patient and, where the pattern has it, the visit."""
+
+    patient: str
+    visit: str = ""
+
+    @property
+    def volume(self) -> str:
+        """A name for the pair of volumes."""
+        return f"{self.patient}-{self.visit}" if self.visit else self.patient
+
+
+def find(root: Path, pattern: str, setting: str, recursive: bool) -> dict[Who, Path]:
+    """The files under ``root`` that match, in the order of patient and visit.
+
+    recursive: the pattern may match at any depth, not only from ``root`` on. ``setting`` names the pattern in messages. Raises
+    UserError for a pattern that cannot be used, a name that is no identifier, or two files for the same patient and visit.
+    """
+    stem = _checked(pattern, setting)
+    expression = re.compile(_expression(stem) + r"\.nii(?:\.gz)?")
+    depth = stem.count("/") + 1
+    loose = "".join(
+        "*" if part == "*" or part.startswith("{") else glob.escape(part) for part in _PLACEHOLDER.split(stem)
+    )
+    found: dict[Who, Path] = {}
+    for path in sorted({p for p in root.glob(("**/" if recursive else "") + loose + ".nii*") if p.is_file()}):
+        match = expression.fullmatch("/".join(path.relative_to(root).parts[-depth:]))
+        if match is None:
+            continue
+        who = Who(**match.groupdict())
+        if not _ID.fullmatch(who.volume):
+            raise UserError(
+                f"{path}: {setting} makes it the volume {who.volume!r}; such a name may have letters, digits, '.', '_' and '-'"
+            )
+        if who in found:
+            raise UserError(f"{found[who]} and {path} both match {setting} for {who.volume}; one volume is needed")
+        found[who] = path
+    return dict(sorted(found.items(), key=lambda item: (item[0].patient, item[0].visit)))
+
+
+def _checked(pattern: str, setting: str) -> str:
+    """The pattern without its suffix. UserError if it cannot be used."""
+    stem = re.sub(r"\.nii(\.gz)?$", "", pattern)
+    where = f"--set {setting}={pattern}"
+    if stem == pattern or not stem:
+        raise UserError(f"{where}: a pattern ends with .nii.gz or .nii")
+    if pattern.startswith(("/", "~")) or {"", ".", ".."} & set(stem.split("/")):
+        raise UserError(f"{where}: a pattern is relative to --data-root, without '..'")
+    fields = [part for part in _PLACEHOLDER.split(stem) if part.startswith("{")]
+    unknown = [part for part in fields if part not in ("{patient}", "{visit}")]
+    if unknown or "{patient}" not in fields or "**" in stem:
+        raise UserError(f"{where}: a pattern has {{patient}}, perhaps {{visit}} and *, and no other placeholder")
+    return stem
+
+
+def _expression(stem: str) -> str:
+    out, seen = "", set()
+    for part in _PLACEHOLDER.split(stem):
+        if part == "*":
+            out += "[^/]*"
+        elif part.startswith("{"):
+            name = part[1:-1]
+            out += f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+?)"
+            seen.add(name)
+        else:
+            out += re.escape(part)
+    return out

@@ -1,0 +1,176 @@
+"""One NIfTI file: its header, and its samples mapped into memory so that slices of any size of volume are read one by one."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+from numpy.typing import NDArray
+
+from mcsr_bench.errors import UserError
+from mcsr_bench.files import cache_folder
+
+MAX_BYTES = 1 << 36
+"""Largest volume that a header is believed to have (64 GiB)."""
+LEAST = 0.2
+"""Negative values are taken for what interpolation left, down to this fraction of the maximum."""
+_PIECE = 1 << 20
+_DAMAGED = (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, zlib.error, ValueError)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """What a header says."""
+
+    path: Path
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    dtype: np.dtype[Any]
+    offset: int
+    slope: float
+    intercept: float
+
+    @property
+    def end(self) -> int:
+        """Bytes of the uncompressed file up to the end of the samples."""
+        return self.offset + int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
+def inspect(path: Path) -> Volume:
+    """Look at a file's header and length. UserError that begins with the file's path for anything that cannot be used."""
+    try:
+        image = nibabel.load(path)
+        if not isinstance(image, nibabel.Nifti1Image):  # NIfTI-2 is a subclass of it
+            raise UserError(f"{path} is a {type(image).__name__}, not a NIfTI file")
+        shape = tuple(int(n) for n in image.header.get_data_shape())
+        dtype = image.header.get_data_dtype()
+        affine = np.asarray(image.affine, dtype=np.float64)
+        # the proxy has the header's numbers with its defaults put in: no scaling is 1 and 0
+        offset, slope, intercept = (float(getattr(image.dataobj, key)) for key in ("offset", "slope", "inter"))
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read: permission denied") from error
+    except _DAMAGED as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise UserError(f"{path} is damaged or not a NIfTI file ({reason})") from error
+    if len(shape) != 3:
+        raise UserError(f"{path} has {len(shape)} dimensions {shape}; a volume of 3 is needed")
+    if min(shape) < 1:
+        raise UserError(f"{path} has no slices: its dimensions are {shape}")
+    if dtype.kind == "c":
+        raise UserError(f"{path} holds complex values; nifti is for magnitude images")
+    if dtype.kind not in "iuf":
+        raise UserError(f"{path} holds values of type {dtype}; one number per voxel is needed")
+    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0):
+        raise UserError(f"{path} has no usable affine, so that its slices have no orientation")
+    if not np.isfinite([slope, intercept]).all():
+        raise UserError(f"{path} has the scaling {slope} * value + {intercept}, which is no number")
+    volume = Volume(path, (shape[0], shape[1], shape[2]), affine, dtype, int(offset), slope, intercept)
+    if volume.end > MAX_BYTES:
+        raise UserError(f"{path} says that it has dimensions {shape}, which is beyond 64 GiB")
+    if not _is_whole(volume):
+        raise UserError(f"{path} is truncated: its header announces {shape} voxels of {dtype}")
+    return volume
+
+
+def grid_difference(a: Volume, b: Volume) -> str:
+    """How the grids of two volumes differ, as a clause; "" when they are the same.
+
+    Same: equal matrix, and no corner of it more than a tenth of the smallest voxel edge apart.
+    """
+    if a.shape != b.shape:
+        return f"matrix {_times(a.shape)} and {_times(b.shape)}"
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
+    corners[:, :3] *= np.array(a.shape) - 1
+    apart = float(np.linalg.norm(corners @ (a.affine - b.affine).T, axis=1).max())
+    edge = float(np.linalg.norm(a.affine[:3, :3], axis=0).min())
+    return f"positions up to {apart:.2g} mm apart" if apart > 0.1 * edge else ""
+
+
+@contextmanager
+def samples(volume: Volume) -> Iterator[NDArray[Any]]:
+    """The stored numbers of a volume (x, y, z), unscaled, mapped into memory read-only.
+
+    Of a compressed file: of a copy in an anonymous temporary file in the cache folder, gone with the block. Raises UserError
+    when the file is damaged, OSError when the disk is full.
+    """
+    if volume.path.suffix != ".gz":
+        yield _mapped(volume.path, volume)
+        return
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=cache_folder()) as copy:
+        for piece in _pieces(volume):
+            copy.write(piece)
+        copy.flush()
+        yield _mapped(copy, volume)
+
+
+def check_sign(volume: Volume, stored: NDArray[Any]) -> None:
+    """UserError when a volume goes further below zero than interpolation does. NaN passes: the engine looks for it."""
+    low, high = np.inf, -np.inf
+    for k in range(volume.shape[2]):
+        low, high = min(low, float(stored[..., k].min())), max(high, float(stored[..., k].max()))
+    low, high = sorted((low * volume.slope + volume.intercept, high * volume.slope + volume.intercept))
+    if low < -LEAST * max(high, 0.0):
+        raise UserError(
+            f"{volume.path} has values from {low:.4g} to {high:.4g}; magnitude images have none below zero "
+            f"(down to -{LEAST:g} of the maximum is taken for interpolation and set to zero)"
+        )
+
+
+def magnitude(stored: NDArray[Any], volume: Volume) -> NDArray[np.complex64]:
+    """Stored numbers (H, W) as an image: scaled, not negative, complex64 with zero phase, a new array."""
+    values = stored.astype(np.float64, order="C") * volume.slope + volume.intercept
+    with np.errstate(over="ignore"):  # beyond float32 is Inf, which the engine reports
+        return np.maximum(values, 0).astype(np.complex64)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _mapped(source: Path | IO[bytes], volume: Volume) -> NDArray[Any]:
+    return np.memmap(source, volume.dtype, "r", volume.offset, volume.shape, order="F")
+
+
+def _pieces(volume: Volume) -> Iterator[bytes]:
+    """The uncompressed bytes of a compressed file up to the end of the samples. UserError when it is damaged or too short."""
+    left = volume.end
+    try:
+        with gzip.open(volume.path, "rb") as handle:
+            while left > 0:
+                piece = handle.read(min(_PIECE, left))
+                if not piece:
+                    raise EOFError("it ends early")
+                left -= len(piece)
+                yield piece
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{volume.path} is damaged or truncated ({error})") from error
+
+
+def _is_whole(volume: Volume) -> bool:
+    """Whether the file is long enough for its samples."""
+    size = volume.path.stat().st_size
+    if volume.path.suffix != ".gz":
+        return size >= volume.end
+    with volume.path.open("rb") as handle:
+        handle.seek(-min(4, size), os.SEEK_END)
+        announced = int.from_bytes(handle.read(4), "little")
+    if announced == volume.end % (1 << 32):
+        return True
+    # The last four bytes are the length modulo 2^32 of a whole file made in one piece. Otherwise, look.
+    try:
+        return sum(len(piece) for piece in _pieces(volume)) == volume.end
+    except UserError:
+        return False

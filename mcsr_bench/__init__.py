@@ -1,0 +1,63 @@
+"""mcsr-bench: the benchmark suite for multi-contrast MR image super-resolution.
+
+The public names load what they need when first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mcsr_bench.api import evaluate, run
+    from mcsr_bench.dataset import Case, Dataset, DatasetSettings, Finding, Slice, Split, split_by_patient
+    from mcsr_bench.errors import UserError
+    from mcsr_bench.loading import load_dataset, load_method
+    from mcsr_bench.method import Batch, Method, Prediction, Settings, TorchMethod, TrainingSettings
+    from mcsr_bench.report import Cell, Report, Table
+    from mcsr_bench.results import Results, load_results
+
+_HOME = {
+    "api": ("evaluate", "run"),
+    "dataset": ("Case", "Dataset", "DatasetSettings", "Finding", "Slice", "Split", "split_by_patient"),
+    "errors": ("UserError",),
+    "loading": ("load_dataset", "load_method"),
+    "method": ("Batch", "Method", "Prediction", "Settings", "TorchMethod", "TrainingSettings"),
+    "report": ("Cell", "Report", "Table"),
+    "results": ("Results", "load_results"),
+}
+_MODULE = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "Batch",
+    "Case",
+    "Cell",
+    "Dataset",
+    "DatasetSettings",
+    "Finding",
+    "Method",
+    "Prediction",
+    "Report",
+    "Results",
+    "Settings",
+    "Slice",
+    "Split",
+    "Table",
+    "TorchMethod",
+    "TrainingSettings",
+    "UserError",
+    "evaluate",
+    "load_dataset",
+    "load_method",
+    "load_results",
+    "run",
+    "split_by_patient",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE:
+        raise AttributeError(f"module 'mcsr_bench' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"mcsr_bench.{_MODULE[name]}"), name)

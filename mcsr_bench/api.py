@@ -1,0 +1,143 @@
+"""Floor 5: the Python interface, what the command line is a thin skin over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mcsr_bench.cards import MethodCard
+from mcsr_bench.experiment import ExperimentSpec, defaults, make_report, prepare, run_experiment
+from mcsr_bench.loading import load_dataset
+from mcsr_bench.method import Batch, Method, Prediction, Settings
+from mcsr_bench.progress import Listener
+from mcsr_bench.protocol import get_protocol
+from mcsr_bench.results import Results
+from mcsr_bench.sampling import Sampler
+from mcsr_bench.trial import predict_checked, score_prediction
+
+
+def experiment_spec(
+    methods: str | Iterable[str] | None = None,
+    dataset: str | Iterable[str] | None = None,
+    scale: int | Iterable[int] | None = None,
+    *,
+    data_root: str | Path | None = None,
+    out: str | Path | None = None,
+    preset: str | None = None,
+    protocol: str | None = None,
+    seeds: int | Iterable[int] | None = None,
+    against: str | Iterable[str] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    plugins: str | Path | Iterable[str | Path] = (),
+    device: str = "auto",
+    jobs: int = 0,
+    fresh: bool = False,
+) -> ExperimentSpec:
+    """The experiment that is asked for, with the defaults of ``suites/default.toml`` for what is not said."""
+    given: dict[str, Any] = {
+        "methods": _several(methods),
+        "datasets": _several(dataset),
+        "scales": _several(scale),
+        "seeds": _several(seeds),
+        "against": _several(against),
+        "preset": preset,
+        "protocol": protocol,
+        "out": None if out is None else Path(out),
+    }
+    values = defaults().model_dump() | {key: value for key, value in given.items() if value is not None}
+    return ExperimentSpec(
+        **values,
+        against_given=against is not None,
+        data_root=None if data_root is None else Path(data_root),
+        settings={name: dict(changes) for name, changes in (settings or {}).items()},
+        plugins=tuple(Path(p) for p in _several(plugins) or ()),
+        device=device,
+        jobs=jobs,
+        fresh=fresh,
+    )
+
+
+def run(*args: Any, listener: Listener | None = None, **kwargs: Any) -> Results:
+    """Run an experiment (or what is missing of it), write its report, and return its results.
+
+    ``run(methods=["sanet", "minet"], dataset="fastmri", scale=4, data_root="...", out="runs/knee")``; the arguments are
+    those of `experiment_spec`, and what is left out is as in ``mcsr-bench run``. Trials that fail are recorded in
+    ``.trials`` with status "failed" and their reason. Raises UserError for anything asked that cannot be had.
+    """
+    spec = experiment_spec(*args, **kwargs)
+    results, _ = run_experiment(spec, listener)
+    make_report(spec, results)
+    return results
+
+
+def evaluate(
+    function: Callable[[Batch], Prediction | np.ndarray],
+    dataset: str | None = None,
+    scale: int | None = None,
+    *,
+    protocol: str | None = None,
+    data_root: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    name: str = "function",
+    jobs: int = 1,
+    listener: Listener | None = None,
+) -> pd.DataFrame:
+    """Score a function that nobody registered on the test part of a dataset: one row per test volume.
+
+    function: takes a `Batch` (whole slices, no target) and returns the super-resolved target (B, H, W), tensor or array,
+    magnitude or complex, in physical units. Returns patient_id, volume_id, contrast and a column per metric id. Raises
+    ValueError when the shape is wrong or the output is not finite, UserError for a dataset that cannot be had.
+    """
+    standard = defaults()
+    chosen = get_protocol(protocol or standard.protocol)
+    ready = load_dataset(dataset or standard.datasets[0], data_root, **dict(settings or {}))
+    [prepared] = prepare(ready, chosen, [scale or standard.scales[0]], jobs=jobs, listener=listener)
+    sampler = Sampler(prepared.store, prepared.split, chosen, seed=0)
+    method = _FunctionMethod(function, name, prepared.store.scale)
+    rows = []
+    for volume in sampler.test_volumes():
+        slices: dict[str, list[np.ndarray]] = {}
+        for batch in sampler.predicting(volume):
+            for contrast, image in predict_checked(method, batch).items():
+                slices.setdefault(contrast, []).append(image)
+        for contrast, images in slices.items():
+            scores = score_prediction(np.concatenate(images), volume, chosen, prepared.store.scale, contrast)
+            label = dict(zip(("target", "auxiliary"), ready.contrasts, strict=True))[contrast]
+            head = {"patient_id": volume.patient_id, "volume_id": volume.volume_id, "contrast": label}
+            rows.append({**head, **scores.volume})
+    return pd.DataFrame(rows)
+
+
+class _FunctionMethod(Method):
+    def __init__(self, function: Callable[[Batch], Prediction | np.ndarray], name: str, scale: int) -> None:
+        card = MethodCard.model_validate(
+            {
+                "name": "function",
+                "title": name,
+                "class": "-",
+                "authors": "-",
+                "venue": "-",
+                "year": 0,
+                "contrasts": "multi",
+                "track": "complex",
+                "trains": False,
+            }
+        )
+        super().__init__(card, scale, Settings())
+        self._function = function
+
+    def predict(self, batch: Batch) -> Prediction:
+        output = self._function(batch)
+        return torch.from_numpy(output) if isinstance(output, np.ndarray) else output
+
+
+def _several(value: Any) -> tuple[Any, ...] | None:
+    """One value or several as a tuple; None stays None."""
+    if value is None:
+        return None
+    return (value,) if isinstance(value, (str, int, Path)) else tuple(value)

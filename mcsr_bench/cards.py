@@ -1,0 +1,99 @@
+"""Floor 1: the schema of ``card.toml``, by which a plugin describes itself without being imported."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Card(BaseModel):
+    """What every plugin says of itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["method", "dataset", "report"] = "method"
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    """The name that users type."""
+    title: str
+    class_name: str = Field(alias="class")
+    """The class in the plugin's ``__init__.py``."""
+    revision: int = Field(default=1, ge=1)
+    """Raised when the plugin computes other numbers from the same input; enters the key of a trial."""
+    order: int = 100
+    """Where tables and ``list`` put it: low numbers first, equal ones by name."""
+    requires: tuple[str, ...] = ()
+    """Python modules beyond mcsr-bench's own dependencies."""
+
+
+class Difference(BaseModel):
+    """One topic on which paper and released code disagree, and what this implementation does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    topic: str
+    paper: str
+    released: str
+    here: str
+    setting: str = ""
+    """The setting that switches between them, if there is one."""
+
+
+class MethodCard(Card):
+    """The card of a method."""
+
+    authors: str
+    venue: str
+    year: int
+    doi: str = ""
+    arxiv: str = ""
+    code: str = ""
+    """The authors' repository (never copied from)."""
+    code_licence: str = ""
+    contrasts: Literal["single", "multi"]
+    """Whether the auxiliary contrast is used."""
+    track: Literal["complex", "magnitude"]
+    """Whether the method sees phase."""
+    trains: bool = True
+    scales: tuple[int, ...] = (2, 3, 4, 8)
+    size_multiple: int = Field(default=1, ge=1)
+    """H and W of the LR image must be multiples of this."""
+    smoke_size: int = 32
+    """HR pixels per side that preset ``smoke`` needs."""
+    reported_as: str = ""
+    """This method in the alias column of the paper's table; empty: not in the paper."""
+    published: tuple[str, ...] = ()
+    """What is as published."""
+    derived: tuple[str, ...] = ()
+    """What follows from published facts."""
+    assumptions: tuple[str, ...] = ()
+    """What no source confirms."""
+    checked_against: str = ""
+    """Which independent reference the implementation was compared with, and how."""
+    differences: tuple[Difference, ...] = ()
+    dead_parameters: tuple[str, ...] = ()
+    """Names (shell patterns) of parameters that get no gradient, and are meant to."""
+    parameters: dict[str, dict[str, int]] = {}
+    """Per preset, per scale ("x2"): the exact number of parameters of the networks that predict."""
+    presets: dict[str, dict[str, Any]] = {}
+    """Per preset, the value of every setting. Empty for methods that have none (interpolation): every preset is accepted."""
+
+
+class DatasetCard(Card):
+    """The card of a dataset."""
+
+    source: str
+    licence: str
+    access: str
+    """How a user gets it."""
+    contrasts: tuple[str, ...]
+    track: Literal["complex", "magnitude"]
+    real: bool
+    """False for generated data, which are never called real."""
+    reported_as: str = ""
+    """This dataset in the paper's tables; empty: not in the paper."""
+    notes: tuple[str, ...] = ()
+
+
+class ReportCard(Card):
+    """The card of a report."""

@@ -1,0 +1,139 @@
+"""Floor 5: what people see. Progress on standard error, tables on standard output."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table as RichTable
+
+from mcsr_bench.progress import Listener
+from mcsr_bench.report import Table
+
+
+class TerminalListener(Listener):
+    """Bars with step, loss and time left, for a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[detail]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._stage: dict[str, str] = {}
+        self._ended = self._total = 0
+
+    def __enter__(self) -> TerminalListener:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def preparing(self, message: str, done: int, total: int) -> None:
+        self._show("prepare", escape(message), done, total, "")
+        if done == total:
+            self._remove("prepare")
+
+    def warning(self, message: str) -> None:
+        self._progress.console.print(f"[yellow]warning:[/] {escape(message)}")
+
+    def trials(self, total: int, finished: int) -> None:
+        self._total, self._ended = total, finished
+        if finished:
+            self._progress.console.print(f"{finished} of {total} trials are there from an earlier run")
+
+    def trial_started(self, trial: str) -> None:
+        self._show(trial, f"{escape(trial)}", 0, None, "starting")
+
+    def trial_step(self, trial: str, stage: str, done: int, total: int, detail: str) -> None:
+        if self._stage.get(trial) != stage:  # a new stage: its own speed and time left
+            self._remove(trial)
+            self._stage[trial] = stage
+        self._show(trial, f"{escape(trial)} {stage}", done, total, escape(detail))
+
+    def trial_ended(self, trial: str, status: str, detail: str) -> None:
+        self._ended += 1
+        self._remove(trial)
+        colour = "green" if status == "done" else "red"
+        text = f"{self._ended}/{self._total}  {escape(trial)}  [{colour}]{status}[/]"
+        self._progress.console.print(text + (f": {escape(detail)}" if detail else ""))
+
+    def _show(self, name: str, text: str, done: int, total: int | None, detail: str) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(text, total=total, detail=detail)
+        self._progress.update(self._tasks[name], description=text, completed=done, total=total, detail=detail)
+
+    def _remove(self, name: str) -> None:
+        if name in self._tasks:
+            self._progress.remove_task(self._tasks.pop(name))
+
+
+class LineListener(Listener):
+    """Plain lines, a few per trial, for logs."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+        self._ended = self._total = 0
+
+    def __enter__(self) -> LineListener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def preparing(self, message: str, done: int, total: int) -> None:
+        if self._due("prepare", done in (0, total)):
+            self._say(f"{message}: {done}/{total}")
+
+    def warning(self, message: str) -> None:
+        self._say(f"warning: {message}")
+
+    def trials(self, total: int, finished: int) -> None:
+        self._total, self._ended = total, finished
+        if finished:
+            self._say(f"{finished} of {total} trials are there from an earlier run")
+
+    def trial_step(self, trial: str, stage: str, done: int, total: int, detail: str) -> None:
+        if stage == "train" and self._due(trial, False):
+            self._say(f"  {trial}  {stage} {done}/{total}  {detail}")
+
+    def trial_ended(self, trial: str, status: str, detail: str) -> None:
+        self._ended += 1
+        self._say(f"{self._ended}/{self._total}  {trial}  {status}" + (f": {detail}" if detail else ""))
+
+    def _due(self, name: str, always: bool) -> bool:
+        now = time.monotonic()
+        if always or now - self._last.setdefault(name, now) > 15:
+            self._last[name] = now
+            return True
+        return False
+
+    def _say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+def listener() -> TerminalListener | LineListener:
+    """The one that suits where standard error goes."""
+    return TerminalListener(Console(stderr=True)) if sys.stderr.isatty() else LineListener()
+
+
+def print_table(table: Table) -> None:
+    """A table with its title and notes on standard output; on anything but a terminal it is never cut to a width."""
+    console = Console() if sys.stdout.isatty() else Console(width=10_000, force_terminal=False)
+    out = RichTable(title=escape(table.title), title_justify="left", title_style="bold")
+    for number, column in enumerate(table.columns):
+        out.add_column(escape(column), no_wrap=True, justify="left" if number == 0 else "right")
+    for row in table.rows:
+        out.add_row(*(f"[bold]{escape(cell.text)}[/]" if cell.best else escape(cell.text) for cell in row))
+    console.print(out)
+    for note in table.notes:
+        console.print(escape(note), style="dim", highlight=False)

@@ -1,0 +1,174 @@
+"""Floor 1: what a dataset plugin is.
+
+A dataset plugin subclasses `Dataset` in ``datasets/NAME/__init__.py`` beside a ``card.toml``. It knows files and formats and
+nothing else: it lists its cases, hands out complex slices of target and auxiliary, and says which patients go where. Cropping,
+degrading, dropping empty slices and storing are the engine's work.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from mcsr_bench.errors import UserError
+from mcsr_bench.files import digest
+from mcsr_bench.protocol import Protocol
+
+Slice = tuple[NDArray[np.complex64], NDArray[np.complex64]]
+"""Target and auxiliary of one slice, complex64 (H, W) each, same grid, physical units; magnitude data have zero phase."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about the data that a reader of a result should know."""
+
+    severity: Literal["info", "warning", "error"]
+    code: str
+    """A short stable word, e.g. ``patient-mismatch``, ``empty-slices``, ``slice-count``."""
+    file: str
+    message: str
+    marks: bool = False
+    """True: every table of results on these data repeats the message."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient's pair of volumes (a patient may have several: they share ``patient_id``)."""
+
+    patient_id: str
+    volume_id: str
+    """Unique in the dataset; letters, digits, and ``._-`` only."""
+    n_slices: int
+    shape: tuple[int, int]
+    """(H, W) of every slice that `Dataset.read` will give, target and auxiliary alike."""
+    files: tuple[str, ...] = ()
+    """The raw files behind it, for messages."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which volumes train, validate and test, by ``volume_id``."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    rule: str
+    """In a sentence, how it was made."""
+    patient_disjoint: bool = True
+    """False only where the user or the protocol asked for it: the results are marked."""
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits over all of it."""
+        return digest(asdict(self), 12)
+
+    def check(self, cases: Sequence[Case]) -> None:
+        """Prove it against the cases: known volumes, no empty part, no volume or patient in two parts.
+
+        Raises UserError with the first thing that is wrong. With ``patient_disjoint`` False patients may be shared, and
+        validation may be the test part (`sanet-2021`); the parts must still be there, and no train volume in another part.
+        """
+        patient = {c.volume_id: c.patient_id for c in cases}
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        for name, part in parts.items():
+            if not part:
+                raise UserError(f"the split has no {name} volumes ({self.rule}); more patients are needed")
+            unknown = sorted(set(part) - patient.keys())
+            if unknown:
+                raise UserError(f"the split's {name} part names volumes that are not there: {', '.join(unknown[:5])}")
+            if len(set(part)) != len(part):
+                raise UserError(f"the split's {name} part names a volume twice")
+        again = sorted(set(self.train) & {*self.validation, *self.test})
+        if again:
+            raise UserError(f"volume {again[0]} is in the train part of the split and in another one")
+        if not self.patient_disjoint:
+            return
+        for a, b in (("train", "validation"), ("train", "test"), ("validation", "test")):
+            shared = sorted({patient[v] for v in parts[a]} & {patient[v] for v in parts[b]})
+            if shared:
+                raise UserError(f"patient {shared[0]} is in both the {a} and the {b} part of the split")
+
+
+class DatasetSettings(BaseModel):
+    """Base of a dataset's settings (``--set NAME.KEY=VALUE``): every field has a default, unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass
+class Dataset(ABC):
+    """A source of same-patient, two-contrast MR data.
+
+    The engine calls, in this order: `cases` (validates everything that can be seen without reading all pixels, and reports all
+    that is wrong in one UserError), `split`, `fingerprint`, then `read` once per case, possibly in several processes at
+    once (so an instance must be picklable), while the store is built. `findings` is filled along the way.
+    """
+
+    name: str
+    settings: Any
+    """An instance of the class's `Settings`."""
+    data_root: Path | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+    Settings: ClassVar[type[DatasetSettings]] = DatasetSettings
+    track: ClassVar[Literal["complex", "magnitude"]] = "complex"
+    """``magnitude`` where the phase is not the object's own; tables never mix tracks."""
+    needs_root: ClassVar[bool] = True
+    """Whether ``--data-root`` must be given."""
+    revision: ClassVar[int] = 1
+    """Raise it when `read` gives other values for the same files: it enters the key of the prepared store."""
+
+    @property
+    @abstractmethod
+    def contrasts(self) -> tuple[str, str]:
+        """Names of target and auxiliary contrast, e.g. ("T2w", "T1w")."""
+
+    @abstractmethod
+    def cases(self) -> list[Case]:
+        """All cases, in a fixed order that does not depend on the file system. Raises UserError on bad input."""
+
+    @abstractmethod
+    def read(self, case: Case) -> Iterator[Slice]:
+        """The slices of one case in anatomical order, one at a time (bounded memory).
+
+        Yields exactly ``case.n_slices`` pairs of complex64 (H, W) arrays of ``case.shape``. Raises UserError naming the file when
+        the data cannot be read or decoded; NaN, Inf and all-zero volumes are looked for by the engine.
+        """
+
+    @abstractmethod
+    def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
+        """Who trains, validates, tests. Deterministic; by patient unless the user or the protocol said otherwise."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of the data: of generated data recipe, seed and sizes; of real data the bytes of the files listed."""
+
+    def prepare_message(self) -> str:
+        """What the progress bar says while the store is built."""
+        return f"preparing {self.name}"
+
+
+def split_by_patient(cases: Sequence[Case], fractions: tuple[float, float, float], seed: int, rule: str) -> Split:
+    """A split of patients in shuffled order into train, validation and test by ``fractions``; every part gets at least one.
+
+    The order is a seeded permutation of the sorted patient ids, so it does not depend on the order of the cases. Raises
+    UserError with fewer than three patients.
+    """
+    patients = sorted({c.patient_id for c in cases})
+    if len(patients) < 3:
+        raise UserError(f"a split by patient needs at least 3 patients, there are {len(patients)}")
+    order = [
+        patients[i] for i in np.random.default_rng(np.random.SeedSequence([seed, 7130])).permutation(len(patients))
+    ]
+    n_test = max(1, round(fractions[2] * len(order)))
+    n_validation = max(1, round(fractions[1] * len(order)))
+    parts = (set(order[n_test + n_validation :]), set(order[n_test : n_test + n_validation]), set(order[:n_test]))
+    train, validation, test = (tuple(c.volume_id for c in cases if c.patient_id in part) for part in parts)
+    return Split(train=train, validation=validation, test=test, rule=rule)

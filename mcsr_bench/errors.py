@@ -1,0 +1,39 @@
+"""The one exception a user can mend: its text is one sentence, and the command line ends with exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+from collections.abc import Iterable
+
+_DISK_ERRORS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.ENOTDIR: "a part of the path is not a folder",
+    errno.EFBIG: "the file would be larger than this system allows",
+}
+
+
+class UserError(Exception):
+    """A mistake the user can mend. The message names the file or option, the value, and what is allowed."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is not there, with the nearest one: "no method 'sanett'; did you mean 'sanet'?"."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return UserError(f"no {kind} '{name}'; did you mean '{near[0]}'?")
+    return UserError(f"no {kind} '{name}'; there are: {', '.join(names) or 'none'}")
+
+
+def disk_error(error: OSError) -> UserError | None:
+    """The sentence for an OSError that is about the user's disk or rights, else None."""
+    reason = _DISK_ERRORS.get(error.errno or 0)
+    if reason is None:
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return UserError(f"{where}cannot write or read: {reason}")

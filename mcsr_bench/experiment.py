@@ -1,0 +1,367 @@
+"""Floor 4: the grid of trials: validate all that was asked, prepare the data, run what is missing, report.
+
+Nothing is trained before every name, setting and file was checked and the prepared data are on disk.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from mcsr_bench import files
+from mcsr_bench.dataset import Case, Dataset, Split
+from mcsr_bench.engines import local
+from mcsr_bench.errors import UserError, unknown_name
+from mcsr_bench.loading import check_method, load_dataset
+from mcsr_bench.progress import Listener
+from mcsr_bench.protocol import Protocol, get_protocol
+from mcsr_bench.registry import add_plugins, datasets, methods, reports
+from mcsr_bench.report import Report, Table
+from mcsr_bench.results import DataRecord, Results, TrialRecord, load_results, read_trial
+from mcsr_bench.store import Store, build_store
+from mcsr_bench.trial import TrialSpec
+
+EXPERIMENT = "experiment.json"
+
+
+class Defaults(BaseModel):
+    """``suites/default.toml``: what `run` does when it is not told otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    methods: tuple[str, ...]
+    datasets: tuple[str, ...]
+    scales: tuple[int, ...]
+    seeds: tuple[int, ...]
+    preset: str
+    protocol: str
+    out: Path
+    report: str
+    against: tuple[str, ...]
+
+
+class ExperimentSpec(Defaults):
+    """A grid of trials as asked, every field filled. ``methods`` may be ("all",)."""
+
+    data_root: Path | None = None
+    settings: dict[str, dict[str, Any]] = {}
+    """``--set``: per method or dataset, what differs from the preset or default."""
+    plugins: tuple[Path, ...] = ()
+    against_given: bool = False
+    """Whether the user named the references; otherwise the default falls back to the first method where it was not run."""
+    device: str = "auto"
+    jobs: int = 0
+    """Worker processes; 0: as many as there are cores (GPUs)."""
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A dataset at a scale, ready for trials."""
+
+    dataset: Dataset
+    store: Store
+    split: Split
+    data: DataRecord
+
+
+def defaults() -> Defaults:
+    """The defaults of `run`."""
+    path = Path(__file__).parent / "suites" / "default.toml"
+    return Defaults.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+
+
+def run_experiment(spec: ExperimentSpec, listener: Listener | None = None) -> tuple[Results, list[TrialRecord]]:
+    """Run what is missing of a grid. Returns all results in its folder, and the records of the trials asked for.
+
+    Raises UserError for anything asked that cannot be had, before the first trial starts.
+    """
+    listener = listener or Listener()
+    trials = plan(spec, listener)
+    records: dict[int, TrialRecord] = {}
+    for i, trial in enumerate(trials):
+        if (record := _finished(trial, spec.fresh)) is not None:
+            records[i] = record
+    listener.trials(len(trials), len(records))
+    missing = [i for i in range(len(trials)) if i not in records]
+    # Long trials first, so that interpolation fills the gaps at the end.
+    missing.sort(key=lambda i: not methods().card(trials[i].method).trains)
+    device = trials[0].device
+    ran = local.run_trials([trials[i] for i in missing], spec.jobs or local.default_jobs(device), listener)
+    records |= dict(zip(missing, ran, strict=True))
+    return load_results(spec.out), [records[i] for i in range(len(trials))]
+
+
+def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
+    """Check everything, write ``experiment.json``, build the stores, and return the trials of the grid in order."""
+    for path in spec.plugins:
+        add_plugins(path)
+    protocol = get_protocol(spec.protocol)
+    names = _method_names(spec)
+    _check_names(spec, names)
+    settings: dict[str, dict[str, Any]] = {}
+    variants: dict[str, str] = {}
+    for scale in spec.scales:
+        protocol.check_scale(scale)
+        for name in names:
+            standard = check_method(name, scale, spec.preset, {}).model_dump(mode="json")
+            settings[name] = check_method(name, scale, spec.preset, spec.settings.get(name, {})).model_dump(mode="json")
+            variants[name] = _variant(standard, settings[name])
+    device = _device(spec.device)
+    loaded = [load_dataset(name, spec.data_root, **spec.settings.get(name, {})) for name in spec.datasets]
+    _check_folder(spec)
+    jobs = spec.jobs or local.default_jobs("cpu")
+    trials: list[TrialSpec] = []
+    with _claimed(spec.out):
+        ready = [
+            prepared
+            for dataset in loaded
+            for prepared in prepare(dataset, protocol, spec.scales, jobs=jobs, listener=listener, plugins=spec.plugins)
+        ]
+        files.write_json(spec.out / EXPERIMENT, spec.model_dump(mode="json", exclude={"fresh", "jobs", "device"}))
+    for prepared in ready:
+        trials += [
+            TrialSpec(
+                out=spec.out,
+                method=name,
+                variant=variants[name],
+                settings=settings[name],
+                dataset_variant=_dataset_variant(prepared.dataset),
+                dataset_settings=prepared.dataset.settings.model_dump(mode="json"),
+                scale=prepared.store.scale,
+                seed=seed,
+                preset=spec.preset,
+                protocol=spec.protocol,
+                data=prepared.data,
+                split=asdict(prepared.split),
+                device=device,
+                plugins=spec.plugins,
+            )
+            for name in names
+            for seed in spec.seeds
+        ]
+    return trials
+
+
+def prepare(
+    dataset: Dataset,
+    protocol: Protocol,
+    scales: Sequence[int],
+    *,
+    jobs: int = 1,
+    listener: Listener | None = None,
+    plugins: Sequence[Path] = (),
+) -> list[Prepared]:
+    """Validate a dataset, split it and build its stores: one `Prepared` per scale."""
+    listener = listener or Listener()
+    cases = dataset.cases()
+    _check_cases(dataset, cases)
+    split = dataset.split(cases, protocol)
+    split.check(cases)
+    used = {*split.train, *split.validation, *split.test}
+    cases = [case for case in cases if case.volume_id in used]
+    out = []
+    for scale in scales:
+        store = build_store(dataset, cases, protocol, scale, jobs=jobs, listener=listener, plugins=plugins)
+        out.append(Prepared(dataset, store, split, _data_record(dataset, store, split)))
+    for finding in dataset.findings:
+        if finding.severity != "info":
+            listener.warning(f"{finding.file}: {finding.message}" if finding.file else finding.message)
+    return out
+
+
+def prepare_all(spec: ExperimentSpec, listener: Listener | None = None) -> list[Prepared]:
+    """Validate and prepare the datasets of a spec at its scales, without a method in sight."""
+    for path in spec.plugins:
+        add_plugins(path)
+    protocol = get_protocol(spec.protocol)
+    for scale in spec.scales:
+        protocol.check_scale(scale)
+    for name in spec.settings:
+        if name not in spec.datasets:
+            raise unknown_name("dataset of this run", name, spec.datasets)
+    loaded = [load_dataset(name, spec.data_root, **spec.settings.get(name, {})) for name in spec.datasets]
+    jobs = spec.jobs or local.default_jobs("cpu")
+    return [
+        prepared
+        for dataset in loaded
+        for prepared in prepare(dataset, protocol, spec.scales, jobs=jobs, listener=listener, plugins=spec.plugins)
+    ]
+
+
+def references(spec: ExperimentSpec, results: Results) -> tuple[str, ...]:
+    """The methods that p-values compare with, fixed before looking at any score."""
+    run = list(dict.fromkeys(results.trials["method"]))
+    here = tuple(name for name in spec.against if name in run)
+    return here or tuple(_method_names(spec)[:1])
+
+
+def make_report(spec: ExperimentSpec, results: Results) -> tuple[list[Table], list[Path]]:
+    """The tables for the terminal, and the files written to ``OUT/report``."""
+    report: Report = reports().load(spec.report)()
+    against = references(spec, results)
+    return report.tables(results, against=against), report.write(results, spec.out / "report", against=against)
+
+
+def _method_names(spec: ExperimentSpec) -> list[str]:
+    if "all" in spec.methods:
+        return methods().names()
+    return list(dict.fromkeys(spec.methods))
+
+
+def _check_names(spec: ExperimentSpec, names: list[str]) -> None:
+    for name in names:
+        methods().card(name)
+    for name in spec.datasets:
+        datasets().card(name)
+    for name in spec.settings:
+        if name in names or name in spec.datasets:
+            continue
+        known = {*methods().plugins(), *datasets().plugins()}
+        if name not in known:
+            raise unknown_name("method or dataset", name, known)
+        raise UserError(f"--set {name}...: '{name}' is not part of this run")
+    for name in spec.against if spec.against_given else ():
+        if name not in names:
+            raise UserError(f"--against {name}: that method is not part of this run ({', '.join(names)})")
+    for what, values in (
+        ("--methods", names),
+        ("--dataset", spec.datasets),
+        ("--scale", spec.scales),
+        ("--seeds", spec.seeds),
+    ):
+        if not values:
+            raise UserError(f"{what} is empty")
+    if min(spec.seeds) < 0:
+        raise UserError(f"--seeds {min(spec.seeds)}: a seed is 0 or larger")
+    if spec.jobs < 0:
+        raise UserError(f"--jobs {spec.jobs}: the number of workers is 1 or larger")
+
+
+def _device(asked: str) -> str:
+    there = torch.cuda.is_available()
+    if asked == "auto":
+        return "cuda" if there else "cpu"
+    if asked not in ("cpu", "cuda"):
+        raise UserError(f"--device {asked}: allowed are auto, cpu, cuda")
+    if asked == "cuda" and not there:
+        raise UserError("--device cuda: torch sees no CUDA device on this machine")
+    return asked
+
+
+@contextmanager
+def _claimed(out: Path) -> Iterator[None]:
+    """Make a run's folder, so that one that cannot be written is known at once; unmake it when the block fails."""
+    made = [path for path in (out, *out.parents) if not path.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with files.replacing(out / ".writable"):
+            pass
+        (out / ".writable").unlink()
+        yield
+    except BaseException:
+        for path in made:
+            if any(path.iterdir()):
+                break
+            path.rmdir()
+        raise
+
+
+def _check_folder(spec: ExperimentSpec) -> None:
+    """UserError when the folder is a file, or holds results of another protocol or preset."""
+    path = spec.out / EXPERIMENT
+    if spec.out.exists() and not spec.out.is_dir():
+        raise UserError(f"--out {spec.out}: is a file, not a folder")
+    if path.is_file():
+        try:
+            before = files.read_json(path)
+            same = {key: before[key] for key in ("protocol", "preset")}
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{path}: not a readable experiment; choose another --out") from None
+        for key, value in same.items():
+            if value != getattr(spec, key):
+                raise UserError(
+                    f"--out {spec.out}: holds results of {key} {value}, this run has {getattr(spec, key)}; "
+                    f"choose another --out, for they are never mixed"
+                )
+
+
+def _check_cases(dataset: Dataset, cases: Sequence[Case]) -> None:
+    if not cases:
+        raise UserError(f"dataset '{dataset.name}' holds no cases")
+    ids = [case.volume_id for case in cases]
+    for volume_id in ids:
+        if ids.count(volume_id) > 1:
+            raise UserError(f"dataset '{dataset.name}' lists the volume {volume_id} twice")
+        if not volume_id or set(volume_id) - _NAME_CHARACTERS or volume_id.startswith("."):
+            raise UserError(
+                f"dataset '{dataset.name}': the volume name {volume_id!r} has characters that file names should not have"
+            )
+
+
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+
+def _data_record(dataset: Dataset, store: Store, split: Split) -> DataRecord:
+    card = datasets().card(dataset.name)
+    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    volumes = {part: [store.volumes[v] for v in ids] for part, ids in parts.items()}
+    marks = [f.message for f in (*dataset.findings, *store.findings) if f.marks]
+    if not split.patient_disjoint:
+        marks.append(f"not patient-disjoint: {split.rule}")
+    target, auxiliary = dataset.contrasts
+    return DataRecord(
+        name=dataset.name,
+        title=card.title,
+        real=card.real,
+        track=dataset.track,
+        target=target,
+        auxiliary=auxiliary,
+        reported_as=card.reported_as,
+        fingerprint=dataset.fingerprint(),
+        split_hash=split.hash,
+        split_rule=split.rule,
+        patient_disjoint=split.patient_disjoint,
+        patients={part: len({v.patient_id for v in vs}) for part, vs in volumes.items()},
+        slices={part: sum(len(v.slice_index) for v in vs) for part, vs in volumes.items()},
+        hr_shapes=sorted({v.shape for vs in volumes.values() for v in vs}),
+        store=store.key,
+        marks=list(dict.fromkeys(marks)),
+    )
+
+
+def _variant(standard: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Names a trial whose settings differ from the preset: 8 digits over what differs."""
+    differs = {key: value for key, value in settings.items() if standard.get(key) != value}
+    return files.digest(differs, 8) if differs else ""
+
+
+def _dataset_variant(dataset: Dataset) -> str:
+    return _variant(type(dataset).Settings().model_dump(mode="json"), dataset.settings.model_dump(mode="json"))
+
+
+def _finished(trial: TrialSpec, fresh: bool) -> TrialRecord | None:
+    """The record of a trial that need not run again; clears away what must not be resumed."""
+    folder = trial.folder
+    record = read_trial(folder)
+    if record is None:
+        return None
+    same = record.key == trial.key
+    if record.status == "done" and same and not fresh:
+        return record
+    if record.status == "done" and not same and not fresh:
+        raise UserError(
+            f"{folder}: holds a finished trial of other data or another version ({record.key}, now {trial.key}); "
+            f"choose another --out, or --fresh to start it over"
+        )
+    if fresh or not same:
+        shutil.rmtree(folder)
+    return None

@@ -1,0 +1,71 @@
+"""Floor 2: from a name and settings to a ready method or dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mcsr_bench.cards import MethodCard
+from mcsr_bench.dataset import Dataset
+from mcsr_bench.errors import UserError
+from mcsr_bench.method import Method
+from mcsr_bench.registry import checked, datasets, methods
+
+SMOKE = "smoke"
+"""The preset for tests: ``quick`` cut to ten steps. Its numbers are no result."""
+
+_SMOKE_CHANGES = {"budget": 10, "budget_unit": "steps", "validations": 1, "batch_size": 2}
+
+
+def preset_values(card: MethodCard, preset: str) -> dict[str, Any]:
+    """The value of every setting at a preset. UserError when the method has no such preset.
+
+    Methods without settings (interpolation) accept every preset.
+    """
+    if not card.presets:
+        return {}
+    if preset == SMOKE:
+        quick = preset_values(card, "quick")
+        return {**quick, **{k: v for k, v in _SMOKE_CHANGES.items() if k in quick}}
+    if preset not in card.presets:
+        raise UserError(f"--preset {preset}: method '{card.name}' has the presets {', '.join(sorted(card.presets))}")
+    return dict(card.presets[preset])
+
+
+def check_method(name: str, scale: int, preset: str, settings: dict[str, Any]) -> Any:
+    """The validated settings of a method. UserError for an unknown method, preset or setting, or a scale it does not have."""
+    card = methods().card(name)
+    if scale not in card.scales:
+        raise UserError(f"--scale {scale}: method '{name}' has the scales {', '.join(map(str, card.scales))}")
+    values = preset_values(card, preset)
+    return checked(methods().load(name).Settings, {**values, **settings}, name)
+
+
+def load_method(name: str, scale: int, preset: str = "paper", *, seed: int = 0, **settings: Any) -> Method:
+    """A method with freshly initialised weights; ``.network`` of a trained one is a ``torch.nn.Module``.
+
+    The initialisation depends on ``seed`` alone and leaves torch's random state as it was. Raises UserError for an unknown name,
+    preset, scale or setting, or a setting out of range.
+    """
+    values = check_method(name, scale, preset, settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        method = methods().load(name)(methods().card(name), scale, values)
+    assert isinstance(method, Method)
+    return method
+
+
+def load_dataset(name: str, data_root: str | Path | None = None, **settings: Any) -> Dataset:
+    """A dataset by name. Raises UserError for an unknown name or setting, or a missing data root."""
+    datasets().card(name)
+    dataset_class: type[Dataset] = datasets().load(name)
+    values = checked(dataset_class.Settings, settings, name)
+    root = None if data_root is None else Path(data_root).expanduser()
+    if dataset_class.needs_root:
+        if root is None:
+            raise UserError(f"--data-root is missing: dataset '{name}' needs the folder that holds its files")
+        if not root.is_dir():
+            raise UserError(f"--data-root {root}: no such folder")
+    return dataset_class(name, values, root)

@@ -1,0 +1,201 @@
+"""Floor 3: what a trial leaves behind, and reading it back.
+
+Layout of a run's folder (``runs/NAME``): ``experiment.json``, then one bundle per trial in
+``DATASET[@VARIANT]/xSCALE/METHOD[@VARIANT]/seedK/`` with ``trial.json`` (written last: a trial is done when it says so),
+``volumes.csv``, ``slices.csv``, ``training.csv``, ``weights.safetensors`` and ``predictions.h5``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mcsr_bench import files
+from mcsr_bench.errors import UserError
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class DataRecord(_Record):
+    """The data of a trial: enough for a table to say what it was computed on."""
+
+    name: str
+    title: str
+    real: bool
+    """False for generated data."""
+    track: Literal["complex", "magnitude"]
+    target: str
+    auxiliary: str
+    reported_as: str
+    """This dataset in the paper's tables, or empty."""
+    fingerprint: str
+    split_hash: str
+    split_rule: str
+    patient_disjoint: bool
+    patients: dict[str, int]
+    """Of train, validation, test."""
+    slices: dict[str, int]
+    """Non-empty slices of train, validation, test."""
+    hr_shapes: list[tuple[int, int]]
+    """The sizes (H, W) that occur after the crop, sorted."""
+    store: str
+    """Key of the prepared store (in the cache folder)."""
+    marks: list[str] = []
+    """Sentences about the data that every table of these results repeats."""
+
+
+class TrialRecord(_Record):
+    """``trial.json``. Keys are always present; ``profile`` and ``seconds`` fill up as stages end."""
+
+    schema_version: Literal[1] = 1
+    status: Literal["running", "done", "failed"]
+    reason: str = ""
+    """Why it failed, in a sentence; empty otherwise."""
+    key: str
+    """Hash of everything that should change the numbers."""
+    method: str
+    variant: str = ""
+    dataset: str
+    dataset_variant: str = ""
+    scale: int
+    seed: int
+    preset: str
+    protocol: str
+    protocol_hash: str
+    settings: dict[str, Any] = {}
+    """Of the method, all of them."""
+    dataset_settings: dict[str, Any] = {}
+    card: dict[str, Any] = {}
+    """The method's card, without its presets."""
+    data: DataRecord
+    versions: dict[str, str] = {}
+    git: str = ""
+    device: str = ""
+    threads: int = 0
+    seconds: dict[str, float] = {}
+    """Wall time of the stages train, predict, score (of the process that ran them)."""
+    profile: dict[str, float] = {}
+    """parameters, trainable_parameters, steps, seconds_per_step, ... as far as measured."""
+    notes: list[str] = []
+    """What the method wants to be said beside its numbers."""
+    files: dict[str, str] = {}
+    """SHA-256 of the files of the bundle, by name."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """The trials of one or several runs as tables.
+
+    Columns of all three: dataset, scale, method, variant, seed, preset, protocol, protocol_hash, track (dataset carries its
+    variant as ``NAME@VARIANT``). `trials` adds status, reason, folder; `volumes` adds contrast, patient_id, volume_id and a
+    column per metric id; `slices` also slice_index.
+    """
+
+    folders: tuple[Path, ...]
+    records: tuple[TrialRecord, ...]
+    """One per row of `trials`, in the same order."""
+    trials: pd.DataFrame
+    volumes: pd.DataFrame
+    slices: pd.DataFrame
+
+
+def trial_folder(root: Path, record: TrialRecord) -> Path:
+    """Where the bundle of a trial lies below a run's folder."""
+    return (
+        root
+        / _at(record.dataset, record.dataset_variant)
+        / f"x{record.scale}"
+        / _at(record.method, record.variant)
+        / f"seed{record.seed}"
+    )
+
+
+def read_trial(folder: Path) -> TrialRecord | None:
+    """The record in a bundle; None when there is none, UserError when it cannot be read."""
+    path = folder / "trial.json"
+    if not path.is_file():
+        return None
+    try:
+        return TrialRecord.model_validate(files.read_json(path))
+    except (ValueError, OSError, ValidationError) as error:
+        raise UserError(f"{path}: not a readable trial record: {str(error).splitlines()[0]}") from None
+
+
+def write_trial(folder: Path, record: TrialRecord) -> None:
+    """Write ``trial.json`` in one move."""
+    files.write_json(folder / "trial.json", record.model_dump(mode="json"))
+
+
+def bundles(root: Path) -> Iterator[Path]:
+    """The folders below a run's folder that hold a trial record, sorted."""
+    yield from sorted(p.parent for p in root.glob("*/x*/*/seed*/trial.json"))
+
+
+def load_results(*folders: str | Path) -> Results:
+    """Read one or several run folders.
+
+    Raises UserError when a folder is missing or holds no trial, or when the scores of a finished trial cannot be read.
+    """
+    records: list[TrialRecord] = []
+    rows: list[dict[str, Any]] = []
+    volumes: list[pd.DataFrame] = []
+    slices: list[pd.DataFrame] = []
+    roots = tuple(Path(f) for f in folders)
+    for root in roots:
+        if not root.is_dir():
+            raise UserError(f"{root}: no such folder of results")
+        found = list(bundles(root))
+        if not found:
+            raise UserError(f"{root}: holds no trial (no trial.json below it)")
+        for folder in found:
+            record = read_trial(folder)
+            assert record is not None  # bundles() found it
+            identity = _identity(record)
+            records.append(record)
+            rows.append({**identity, "status": record.status, "reason": record.reason, "folder": str(folder)})
+            if record.status == "done":
+                volumes.append(_scores(folder / "volumes.csv", identity))
+                slices.append(_scores(folder / "slices.csv", identity))
+    empty = pd.DataFrame(columns=[*rows[0], "contrast", "patient_id", "volume_id"])
+    return Results(
+        folders=roots,
+        records=tuple(records),
+        trials=pd.DataFrame(rows),
+        volumes=pd.concat(volumes, ignore_index=True) if volumes else empty,
+        slices=pd.concat(slices, ignore_index=True) if slices else empty,
+    )
+
+
+def _identity(record: TrialRecord) -> dict[str, Any]:
+    return {
+        "dataset": _at(record.dataset, record.dataset_variant),
+        "scale": record.scale,
+        "method": record.method,
+        "variant": record.variant,
+        "seed": record.seed,
+        "preset": record.preset,
+        "protocol": record.protocol,
+        "protocol_hash": record.protocol_hash,
+        "track": record.data.track,
+    }
+
+
+def _scores(path: Path, identity: dict[str, Any]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype={"patient_id": str, "volume_id": str, "contrast": str})
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: the scores of a finished trial cannot be read: {error}") from None
+    for position, (column, value) in enumerate(identity.items()):
+        table.insert(position, column, value)
+    return table
+
+
+def _at(name: str, variant: str) -> str:
+    return f"{name}@{variant}" if variant else name

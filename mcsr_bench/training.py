@@ -1,0 +1,236 @@
+"""Floor 2: the one training loop.
+
+Everything random in a step is keyed by (seed, step), and the checkpoint holds everything else, so a run that is killed at any
+step and started again ends with the weights of an uninterrupted one, bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mcsr_bench import files, metrics
+from mcsr_bench.errors import UserError
+from mcsr_bench.method import Batch, Method, TorchMethod, TrainingData, TrainingSettings
+from mcsr_bench.weights import load_tensors, save_tensors
+
+CHECKPOINT = "checkpoint.safetensors"
+LOG = "training.csv"
+
+Report = Callable[[int, int, str], None]
+"""Called with (step, steps, detail)."""
+
+_LOG_ROWS = 100
+_SECONDS_BETWEEN_CHECKPOINTS = 30.0
+
+
+@dataclass
+class _State:
+    """What a checkpoint holds beside tensors of modules and optimisers."""
+
+    step: int = 0
+    best_step: int = -1
+    best_psnr: float = -math.inf
+    rows: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+    """Of the logged numbers since the last row."""
+    count: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Loop:
+    """A `mcsr_bench.method.Run`: trains in a folder, where it leaves its checkpoint and log."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        key: str = "",
+        report: Report | None = None,
+        checkpoint_every: int = 0,
+    ) -> None:
+        """key: identity of the training; a checkpoint with another one is not resumed.
+
+        checkpoint_every: steps between checkpoints; 0: at validations and every half minute. It changes no result.
+        """
+        self.seed = seed
+        self.device = torch.device(device)
+        self.seconds_per_step = math.nan
+        """Of this process, mean over its steps, validation not counted."""
+        self._folder = folder
+        self._key = key
+        self._report = report or (lambda *_: None)
+        self._checkpoint_every = checkpoint_every
+
+    def fit(self, method: TorchMethod, data: TrainingData) -> None:
+        """Train a method for its budget; it ends with the weights of the best validation PSNR."""
+        settings: TrainingSettings = method.settings
+        method.to(self.device)
+        optimizers = method.configure_optimizers()
+        rates = {name: [g["lr"] for g in o.param_groups] for name, o in optimizers.items()}
+        per_epoch = data.steps_per_epoch(settings.batch_size)
+        steps = settings.budget if settings.budget_unit == "steps" else settings.budget * per_epoch
+        validate_at = {round(steps * (k + 1) / settings.validations) for k in range(settings.validations)} | {steps}
+        log_at = {round(steps * (k + 1) / _LOG_ROWS) for k in range(_LOG_ROWS)} | validate_at
+        state = self._resume(method, optimizers)
+        spent, first, saved = 0.0, state.step, time.monotonic()
+        while state.step < steps:
+            factor = schedule_factor(settings, state.step, steps, per_epoch)
+            for name, optimizer in optimizers.items():
+                for group, rate in zip(optimizer.param_groups, rates[name], strict=True):
+                    group["lr"] = rate * factor
+            began = time.perf_counter()
+            batch = data.batch(
+                state.step, batch_size=settings.batch_size, patch=settings.patch, augment=settings.augment
+            ).to(self.device)
+            torch.manual_seed(int(np.random.SeedSequence([self.seed, state.step, 3]).generate_state(1)[0]))
+            for module in method.training_modules().values():
+                module.train()
+            numbers = method.training_step(batch, optimizers)
+            spent += time.perf_counter() - began
+            if not all(math.isfinite(v) for v in numbers.values()):
+                raise FloatingPointError(f"the training loss is not finite at step {state.step + 1}: {numbers}")
+            for name, value in numbers.items():
+                state.sums[name] = state.sums.get(name, 0.0) + value
+            state.count += 1
+            state.step += 1
+            self._report(state.step, steps, f"loss {numbers['loss']:.4f}")
+            if state.step in log_at:
+                self._log(state, factor, method, data, validate=state.step in validate_at)
+            due = state.step in validate_at or time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS
+            if self._checkpoint_every:
+                due = state.step % self._checkpoint_every == 0
+            if due and state.step < steps:
+                self._save(state, method, optimizers)
+                saved = time.monotonic()
+        if state.step > first:
+            self.seconds_per_step = spent / (state.step - first)
+            self._save(state, method, optimizers)
+        files.write_table(self._folder / LOG, pd.DataFrame(state.rows))
+        method.load_state(state.best)
+
+    def _log(self, state: _State, factor: float, method: TorchMethod, data: TrainingData, *, validate: bool) -> None:
+        row: dict[str, float] = {"step": state.step, "rate_factor": factor}
+        row |= {name: total / state.count for name, total in state.sums.items()}
+        state.sums, state.count = {}, 0
+        row["validation_psnr"] = math.nan
+        if validate:
+            row["validation_psnr"] = psnr = validation_psnr(method, data, self.device)
+            if psnr > state.best_psnr or not state.best:
+                state.best_step, state.best_psnr = state.step, psnr
+                state.best = {name: tensor.detach().cpu().clone() for name, tensor in method.state().items()}
+        state.rows.append(row)
+
+    def _save(self, state: _State, method: TorchMethod, optimizers: dict[str, torch.optim.Optimizer]) -> None:
+        tensors = {f"best/{name}": tensor for name, tensor in state.best.items()}
+        for name, module in method.training_modules().items():
+            tensors |= {f"module/{name}/{key}": value for key, value in module.state_dict().items()}
+        for name, optimizer in optimizers.items():
+            for index, values in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer/{name}/{index}/{key}": torch.as_tensor(v) for key, v in values.items()}
+        info = {
+            "key": self._key,
+            "step": state.step,
+            "best_step": state.best_step,
+            "best_psnr": repr(state.best_psnr),
+            "rows": [{k: repr(v) for k, v in row.items()} for row in state.rows],
+            "sums": {k: repr(v) for k, v in state.sums.items()},
+            "count": state.count,
+        }
+        save_tensors(self._folder / CHECKPOINT, tensors, info)
+
+    def _resume(self, method: TorchMethod, optimizers: dict[str, torch.optim.Optimizer]) -> _State:
+        path = self._folder / CHECKPOINT
+        if not path.is_file():
+            return _State()
+        tensors, info = load_tensors(path)
+        if info["key"] != self._key:
+            return _State()
+        parts: dict[str, Any] = {"best": {}, "module": {}, "optimizer": {}}
+        for full, tensor in tensors.items():
+            kind, _, name = full.partition("/")
+            parts[kind][name] = tensor
+        for name, module in method.training_modules().items():
+            module.load_state_dict(_below(parts["module"], f"{name}/"), strict=True)
+        for name, optimizer in optimizers.items():
+            values: dict[int, dict[str, Tensor]] = {}
+            for key, tensor in _below(parts["optimizer"], f"{name}/").items():
+                index, _, what = key.partition("/")
+                values.setdefault(int(index), {})[what] = tensor
+            optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
+        return _State(
+            step=info["step"],
+            best_step=info["best_step"],
+            best_psnr=float(info["best_psnr"]),
+            rows=[{k: float(v) if k != "step" else int(v) for k, v in row.items()} for row in info["rows"]],
+            sums={k: float(v) for k, v in info["sums"].items()},
+            count=info["count"],
+            best=parts["best"],
+        )
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def schedule_factor(settings: TrainingSettings, step: int, steps: int, per_epoch: int) -> float:
+    """What the learning rate is multiplied by at a step (from 0 to steps - 1)."""
+    if settings.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * step / steps))
+    if settings.schedule == "step":
+        every = settings.decay_every * (per_epoch if settings.budget_unit == "epochs" else 1)
+        return float(settings.decay_factor ** (step // every))
+    return 1.0
+
+
+def predicted_magnitude(method: Method, batch: Batch) -> np.ndarray:
+    """The target magnitude that a method predicts for a batch with or without target: float64 (B, H, W)."""
+    output = method.predict(batch.without_target())
+    target = output["target"] if isinstance(output, dict) else output
+    return (target.abs() if target.is_complex() else target).cpu().double().numpy()
+
+
+def validation_psnr(method: Method, data: TrainingData, device: torch.device | str) -> float:
+    """psnr@volume-max over the validation volumes, mean in dB; never a look at the test part."""
+    volumes: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
+    for batch in data.validation():
+        assert batch.target is not None
+        reference = batch.protocol.scoring_reference(batch.target.numpy(), batch.target_lr.numpy())
+        pair = volumes.setdefault(batch.volume_id[0], ([], []))
+        pair[0].append(predicted_magnitude(method, batch.to(device)))
+        pair[1].append(np.abs(reference).astype(np.float64))
+    scores = []
+    for predictions, references in volumes.values():
+        prediction, reference = np.concatenate(predictions), np.concatenate(references)
+        scores.append(metrics.psnr(prediction, reference, peak=float(reference.max())))
+    return float(np.mean(scores))
+
+
+def load_weights(method: Method, path: Path, device: torch.device | str = "cpu") -> None:
+    """Give a method the weights of a bundle. UserError when the file is not readable or does not fit the network."""
+    tensors, _ = load_tensors(path, device)
+    try:
+        method.load_state(tensors)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{path}: these weights do not fit: {str(error).splitlines()[0]}") from None
+
+
+def save_weights(method: Method, path: Path, info: dict[str, Any]) -> None:
+    """Write a method's weights; info: what identifies them."""
+    save_tensors(path, method.state(), info)
+
+
+def forget_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint of a training that has ended (its weights are written)."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)

@@ -1,0 +1,16 @@
+"""Zero-filling: the k-space of the LR image amid zeros. What every method must beat, and the only one here that adds nothing."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mcsr_bench.kspace import zero_fill
+from mcsr_bench.method import Batch, Method
+
+
+class ZeroFill(Method):
+    """Sinc interpolation on the k-space grid, of complex data."""
+
+    def predict(self, batch: Batch) -> Tensor:
+        """complex64 (B, H, W), in physical units."""
+        return zero_fill(batch.target_lr, batch.hr_shape) / batch.protocol.lr_gain(batch.scale)

@@ -1,0 +1,44 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def fastmri_files() -> ModuleType:
+    """The builders of small fastMRI files (tests/datasets/fastmri_files.py)."""
+    path = Path(__file__).parent / "datasets" / "fastmri_files.py"
+    spec = importlib.util.spec_from_file_location("fastmri_files", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def fastmri_tree(fastmri_files: ModuleType, tmp_path: Path) -> Callable[..., Path]:
+    """``fastmri_tree(n_train=4, n_test=2, coils=None, slices=3, ...)``: a --data-root in the fastMRI layout, under tmp_path.
+
+    Options are those of `write_tree` and `write_volume`; ``name`` is the folder's, for a test that wants two of them.
+    """
+
+    def build(n_train: int = 4, n_test: int = 2, *, name: str = "fastmri", **options: object) -> Path:
+        root: Path = fastmri_files.write_tree(tmp_path / name, n_train, n_test, **options)
+        return root
+
+    return build
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of this test alone, so that nothing is read from or left in the user's."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("MCSR_BENCH_CACHE", str(folder))
+    return folder

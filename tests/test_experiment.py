@@ -1,0 +1,188 @@
+"""The grid: bundles, resuming, failed trials that harm nobody, and the Python interface."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+import mcsr_bench as mb
+from mcsr_bench import files
+from mcsr_bench.metrics import METRICS
+
+TOYS = Path(__file__).parent / "toys"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MCSR_BENCH_CACHE", str(tmp_path / "cache"))
+
+
+def run(out, methods=("zerofill", "toynet"), **kwargs):
+    return mb.run(methods, "toy", 2, plugins=TOYS, out=out, jobs=2, **{"preset": "smoke", **kwargs})
+
+
+def snapshot(out):
+    return {p.relative_to(out): (p.stat().st_mtime_ns, p.stat().st_size) for p in out.glob("toy/**/*") if p.is_file()}
+
+
+def test_a_bundle_holds_what_the_design_says(tmp_path):
+    results = run(tmp_path / "r")
+    assert list(results.trials["status"]) == ["done", "done"]
+    folder = tmp_path / "r" / "toy" / "x2" / "toynet" / "seed0"
+    expected = {"trial.json", "volumes.csv", "slices.csv", "training.csv", "weights.safetensors", "predictions.h5", "worker.log"}
+    assert {p.name for p in folder.iterdir()} == expected
+    record = files.read_json(folder / "trial.json")
+    for name, value in record["files"].items():
+        assert files.file_digest(folder / name) == value
+    assert record["protocol"] == "mcsr-1"
+    assert len(record["protocol_hash"]) == 12
+    assert record["data"]["patients"] == {"train": 4, "validation": 2, "test": 4}
+    volumes = pd.read_csv(folder / "volumes.csv")
+    assert list(volumes.columns) == ["patient_id", "volume_id", "contrast", *METRICS]
+    assert len(volumes) == 4
+    assert len(pd.read_csv(folder / "slices.csv")) == 8
+    assert (tmp_path / "r" / "experiment.json").is_file()
+    assert (tmp_path / "r" / "report" / "index.html").is_file()
+
+
+def test_stored_predictions_give_the_scores_in_the_csv(tmp_path):
+    run(tmp_path / "r")
+    results = mb.load_results(tmp_path / "r")
+    store = mb.load_dataset("toy")
+    for name in ("zerofill", "toynet"):
+        folder = tmp_path / "r" / "toy" / "x2" / name / "seed0"
+        volumes = results.volumes[results.volumes["method"] == name].set_index("volume_id")
+        with h5py.File(folder / "predictions.h5") as file:
+            for case in store.cases():
+                if case.volume_id not in volumes.index:
+                    continue
+                truth = np.abs(np.stack([t for t, _ in store.read(case)]).astype(np.complex128))
+                sr = np.abs(file[case.volume_id]["target"][...].astype(np.complex128))
+                psnr = 10 * np.log10(truth.max() ** 2 / np.mean((sr - truth) ** 2))
+                assert volumes.loc[case.volume_id, "psnr@volume-max"] == pytest.approx(psnr, abs=1e-6)
+
+
+def test_the_same_command_again_runs_nothing(tmp_path):
+    run(tmp_path / "r")
+    before = snapshot(tmp_path / "r")
+    run(tmp_path / "r")
+    assert snapshot(tmp_path / "r") == before
+    run(tmp_path / "r", methods=("zerofill", "toynet", "bicubic"))
+    after = snapshot(tmp_path / "r")
+    assert {k: v for k, v in after.items() if k in before} == before
+    assert len(after) > len(before)
+
+
+def test_fresh_starts_the_named_trials_over_and_no_others(tmp_path):
+    run(tmp_path / "r")
+    before = snapshot(tmp_path / "r")
+    run(tmp_path / "r", methods=("toynet",), fresh=True)
+    after = snapshot(tmp_path / "r")
+    changed = {k.parts[2] for k in before if before[k] != after[k]}
+    assert changed == {"toynet"}
+
+
+def test_two_runs_give_byte_identical_weights_and_scores(tmp_path):
+    run(tmp_path / "a")
+    run(tmp_path / "b")
+    for name in ("weights.safetensors", "volumes.csv", "slices.csv", "training.csv"):
+        one, two = (tmp_path / x / "toy" / "x2" / "toynet" / "seed0" / name for x in "ab")
+        assert one.read_bytes() == two.read_bytes(), name
+
+
+@pytest.mark.parametrize(("fault", "reason"), [("raise", "RuntimeError: the toy fails on purpose"), ("kill", "SIGKILL"), ("nan", "not finite")])
+def test_a_failed_trial_is_recorded_and_the_rest_go_on(tmp_path, fault, reason):
+    results = run(tmp_path / "r", methods=("toynet", "zerofill", "bicubic"), settings={"toynet": {"fault": fault}})
+    status = results.trials.set_index("method")["status"].to_dict()
+    assert status == {"toynet": "failed", "zerofill": "done", "bicubic": "done"}
+    assert reason in results.trials.set_index("method")["reason"]["toynet"]
+    assert set(results.volumes["method"]) == {"zerofill", "bicubic"}
+    again = run(tmp_path / "r", methods=("toynet", "zerofill", "bicubic"), settings={"toynet": {"fault": ""}})
+    assert "toynet" in set(again.volumes["method"])
+
+
+def test_settings_make_a_variant_of_their_own(tmp_path):
+    run(tmp_path / "r")
+    results = run(tmp_path / "r", settings={"toynet": {"width": 6}, "toy": {"patients": 8}})
+    assert sorted(p.name.split("@")[0] for p in (tmp_path / "r").glob("toy*/x2/toynet*")) == ["toynet", "toynet"]
+    assert len(results.trials) == 4
+    same = run(tmp_path / "s", settings={"toynet": {"width": 4}})  # the preset's own value
+    assert list(same.trials["variant"]) == ["", ""]
+
+
+def test_another_preset_or_protocol_in_the_same_folder_is_refused(tmp_path):
+    run(tmp_path / "r")
+    with pytest.raises(mb.UserError, match="holds results of preset smoke, this run has quick"):
+        run(tmp_path / "r", preset="quick")
+    with pytest.raises(mb.UserError, match="holds results of protocol mcsr-1"):
+        run(tmp_path / "r", protocol="sanet-2021")
+
+
+def test_other_data_under_a_finished_trial_are_refused(tmp_path):
+    run(tmp_path / "r")
+    path = tmp_path / "r" / "toy" / "x2" / "zerofill" / "seed0" / "trial.json"
+    record = files.read_json(path)
+    files.write_json(path, {**record, "key": "0" * 16})
+    with pytest.raises(mb.UserError, match="other data or another version"):
+        run(tmp_path / "r")
+
+
+def test_bad_data_leave_no_folder_behind(tmp_path):
+    with pytest.raises(mb.UserError, match="NaN"):
+        run(tmp_path / "deep" / "r", settings={"toy": {"fault": "nan"}})
+    assert not (tmp_path / "deep").exists()
+
+
+def test_a_stage_that_is_there_is_not_run_again(tmp_path):
+    run(tmp_path / "r")
+    folder = tmp_path / "r" / "toy" / "x2" / "toynet" / "seed0"
+    scores = (folder / "volumes.csv").read_bytes()
+    record = files.read_json(folder / "trial.json")
+    files.write_json(folder / "trial.json", {**record, "status": "running"})
+    (folder / "volumes.csv").unlink()
+    weights = (folder / "weights.safetensors").stat().st_mtime_ns
+    predictions = (folder / "predictions.h5").stat().st_mtime_ns
+    run(tmp_path / "r")
+    assert (folder / "volumes.csv").read_bytes() == scores
+    assert (folder / "weights.safetensors").stat().st_mtime_ns == weights
+    assert (folder / "predictions.h5").stat().st_mtime_ns == predictions
+
+
+def test_both_protocols_run_and_zero_filling_scores_alike_under_both(tmp_path):
+    one = run(tmp_path / "a", methods=("zerofill", "bicubic"))
+    two = run(tmp_path / "b", methods=("zerofill", "bicubic"), protocol="sanet-2021")
+    a, b = (r.volumes.set_index(["method", "volume_id"])["psnr@volume-max"] for r in (one, two))
+    shared = a.index.intersection(b.index)
+    assert len(shared) > 0
+    np.testing.assert_allclose(a[shared], b[shared], atol=0.5)  # the clamp cuts a little of the reference
+
+
+def test_evaluate_scores_a_function_that_nobody_registered():
+    from mcsr_bench.kspace import zero_fill
+    from mcsr_bench.registry import add_plugins
+
+    add_plugins(TOYS)
+    scores = mb.evaluate(lambda batch: zero_fill(batch.target_lr, batch.hr_shape), dataset="toy", scale=2)
+    assert list(scores.columns) == ["patient_id", "volume_id", "contrast", *METRICS]
+    assert len(scores) == 4
+    assert (scores["kspace-error"] < 1e-5).all()
+    arrays = mb.evaluate(lambda batch: np.zeros(batch.aux.shape), dataset="toy", scale=2)
+    assert (arrays["nmse@volume"] == 1).all()
+    with pytest.raises(ValueError, match="predicted"):
+        mb.evaluate(lambda batch: batch.target_lr, dataset="toy", scale=2)
+
+
+def test_methods_never_see_the_target_when_predicting():
+    from mcsr_bench.registry import add_plugins
+
+    add_plugins(TOYS)
+    seen = []
+
+    def look(batch):
+        seen.append(batch.target)
+        return batch.aux
+
+    mb.evaluate(look, dataset="toy", scale=2)
+    assert seen == [None] * 8

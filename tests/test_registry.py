@@ -1,0 +1,132 @@
+"""Finding plugins: names, reasons, isolation, and no import before it is needed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mcsr_bench.cards import MethodCard
+from mcsr_bench.errors import UserError
+from mcsr_bench.registry import Registry
+
+CARD = """
+name = "{name}"
+title = "A method"
+class = "Mine"
+authors = "A"
+venue = "V"
+year = 2026
+contrasts = "single"
+track = "magnitude"
+trains = false
+"""
+
+CODE = "class Mine:\n    pass\n"
+
+
+def write_plugin(root: Path, name: str, *, card: str | None = None, code: str = CODE, extra: str = "") -> Path:
+    folder = root / name
+    folder.mkdir(parents=True)
+    (folder / "card.toml").write_text((CARD if card is None else card).format(name=name) + extra)
+    (folder / "__init__.py").write_text(code)
+    return folder
+
+
+def registry_of(tmp_path: Path) -> Registry[MethodCard]:
+    registry = Registry("method", MethodCard, tmp_path / "nothing", "nothing", "mcsr_bench.no_such_group")
+    registry.add_folder(tmp_path / "plugins")
+    return registry
+
+
+def test_a_folder_with_a_card_is_a_method_and_others_are_ignored(tmp_path):
+    write_plugin(tmp_path / "plugins", "good")
+    (tmp_path / "plugins" / "notes").mkdir()
+    (tmp_path / "plugins" / "README.md").write_text("x")
+    registry = registry_of(tmp_path)
+    assert list(registry.plugins()) == ["good"]
+    assert registry.load("good").__name__ == "Mine"
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "reason"),
+    [
+        ({"card": "name = 'bad"}, "card.toml"),
+        ({"card": "name = '{name}'\ntitle = 'x'\n"}, "class: field required"),
+        ({"extra": "colour = 'red'\n"}, "colour: extra inputs are not permitted"),
+        ({"code": "class Mine(:\n"}, "invalid syntax"),
+        ({"extra": "requires = ['no_such_module_at_all']\n"}, "no_such_module_at_all"),
+    ],
+)
+def test_a_broken_plugin_is_listed_with_its_reason_and_harms_nobody(tmp_path, kwargs, reason):
+    write_plugin(tmp_path / "plugins", "bad", **kwargs)
+    write_plugin(tmp_path / "plugins", "good")
+    registry = registry_of(tmp_path)
+    assert reason in registry.plugins()["bad"].reason
+    assert registry.names() == ["good"]
+    assert registry.load("good") is not None
+    with pytest.raises(UserError, match="method 'bad' is disabled"):
+        registry.load("bad")
+
+
+def test_a_plugin_that_fails_on_import_says_why_when_it_is_needed(tmp_path):
+    write_plugin(tmp_path / "plugins", "late", code="raise RuntimeError('no licence file')\n")
+    registry = registry_of(tmp_path)
+    assert registry.plugins()["late"].available
+    with pytest.raises(UserError, match="method 'late' cannot be imported: RuntimeError: no licence file"):
+        registry.load("late")
+
+
+def test_a_taken_name_is_refused_for_the_second_finder(tmp_path):
+    write_plugin(tmp_path / "plugins", "one")
+    write_plugin(tmp_path / "plugins", "two", card=CARD.replace("{name}", "one"))
+    registry = registry_of(tmp_path)
+    assert registry.names() == ["one"]
+    assert "is taken by" in next(p.reason for p in registry.plugins().values() if p.reason)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(tmp_path):
+    write_plugin(tmp_path / "plugins", "sanet")
+    with pytest.raises(UserError, match=r"^no method 'sanett'; did you mean 'sanet'\?$"):
+        registry_of(tmp_path).card("sanett")
+    with pytest.raises(UserError, match=r"^no method 'q'; there are: sanet$"):
+        registry_of(tmp_path).card("q")
+
+
+def test_listing_imports_neither_torch_nor_a_plugin():
+    code = (
+        "import sys, json\n"
+        "from mcsr_bench.listing import listing\n"
+        "rows = {k: listing(k, []) for k in ('methods', 'datasets', 'protocols', 'suites', 'metrics')}\n"
+        "loaded = [m for m in sys.modules if m == 'torch' or m.startswith('mcsr_bench.methods.')]\n"
+        "print(json.dumps([loaded, rows]))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded, rows = json.loads(out.stdout)
+    assert loaded == []
+    assert {"zerofill", "bicubic", "bspline"} <= {row["name"] for row in rows["methods"]}
+    assert all(set(row) == {"name", "title", "available", "reason"} for kind in rows.values() for row in kind)
+
+
+def test_every_built_in_plugin_is_usable():
+    from mcsr_bench.registry import datasets, methods, reports
+
+    for registry in (methods(), datasets(), reports()):
+        assert [f"{p.name}: {p.reason}" for p in registry.plugins().values() if p.reason] == []
+
+
+def test_an_entry_point_of_another_package_is_found(tmp_path):
+    """A third party's package: its folder holds the card, its entry point names it."""
+    site = tmp_path / "site"
+    write_plugin(site, "theirnet", code="from mcsr_bench import UserError\nclass Mine:\n    pass\n")
+    info = site / "theirnet-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirnet\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[mcsr_bench.methods]\ntheirnet = theirnet\n")
+    code = "from mcsr_bench.registry import methods; print(methods().card('theirnet').title, methods().load('theirnet'))"
+    import os
+
+    path = os.pathsep.join([str(site), *sys.path])
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    assert "A method <class 'theirnet.Mine'>" in out.stdout, out.stderr

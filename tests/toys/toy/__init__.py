@@ -1,0 +1,60 @@
+"""Ellipses in two contrasts with smooth phase: a dataset small enough for tests of the engine."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mcsr_bench import Case, Dataset, DatasetSettings, Slice, Split, UserError, split_by_patient
+from mcsr_bench.files import digest
+from mcsr_bench.protocol import Protocol
+
+
+class ToySettings(DatasetSettings):
+    patients: int = 10
+    slices: int = 2
+    size: int = 32
+    seed: int = 0
+    fault: str = ""
+
+
+class Toy(Dataset):
+    Settings = ToySettings
+    needs_root = False
+
+    @property
+    def contrasts(self) -> tuple[str, str]:
+        return "B", "A"
+
+    def cases(self) -> list[Case]:
+        s = self.settings
+        return [Case(f"p{i:02d}", f"p{i:02d}-v0", s.slices, (s.size, s.size)) for i in range(s.patients)]
+
+    def read(self, case: Case) -> Iterator[Slice]:
+        s = self.settings
+        if s.fault == "raise" and case.patient_id == "p03":
+            raise UserError("p03.h5: truncated")
+        y, x = np.mgrid[: s.size, : s.size] / s.size - 0.5
+        for k in range(s.slices):
+            rng = np.random.default_rng([s.seed, int(case.patient_id[1:]), k])
+            target, aux = np.zeros((2, s.size, s.size))
+            for _ in range(8):
+                cy, cx = rng.uniform(-0.3, 0.3, 2)
+                ry, rx = rng.uniform(0.05, 0.25, 2)
+                inside = ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 < 1
+                target[inside] += rng.uniform(0.2, 1)
+                aux[inside] += rng.uniform(0.2, 1)
+            phase = np.exp(1j * (0.5 + x + 2 * y * x))
+            image = (target * phase).astype(np.complex64)
+            if s.fault == "nan" and case.patient_id == "p03" and k == 1:
+                image[3, 4] = np.nan
+            if s.fault == "zero" and case.patient_id == "p03":
+                image[:] = 0
+            if s.fault == "empty-slice" and k == 0:
+                image[:] = 0
+            yield image, (aux * phase).astype(np.complex64)
+
+    def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
+        return split_by_patient(cases, (0.4, 0.2, 0.4), self.settings.seed, "toy patients in seeded order")
+
+    def fingerprint(self) -> str:
+        return digest({"recipe": 1, **self.settings.model_dump()})
