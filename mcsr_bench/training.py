@@ -117,7 +117,9 @@ class Loop:
         if state.step > first:
             self.seconds_per_step = spent / (state.step - first)
             self._save(state, method, optimizers)
-        files.write_table(self._folder / LOG, pd.DataFrame(state.rows))
+        names = sorted({name for row in state.rows for name in row} - {"step", "rate_factor", "validation_psnr"})
+        columns = ["step", "rate_factor", *names, "validation_psnr"]
+        files.write_table(self._folder / LOG, pd.DataFrame(state.rows, columns=columns))
         method.load_state(state.best)
 
     def _log(self, state: _State, factor: float, method: TorchMethod, data: TrainingData, *, validate: bool) -> None:
@@ -209,7 +211,7 @@ def validation_psnr(method: Method, data: TrainingData, device: torch.device | s
         reference = batch.protocol.scoring_reference(batch.target.numpy(), batch.target_lr.numpy())
         pair = volumes.setdefault(batch.volume_id[0], ([], []))
         pair[0].append(predicted_magnitude(method, batch.to(device)))
-        pair[1].append(np.abs(reference).astype(np.float64))
+        pair[1].append(np.abs(reference.astype(np.complex128)))
     scores = []
     for predictions, references in volumes.values():
         prediction, reference = np.concatenate(predictions), np.concatenate(references)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +78,7 @@ def test_sigkill_in_a_real_process(data, tmp_path):
         "from mcsr_bench.sampling import Sampler; from mcsr_bench.training import Loop, save_weights\n"
         "[p] = prepare(load_dataset('toy'), MCSR_1, [2])\n"
         "folder = Path(sys.argv[3]); folder.mkdir(exist_ok=True)\n"
-        "m = load_method('toynet', 2, 'quick', seed=3, budget=400)\n"
-        "print('ready', flush=True)\n"
+        "m = load_method('toynet', 2, 'quick', seed=3, budget=300)\n"
         "m.train(Sampler(p.store, p.split, MCSR_1, 3), Loop(folder, seed=3, key='k', checkpoint_every=3))\n"
         "save_weights(m, folder / 'weights.safetensors', {})\n"
     )
@@ -87,16 +87,16 @@ def test_sigkill_in_a_real_process(data, tmp_path):
         arguments = [sys.executable, "-c", code, str(Path.cwd()), str(TOYS), str(folder)]
         return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
-    for delay in (0.3, 0.6):
+    checkpoint = tmp_path / "b" / CHECKPOINT
+    for _ in range(2):
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
         process = start(tmp_path / "b")
-        assert process.stdout is not None
-        process.stdout.readline()
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(timeout=delay)
+        while not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before:
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.1)
         os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-    assert (tmp_path / "b" / CHECKPOINT).is_file()
+        process.communicate()
     assert not (tmp_path / "b" / "weights.safetensors").exists()
     for name in ("a", "b"):
         process = start(tmp_path / name)
@@ -123,7 +123,7 @@ def test_training_lowers_the_loss_and_keeps_the_best_validation_weights(data, tm
     log = pd.read_csv(tmp_path / "a" / training.LOG)
     assert log["loss"].iloc[-5:].mean() < 0.7 * log["loss"].iloc[:5].mean()
     best = log["validation_psnr"].max()
-    assert training.validation_psnr(method, data, "cpu") == pytest.approx(best, abs=1e-9)
+    assert training.validation_psnr(method, data, "cpu") == pytest.approx(best, abs=1e-7)  # the CSV holds ten digits
 
 
 def test_validation_psnr_is_the_mean_over_volumes_of_a_hand_written_psnr(data):

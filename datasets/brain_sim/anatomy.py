@@ -80,7 +80,7 @@ class Subject:
         self.shift = np.clip(rng.normal(0, 2.0, 3), -4, 4)
         self.atrophy = float(rng.uniform(0, 1))
         self.depth = float(rng.uniform(14, 18))  # mm, mean depth of the sulci
-        self.shell_thickness = np.array([0.5, 6.5, 4.8]) * rng.uniform(0.75, 1.25, 3)  # mm: CSF, bone, scalp
+        self.shell_thickness = np.array([0.5, 6.5, 4.3]) * rng.uniform(0.75, 1.25, 3)  # mm: CSF, bone, scalp
         self.lesions = self._draw_lesions(rng)
 
         def fields(spacing: float, count: int) -> list[Field]:
@@ -159,18 +159,22 @@ class Subject:
         weight = 1 - ramp(hull, -6, 1)
         bent = [c + np.float32(1.8) * weight * planes(f) for c, f in zip(at, self.warp_brain, strict=True)]
         fine = [c + np.float32(0.8) * weight * planes(f) for c, f in zip(bent, self.warp_cortex, strict=True)]
-        coarse_texture, fine_texture = (planes(f) for f in self.texture)
-        texture = np.float32(0.8) * coarse_texture + np.float32(0.6) * fine_texture
+        texture: Float = np.float32(0.8) * planes(self.texture[0]) + np.float32(0.6) * planes(self.texture[1])
 
-        intensity = self.template.intensity.at(*fine) + np.float32(3.0) * texture
+        intensity = self.template.intensity.at(*fine) + np.float32(4.0) * texture
         core_csf, core_white = 1 - ramp(intensity, 40, 68), ramp(intensity, 92, 107)
         cortex_csf, cortex_white = self._cortex(planes, bent, fine, texture)
         # The core (basal ganglia, thalamus, insula) is the template's, what lies around it the subject's.
-        core = np.sqrt((at[2] / 40) ** 2 + ((at[1] + 4) / 38) ** 2 + ((at[0] - 4) / 30) ** 2)
+        core = np.hypot(
+            np.hypot(at[2] / np.float32(40), (at[1] + np.float32(4)) / np.float32(38)),
+            (at[0] - np.float32(4)) / np.float32(30),
+        )
         outer = ramp(core + np.float32(0.06) * planes(self.core_border), 0.85, 1.0)
         csf = np.maximum(outer * cortex_csf + (1 - outer) * core_csf, outer * (1 - ramp(intensity, 40, 58)))
         white = outer * cortex_white + (1 - outer) * core_white
-        wall = self.template.ventricle.at(*bent) + np.float32(0.9 - 1.6 * self.atrophy) + np.float32(0.2) * texture
+        wall: Float = (
+            self.template.ventricle.at(*bent) + np.float32(0.9 - 1.6 * self.atrophy) + np.float32(0.2) * texture
+        )
         ventricle = 1 - _above(wall)
         tissue = (1 - csf) * (1 - ventricle)
         white = white * np.clip(np.float32(0.92) - np.float32(0.09) * texture, 0, 1)
@@ -204,10 +208,8 @@ class Subject:
         sulcus = np.abs(level) / (slope + np.float32(0.03))  # mm to the nearest sulcus, to first order
         bottom = np.float32(self.depth) + 5 * self.fold_depth.at(*foot)
         sulcus = np.hypot(sulcus, np.maximum(surface - bottom, 0))
-        gap = np.float32(0.5 * self.atrophy - 0.1) + np.float32(0.45) * planes(self.sulcus_width)
-        gap = np.maximum(gap, -0.4) + np.float32(0.7) * np.exp(
-            -np.maximum(surface, 0) / 2
-        )  # sulci open towards the surface
+        gap = np.float32(0.5 * self.atrophy) + np.float32(0.45) * planes(self.sulcus_width)
+        gap = np.maximum(gap, -0.4) + np.float32(0.7) * np.exp(-np.maximum(surface, 0) / 2)  # wider at the surface
         wall = np.minimum(sulcus - gap, surface - np.float32(0.1 + 0.3 * self.atrophy)) + np.float32(0.2) * texture
         thickness = np.float32(2.9) + np.float32(0.3) * planes(self.cortex_thickness)
         return 1 - _above(wall), ramp(wall - thickness, -0.6, 0.6)

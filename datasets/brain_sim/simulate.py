@@ -102,7 +102,7 @@ def slice_levels(slices: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 def _axes(points: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Row and column coordinates in mm; the centre of the field of view is sample ``points // 2``."""
-    steps = (np.arange(points) - points // 2) * (FIELD_OF_VIEW / points)
+    steps = (np.arange(points, dtype=np.float64) - points // 2) * (FIELD_OF_VIEW / points)
     return _CENTRE[0] - steps, _CENTRE[1] - steps
 
 

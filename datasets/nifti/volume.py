@@ -26,7 +26,7 @@ MAX_BYTES = 1 << 36
 """Largest volume that a header is believed to have (64 GiB)."""
 LEAST = 0.2
 """Negative values are taken for what interpolation left, down to this fraction of the maximum."""
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 _DAMAGED = (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, zlib.error, ValueError)
 
 
@@ -155,6 +155,10 @@ def _pieces(volume: Volume) -> Iterator[bytes]:
                     raise EOFError("it ends early")
                 left -= len(piece)
                 yield piece
+            for _ in range(64):  # the checksum is looked at when the end is reached; some writers pad
+                if not handle.read(_PIECE):
+                    return
+            raise EOFError("it goes on long after its last voxel")
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{volume.path} is damaged or truncated ({error})") from error
 

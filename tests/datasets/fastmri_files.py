@@ -237,7 +237,7 @@ def spoil(root: Path, name: str, how: str) -> None:
     elif how == "huge":
         edit(
             path,
-            lambda f: (f.__delitem__("kspace"), f.create_dataset("kspace", (2, 99999, 99999), "c8", chunks=True))[0],
+            lambda f: (f.__delitem__("kspace"), f.create_dataset("kspace", (2, 99999, 99999), "c8", chunks=True)),
         )
     elif how == "mask":
         edit(path, lambda f: f.__setitem__("mask", np.ones(64, bool)))
