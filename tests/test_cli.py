@@ -106,7 +106,10 @@ def test_a_full_disk_gets_a_sentence(cli, tmp_path):
     )
     # SIGXFSZ is what the limit sends; Python ignores it and sees EFBIG.
     out = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, env={**os.environ, "MCSR_BENCH_CACHE": str(tmp_path / "c")}
+        ["bash", "-c", command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MCSR_BENCH_CACHE": str(tmp_path / "c")},
     )
     assert out.returncode == 2, out.stderr
     assert len(out.stderr.strip().splitlines()) <= 2

@@ -31,7 +31,15 @@ def test_a_bundle_holds_what_the_design_says(tmp_path):
     results = run(tmp_path / "r")
     assert list(results.trials["status"]) == ["done", "done"]
     folder = tmp_path / "r" / "toy" / "x2" / "toynet" / "seed0"
-    expected = {"trial.json", "volumes.csv", "slices.csv", "training.csv", "weights.safetensors", "predictions.h5", "worker.log"}
+    expected = {
+        "trial.json",
+        "volumes.csv",
+        "slices.csv",
+        "training.csv",
+        "weights.safetensors",
+        "predictions.h5",
+        "worker.log",
+    }
     assert {p.name for p in folder.iterdir()} == expected
     record = files.read_json(folder / "trial.json")
     for name, value in record["files"].items():
@@ -92,7 +100,10 @@ def test_two_runs_give_byte_identical_weights_and_scores(tmp_path):
         assert one.read_bytes() == two.read_bytes(), name
 
 
-@pytest.mark.parametrize(("fault", "reason"), [("raise", "RuntimeError: the toy fails on purpose"), ("kill", "SIGKILL"), ("nan", "not finite")])
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("raise", "RuntimeError: the toy fails on purpose"), ("kill", "SIGKILL"), ("nan", "not finite")],
+)
 def test_a_failed_trial_is_recorded_and_the_rest_go_on(tmp_path, fault, reason):
     results = run(tmp_path / "r", methods=("toynet", "zerofill", "bicubic"), settings={"toynet": {"fault": fault}})
     status = results.trials.set_index("method")["status"].to_dict()

@@ -36,8 +36,12 @@ def test_degradations_of_both_protocols(scale):
 def test_normalisation_of_mcsr_1_uses_lr_statistics_for_the_target_and_the_auxiliarys_own():
     target, aux = random_pair(1), random_pair(2) * 5
     low, aux_low = numpy_lr(target, 2) / 2, numpy_lr(aux, 2) / 2
-    batch = Batch.of(*(torch.from_numpy(x.astype(np.complex64)) for x in (low, aux, aux_low)), scale=2, protocol=MCSR_1,
-                     target=torch.from_numpy(target))
+    batch = Batch.of(
+        *(torch.from_numpy(x.astype(np.complex64)) for x in (low, aux, aux_low)),
+        scale=2,
+        protocol=MCSR_1,
+        target=torch.from_numpy(target),
+    )
     mean, std = np.abs(low).mean((1, 2)), np.abs(low).std((1, 2), ddof=1)
     expected = (np.abs(target) - mean[:, None, None]) / std[:, None, None]
     np.testing.assert_allclose(batch.target_magnitude.numpy(), expected, atol=1e-4)
@@ -51,13 +55,19 @@ def test_normalisation_of_sanet_2021_uses_lr_statistics_everywhere_and_clamps_th
     target, aux = random_pair(1), random_pair(2)
     target[0, 3, 4] = 500
     low, aux_low = numpy_lr(target, 2), numpy_lr(aux, 2)
-    batch = Batch.of(*(torch.from_numpy(x.astype(np.complex64)) for x in (low, aux, aux_low)), scale=2,
-                     protocol=SANET_2021, target=torch.from_numpy(target))
+    batch = Batch.of(
+        *(torch.from_numpy(x.astype(np.complex64)) for x in (low, aux, aux_low)),
+        scale=2,
+        protocol=SANET_2021,
+        target=torch.from_numpy(target),
+    )
     mean, std = np.abs(low).mean((1, 2)), np.abs(low).std((1, 2), ddof=1) + 1e-11
     expected = np.clip((np.abs(target) - mean[:, None, None]) / std[:, None, None], -6, 6)
     np.testing.assert_allclose(batch.target_magnitude.numpy(), expected, atol=1e-4)
     m, s = np.abs(aux_low).mean((1, 2)), np.abs(aux_low).std((1, 2), ddof=1)
-    np.testing.assert_allclose(batch.aux_magnitude.numpy(), (np.abs(aux) - m[:, None, None]) / s[:, None, None], atol=1e-4)
+    np.testing.assert_allclose(
+        batch.aux_magnitude.numpy(), (np.abs(aux) - m[:, None, None]) / s[:, None, None], atol=1e-4
+    )
     reference = SANET_2021.scoring_reference(target, low.astype(np.complex64))
     np.testing.assert_allclose(np.abs(reference), expected * std[:, None, None] + mean[:, None, None], rtol=1e-5)
     assert np.abs(reference).max() < 500
@@ -102,7 +112,9 @@ def test_the_hash_changes_when_anything_in_the_protocol_changes(field):
 
 def test_golden_values_force_a_new_revision():
     """These were computed with numpy in float64. Whoever must change them must raise OPERATORS too."""
-    image = (np.arange(64 * 64).reshape(64, 64) % 97 + 1j * (np.arange(64 * 64).reshape(64, 64) % 31)).astype(np.complex64)
+    image = (np.arange(64 * 64).reshape(64, 64) % 97 + 1j * (np.arange(64 * 64).reshape(64, 64) % 31)).astype(
+        np.complex64
+    )
     low = numpy_lr(image.astype(np.complex128), 4) / 4
     np.testing.assert_allclose(MCSR_1.degrade(torch.from_numpy(image), 4).numpy(), low, atol=1e-3)
     assert OPERATORS == {"kspace": 1, "metrics": 1, "augmentation": 1}

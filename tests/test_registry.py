@@ -124,9 +124,13 @@ def test_an_entry_point_of_another_package_is_found(tmp_path):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirnet\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[mcsr_bench.methods]\ntheirnet = theirnet\n")
-    code = "from mcsr_bench.registry import methods; print(methods().card('theirnet').title, methods().load('theirnet'))"
+    code = (
+        "from mcsr_bench.registry import methods; print(methods().card('theirnet').title, methods().load('theirnet'))"
+    )
     import os
 
     path = os.pathsep.join([str(site), *sys.path])
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
     assert "A method <class 'theirnet.Mine'>" in out.stdout, out.stderr

@@ -84,7 +84,11 @@ def test_empty_slices_are_left_out_with_a_finding():
 
 @pytest.mark.parametrize(
     ("fault", "sentence"),
-    [("nan", "slice 1 of the target holds NaN or Inf"), ("zero", "the target volume p03-v0 is zero everywhere"), ("raise", "truncated")],
+    [
+        ("nan", "slice 1 of the target holds NaN or Inf"),
+        ("zero", "the target volume p03-v0 is zero everywhere"),
+        ("raise", "truncated"),
+    ],
 )
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_bad_data_leave_no_store(fault, sentence, jobs):

@@ -39,14 +39,14 @@ def same(one, two):
     return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
 def train(data, folder, *, kill_at=None, **settings):
     def report(step, steps, detail):
         if step == kill_at:
-            raise Killed
+            raise KilledError
 
     folder.mkdir(exist_ok=True)
     method = toynet(**settings)
@@ -58,7 +58,7 @@ def train(data, folder, *, kill_at=None, **settings):
 @pytest.mark.parametrize("kill_at", [1, 4, 10, 17, 29, 30])
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(data, tmp_path, kill_at, optimizer):
     straight = train(data, tmp_path / "a", optimizer=optimizer)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(data, tmp_path / "b", kill_at=kill_at, optimizer=optimizer)
     resumed = train(data, tmp_path / "b", optimizer=optimizer)
     assert same(straight.state(), resumed.state())
@@ -85,7 +85,9 @@ def test_sigkill_in_a_real_process(data, tmp_path):
 
     def start(folder):
         arguments = [sys.executable, "-c", code, str(Path.cwd()), str(TOYS), str(folder)]
-        return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        return subprocess.Popen(
+            arguments, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
 
     checkpoint = tmp_path / "b" / CHECKPOINT
     for _ in range(2):
@@ -131,7 +133,9 @@ def test_validation_psnr_is_the_mean_over_volumes_of_a_hand_written_psnr(data):
     volumes = {}
     for batch in data.validation():
         prediction = method.predict(batch.without_target()).double().numpy()
-        volumes.setdefault(batch.patient_id[0], []).append((prediction[0], np.abs(batch.target[0].numpy().astype(complex))))
+        volumes.setdefault(batch.patient_id[0], []).append(
+            (prediction[0], np.abs(batch.target[0].numpy().astype(complex)))
+        )
     scores = []
     for pairs in volumes.values():
         a, b = np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])

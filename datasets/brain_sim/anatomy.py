@@ -17,7 +17,9 @@ from .template import GREY, WHITE, load_template
 
 TISSUE_NAMES = ("white", "grey", "csf", "ventricle", "fat", "muscle", "bone", "lesion")
 HEAD: Bounds = ((-32.0, 88.0), (-140.0, 108.0), (-118.0, 118.0))
-"""The box in which a subject's random fields live."""
+"""The box, in template space, in which a subject's folds lie."""
+SCAN: Bounds = ((0.0, 58.0), (-134.0, 98.0), (-116.0, 116.0))
+"""The box, in the scanner, that holds every slice."""
 
 _CENTRE = (20.0, -18.0, 0.0)  # the point about which a head is turned and scaled
 _SIZE = 0.92  # the template is larger than the average adult brain
@@ -35,8 +37,8 @@ def _above(x: Float) -> Float:
 
 
 def _between(x: Float, y: Float) -> Float:
-    """1 outside of surface ``x`` and inside of surface ``y`` (signed distances)."""
-    return _above(x) * (1 - _above(y))
+    """1 outside of surface ``x`` and inside of surface ``y`` (signed distances); nested layers add up to 1."""
+    return np.maximum(_above(x) - _above(y), 0)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Subject:
         self.lesions = self._draw_lesions(rng)
 
         def fields(spacing: float, count: int) -> list[Field]:
-            return [random_field(rng, spacing, HEAD) for _ in range(count)]
+            return [random_field(rng, spacing, SCAN) for _ in range(count)]
 
         self.warp_head = fields(55.0, 3)
         self.warp_brain = fields(9.0, 3)
@@ -134,7 +136,7 @@ class Subject:
         temple = ramp(np.abs(x), 30, 55) * ramp(y, -70, -10) * ramp(-z, -45, 0)
         thickness = np.maximum(scalp * (1 + np.float32(0.15) * variation[3]), 2.5)
         muscle = outer_table - temple * (4 + np.float32(0.7) * variation[4])
-        skin = outer_table - thickness - 3 * temple
+        skin = np.minimum(outer_table - thickness - 3 * temple, muscle - np.float32(0.5))
         surface = skin - np.float32(1.6)
 
         marrow = _between(inner_table - np.float32(1.7), outer_table + np.float32(1.7))
@@ -151,7 +153,7 @@ class Subject:
         }
         for name, values in parts.items():
             fractions[TISSUE_NAMES.index(name)] = planes.full(np.clip(values, 0, 1))
-        return planes.full((1 - _above(inner_table)) * (1 - sinus)).ravel()
+        return planes.full(1 - _above(inner_table) - sinus).ravel()
 
     def _brain(self, planes: _OnPlanes, at: list[Float], hull: Float) -> dict[str, Float]:
         """White, grey, CSF (outer and ventricular) and lesion fractions of the intracranial voxels, flat; they add up to 1."""

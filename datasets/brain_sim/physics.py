@@ -64,19 +64,17 @@ def vary(tissue: Tissue, rng: np.random.Generator, spread: float = 0.05) -> Tiss
 class Receiver:
     """What one acquisition puts on the object: smooth coil shading and phase, its own for every contrast.
 
-    ``field_of_view``: mm. Shading is the exponential of a polynomial of second order (about +-20 %); phase is a constant, a slope
-    (about 1 rad over half the field of view) and a smooth random field (0.6 rad, structures of about 10 cm).
+    Shading is the exponential of a polynomial of second order (about +-20 %); phase is a constant, a slope (about 1 rad over
+    half the field of view) and a smooth random field (0.6 rad, structures of about 10 cm). ``bounds``: the scanned box.
     """
 
-    def __init__(self, rng: np.random.Generator, field_of_view: float, centre: tuple[float, float]) -> None:
-        self._half = field_of_view / 2
-        self._centre = centre
+    def __init__(self, rng: np.random.Generator, bounds: Bounds) -> None:
+        self._centre = [(low + high) / 2 for low, high in bounds[1:]]
+        self._half = (bounds[1][1] - bounds[1][0]) / 2
         self._slope = rng.uniform(-0.08, 0.08, 2)
         self._curvature = rng.uniform(-0.10, 0.05, 2)
         self._offset = rng.uniform(-np.pi, np.pi)
         self._ramp = rng.normal(0, 1.0, 2)
-        reach = self._half + 1
-        bounds = ((-60.0, 120.0), *((c - reach, c + reach) for c in centre))
         self._smooth = random_field(rng, 45.0, bounds)
 
     def on_plane(self, z: float, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.complex64]:

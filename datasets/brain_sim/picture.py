@@ -19,16 +19,15 @@ from .simulate import generate_subject
 _SUBJECTS = (0, 5, 7, 18)
 _SLICE_OF = (0, 1, 2, 3)  # another level in every row
 _SCALE = 4
-_SIZE = 128
-_MARGIN = 10  # pixels of air that are cut off
+_MARGIN = 1 / 13  # share of air that is cut off on every side
 _CAPTION = """\
 brain-sim: simulated brains, not patient data. Anatomy derived from the ICBM152 2009a T1 template (via nilearn); folding,
-skull, scalp and lesions are random and each subject's own. Spin-echo contrasts, complex k-space of 128 x 128.
-LR: the central 32 x 32 samples of k-space, zero-filled; its PSNR is over the subject's volume, peak = volume maximum.
+skull, scalp and lesions are random and each subject's own. Spin-echo contrasts, complex k-space of {size} x {size}.
+LR: the central {low} x {low} samples of k-space, zero-filled; its PSNR is over the subject's volume, peak = volume maximum.
 Phase is shown where there is signal, from -π to π."""
 
 
-def draw(path: Path) -> None:
+def draw(path: Path, size: int = 128) -> None:
     """Draw some subjects (magnitude of both contrasts, zero-filled LR, phase) into an image file."""
     import matplotlib
 
@@ -44,7 +43,7 @@ def draw(path: Path) -> None:
         squeeze=False,
     )
     for row, (subject, which) in enumerate(zip(_SUBJECTS, _SLICE_OF, strict=True)):
-        images = generate_subject(subject, size=_SIZE)
+        images = generate_subject(subject, size=size)
         t1, t2 = images["T1w"], images["T2w"]
         low = _zero_filled(t2)
         window1, window2 = np.percentile(np.abs(t1), 97), np.percentile(np.abs(t2), 99.7)
@@ -68,7 +67,7 @@ def draw(path: Path) -> None:
         axis.set_title(title, color="white", fontsize=12)
     for axis in axes.flat:
         axis.set_axis_off()
-    figure.text(0.01, 0.012, _CAPTION, color="white", fontsize=10, va="bottom")
+    figure.text(0.01, 0.012, _CAPTION.format(size=size, low=size // _SCALE), color="white", fontsize=10, va="bottom")
     top = 1.15 / figure.get_figheight()
     figure.subplots_adjust(left=0.005, right=0.995, top=0.97, bottom=top, wspace=0.02, hspace=0.02)
     with replacing(path) as temporary:
@@ -77,7 +76,8 @@ def draw(path: Path) -> None:
 
 
 def _cut(image: NDArray[Any]) -> NDArray[Any]:
-    return image[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
+    margin = int(_MARGIN * len(image))
+    return image[margin:-margin, margin:-margin]
 
 
 def _zero_filled(images: NDArray[np.complex64]) -> NDArray[np.complex64]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .anatomy import HEAD, TISSUE_NAMES, Subject
+from .anatomy import SCAN, TISSUE_NAMES, Subject
 from .physics import (
     SEQUENCES,
     TISSUES,
@@ -27,7 +27,10 @@ RECIPE = 1
 FIELD_OF_VIEW = 230.0  # mm, square
 THICKNESS = 4.0  # mm
 PLANES = 5  # through-plane samples of one slice
-LOWEST, HIGHEST = 8.0, 50.0  # mm, the levels between which slices lie: basal ganglia to centrum semiovale
+LOWEST, HIGHEST = (
+    8.0,
+    50.0,
+)  # mm, the levels between which slices lie: basal ganglia to centrum semiovale; inside `SCAN`
 _LEVEL_JITTER = 4.0  # mm
 _CENTRE = (-18.0, 0.0)  # mm (y, x) of the centre of the field of view
 _FINEST = 192  # the object is sampled on at least this many points per side
@@ -74,8 +77,8 @@ def generate_subject(
     levels = slice_levels(slices, stream(_LEVELS))
     offsets = (np.arange(PLANES) - (PLANES - 1) / 2) * (THICKNESS / PLANES)
     order = list(SEQUENCES)
-    receivers = {c: Receiver(stream(_RECEIVER, order.index(c)), FIELD_OF_VIEW, _CENTRE) for c in contrasts}
-    textures = {c: OwnTexture(stream(_TEXTURE, order.index(c)), SEQUENCES[c], HEAD) for c in contrasts}
+    receivers = {c: Receiver(stream(_RECEIVER, order.index(c)), SCAN) for c in contrasts}
+    textures = {c: OwnTexture(stream(_TEXTURE, order.index(c)), SEQUENCES[c], SCAN) for c in contrasts}
     images: dict[str, list[NDArray[np.complex64]]] = {c: [] for c in contrasts}
     for level in levels:
         fractions = head.tissues(level + offsets, y, x)
