@@ -129,7 +129,8 @@ def listener() -> TerminalListener | LineListener:
 def print_table(table: Table) -> None:
     """A table with its title and notes on standard output; on anything but a terminal it is never cut to a width."""
     console = Console() if sys.stdout.isatty() else Console(width=10_000, force_terminal=False)
-    out = RichTable(title=escape(table.title), title_justify="left", title_style="bold")
+    console.print(escape(table.title), style="bold", highlight=False)
+    out = RichTable()
     for number, column in enumerate(table.columns):
         out.add_column(escape(column), no_wrap=True, justify="left" if number == 0 else "right")
     for row in table.rows:
@@ -137,3 +138,4 @@ def print_table(table: Table) -> None:
     console.print(out)
     for note in table.notes:
         console.print(escape(note), style="dim", highlight=False)
+    console.print()

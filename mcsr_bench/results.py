@@ -88,6 +88,16 @@ class TrialRecord(_Record):
     files: dict[str, str] = {}
     """SHA-256 of the files of the bundle, by name."""
 
+    @property
+    def dataset_label(self) -> str:
+        """``DATASET[@VARIANT]``, as in folders and in the column ``dataset``."""
+        return f"{self.dataset}@{self.dataset_variant}" if self.dataset_variant else self.dataset
+
+    @property
+    def method_label(self) -> str:
+        """``METHOD[@VARIANT]``, as in folders."""
+        return f"{self.method}@{self.variant}" if self.variant else self.method
+
 
 @dataclass(frozen=True)
 class Results:
@@ -108,13 +118,7 @@ class Results:
 
 def trial_folder(root: Path, record: TrialRecord) -> Path:
     """Where the bundle of a trial lies below a run's folder."""
-    return (
-        root
-        / _at(record.dataset, record.dataset_variant)
-        / f"x{record.scale}"
-        / _at(record.method, record.variant)
-        / f"seed{record.seed}"
-    )
+    return root / record.dataset_label / f"x{record.scale}" / record.method_label / f"seed{record.seed}"
 
 
 def read_trial(folder: Path) -> TrialRecord | None:
@@ -175,7 +179,7 @@ def load_results(*folders: str | Path) -> Results:
 
 def _identity(record: TrialRecord) -> dict[str, Any]:
     return {
-        "dataset": _at(record.dataset, record.dataset_variant),
+        "dataset": record.dataset_label,
         "scale": record.scale,
         "method": record.method,
         "variant": record.variant,
@@ -195,7 +199,3 @@ def _scores(path: Path, identity: dict[str, Any]) -> pd.DataFrame:
     for position, (column, value) in enumerate(identity.items()):
         table.insert(position, column, value)
     return table
-
-
-def _at(name: str, variant: str) -> str:
-    return f"{name}@{variant}" if variant else name

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mcsr_bench import files, metrics
@@ -196,26 +197,26 @@ def schedule_factor(settings: TrainingSettings, step: int, steps: int, per_epoch
     return 1.0
 
 
-def predicted_magnitude(method: Method, batch: Batch) -> np.ndarray:
+def predicted_magnitude(method: Method, batch: Batch) -> NDArray[np.float64]:
     """The target magnitude that a method predicts for a batch with or without target: float64 (B, H, W)."""
     output = method.predict(batch.without_target())
     target = output["target"] if isinstance(output, dict) else output
-    return (target.abs() if target.is_complex() else target).cpu().double().numpy()
+    return np.asarray((target.abs() if target.is_complex() else target).cpu().numpy(), np.float64)
 
 
 def validation_psnr(method: Method, data: TrainingData, device: torch.device | str) -> float:
     """psnr@volume-max over the validation volumes, mean in dB; never a look at the test part."""
-    volumes: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
+    volumes: dict[str, tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]] = {}
     for batch in data.validation():
         assert batch.target is not None
         reference = batch.protocol.scoring_reference(batch.target.numpy(), batch.target_lr.numpy())
         pair = volumes.setdefault(batch.volume_id[0], ([], []))
         pair[0].append(predicted_magnitude(method, batch.to(device)))
-        pair[1].append(np.abs(reference.astype(np.complex128)))
+        pair[1].append(np.hypot(reference.real, reference.imag, dtype=np.float64))
     scores = []
     for predictions, references in volumes.values():
-        prediction, reference = np.concatenate(predictions), np.concatenate(references)
-        scores.append(metrics.psnr(prediction, reference, peak=float(reference.max())))
+        truth = np.concatenate(references)
+        scores.append(metrics.psnr(np.concatenate(predictions), truth, peak=float(truth.max())))
     return float(np.mean(scores))
 
 

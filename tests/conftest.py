@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-import pytest
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: small nets on many threads wait for each other
+
+import pytest  # noqa: E402
 
 
 @pytest.fixture(scope="session")

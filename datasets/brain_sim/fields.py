@@ -67,7 +67,7 @@ def random_field(rng: np.random.Generator, spacing: float, bounds: Bounds, *, ba
     """A field of zero mean and unit standard deviation that covers ``bounds``.
 
     spacing: mm between lattice nodes; structures are two to three times as large. With ``band_pass`` the local mean over about
-    five nodes is taken away: nothing larger is left, and the zero level is a labyrinth of even width.
+    five nodes is taken away: little that is larger is left, and the zero level is a labyrinth of even width.
     """
     coefficients = rng.standard_normal([int(np.ceil((high - low) / spacing)) + 4 for low, high in bounds])
     if band_pass:

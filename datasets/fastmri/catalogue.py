@@ -16,7 +16,7 @@ Coils = Literal["auto", "singlecoil", "multicoil"]
 
 ACQUISITIONS = {"PD": "CORPD_FBK", "FS-PD": "CORPDFS_FBK"}
 """What fastMRI calls the two knee contrasts."""
-_NO_SCORED_PAIR = (
+_WHAT_TO_DO = (
     "point --data-root at the folder that holds singlecoil_train and singlecoil_val (or multicoil_...), "
     "or give own lists by --set fastmri.train_pairs=FILE --set fastmri.test_pairs=FILE"
 )
@@ -111,7 +111,7 @@ def _partial(lists: PairLists, where: dict[str, Path], folders: list[Path]) -> l
         if n == 0:
             looked = ", ".join(str(f) for f in folders)
             raise UserError(
-                f"fastmri: none of the {len(pairs)} pairs of the published {part} list is in {looked}; {_NO_SCORED_PAIR}"
+                f"fastmri: none of the {len(pairs)} pairs of the published {part} list is in {looked}; {_WHAT_TO_DO}"
             )
         counts.append(f"{n} of {len(pairs)} {part} pairs")
         complete = complete and n == len(pairs)

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from mcsr_bench.dataset import Case, Dataset, DatasetSettings, Finding, Slice, Split, split_by_patient
@@ -22,7 +23,7 @@ from mcsr_bench.protocol import Protocol
 from .blocks import Block, cut
 from .orientation import Axis, orientation
 from .patterns import Who, find
-from .volume import Volume, check_sign, grid_difference, inspect, magnitude, samples
+from .volume import Volume, check_sign, grid_difference, inspect, magnitude, occupied, samples
 
 _CONTRAST = r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$"
 
@@ -61,6 +62,8 @@ class NIfTI(Dataset):
     settings: NIfTISettings
     _blocks: dict[str, Block] = field(default_factory=dict, init=False, repr=False)
     """With split=slice: which slices a case is, by volume_id; filled by `cases`."""
+    _ranges: dict[tuple[str, ...], tuple[int, int]] = field(default_factory=dict, init=False, repr=False)
+    """With split=slice: first slice that is not empty, and the one after the last, by files."""
     _digests: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     Settings: ClassVar[type[DatasetSettings]] = NIfTISettings
@@ -97,7 +100,7 @@ class NIfTI(Dataset):
                 )
                 continue
             try:
-                out += self._cases_of(who, volumes[0], paths)
+                out += self._cases_of(who, volumes)
             except UserError as error:
                 problems.append(str(error))
         names = [c.volume_id for c in out]
@@ -192,14 +195,22 @@ class NIfTI(Dataset):
                     self.findings.append(finding)
         return both
 
-    def _cases_of(self, who: Who, volume: Volume, paths: tuple[Path, Path]) -> list[Case]:
+    def _cases_of(self, who: Who, volumes: list[Volume]) -> list[Case]:
         s = self.settings
-        n, H, W = orientation(volume.affine, s.axis).shape(volume.shape)
-        files = (str(paths[0]), str(paths[1]))
+        target = volumes[0]
+        turn = orientation(target.affine, s.axis)
+        n, H, W = turn.shape(target.shape)
+        files = tuple(str(volume.path) for volume in volumes)
         if s.split == "patient":
             return [Case(who.patient, who.volume, n, (H, W), files)]
+        if files not in self._ranges:
+            used = np.flatnonzero(occupied(volumes[0], turn) & occupied(volumes[1], turn))
+            # Empty ends are cut off first, or a part could be empty; a volume that is all empty is the engine's to refuse.
+            self._ranges[files] = (int(used[0]), int(used[-1]) + 1) if used.size else (0, n)
         out: list[Case] = []
-        for block in cut(n, s.validation_fraction, s.test_fraction, s.gap, str(volume.path)):
+        first, stop = self._ranges[files]
+        what = str(target.path)
+        for block in cut(first, stop, validation=s.validation_fraction, test=s.test_fraction, gap=s.gap, what=what):
             name = f"{who.volume}-{block.suffix}"
             self._blocks[name] = block
             out.append(Case(who.patient, name, block.stop - block.start, (H, W), files))

@@ -25,21 +25,22 @@ class Block:
         return f"s{self.start:03d}-{self.stop - 1:03d}"
 
 
-def cut(n: int, validation: float, test: float, gap: int, what: str) -> list[Block]:
-    """Cut n slices into train, validation, train, test, train, ``gap`` slices unused at each cut.
+def cut(first: int, stop: int, *, validation: float, test: float, gap: int, what: str) -> list[Block]:
+    """Cut slices first .. stop - 1 into train, validation, train, test, train, ``gap`` slices unused at each cut.
 
-    validation, test: their fractions of n. The middle of a volume, where the anatomy is, is shared out to all parts; its ends,
-    which are often empty, go to train. Gaps are taken from train. UserError, with ``what`` as its subject, for too few slices.
+    validation, test: their fractions. The middle of a volume, where most anatomy is, is shared out to all parts; its ends go to
+    train. Gaps are taken from train. UserError, with ``what`` as its subject, for too few slices.
     """
+    n = stop - first
     sizes = {"validation": max(1, round(validation * n)), "test": max(1, round(test * n))}
     train = n - sum(sizes.values()) - gap * (len(_ORDER) - 1)
     if train < 3:
-        raise UserError(f"{what} has {n} slices, too few for nifti.split=slice with nifti.gap={gap}")
+        raise UserError(f"{what} has {n} slices that are not empty, too few for nifti.split=slice with nifti.gap={gap}")
     shares = iter([train // 3 + (i < train % 3) for i in range(3)])
     out: list[Block] = []
-    start = 0
+    start = first
     for part in _ORDER:
-        stop = start + (next(shares) if part == "train" else sizes[part])
-        out.append(Block(part, start, stop))
-        start = stop + gap
+        end = start + (next(shares) if part == "train" else sizes[part])
+        out.append(Block(part, start, end))
+        start = end + gap
     return out

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import cache_folder
 
+from .orientation import Orientation
+
 MAX_BYTES = 1 << 36
 """Largest volume that a header is believed to have (64 GiB)."""
 LEAST = 0.2
@@ -134,6 +136,15 @@ def magnitude(stored: NDArray[Any], volume: Volume) -> NDArray[np.complex64]:
     values = stored.astype(np.float64, order="C") * volume.slope + volume.intercept
     with np.errstate(over="ignore"):  # beyond float32 is Inf, which the engine reports
         return np.maximum(values, 0).astype(np.complex64)
+
+
+def occupied(volume: Volume, turn: Orientation) -> NDArray[np.bool_]:
+    """For every slice, whether more than a hundredth of its pixels exceed a twentieth of the volume's maximum."""
+    with samples(volume) as stored:
+        n = turn.shape(volume.shape)[0]
+        peak = max(float(magnitude(turn.plane(stored, k), volume).real.max()) for k in range(n))
+        content = [(magnitude(turn.plane(stored, k), volume).real > 0.05 * peak).mean() for k in range(n)]
+    return np.array(content) > 0.01
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -74,11 +74,6 @@ def psnr(image: Array, reference: Array, peak: float) -> float:
     return float(10 * np.log10(float(peak) ** 2 / np.mean(error**2)))
 
 
-def zero_filling_psnr(volume: Array, scale: int) -> float:
-    magnitude = np.abs(volume)
-    return psnr(zero_filled(volume, scale), magnitude, magnitude.max())
-
-
 # --- physics -------------------------------------------------------------------------------------------------------------
 
 
@@ -157,7 +152,7 @@ def test_a_band_pass_field_has_no_large_structures() -> None:
         values = random_field(np.random.default_rng(1), 4.0, bounds, band_pass=band_pass).on_grid(*axes)
         assert values.std() == pytest.approx(1, abs=0.12)
         blocks[band_pass] = values.reshape(5, 10, 5, 10, 5, 10).mean(axis=(1, 3, 5)).std()
-    assert blocks[True] < 0.35 * blocks[False]
+    assert blocks[True] < 0.5 * blocks[False]
 
 
 # --- anatomy -------------------------------------------------------------------------------------------------------------
@@ -219,10 +214,12 @@ def test_slices_lie_at_different_levels_in_ascending_order() -> None:
 
 def test_left_and_right_differ(cohort: Volumes) -> None:
     """The template is symmetric; the high frequencies of a subject's two halves must not be."""
-    for volume in cohort:
-        for image in np.abs(volume["T2w"]):
-            detail = (image - ndimage.gaussian_filter(image, 2))[30:98, 34:94]
-            assert best_correlation(detail, detail[:, ::-1]) < 0.5
+    likeness = []
+    for image in np.abs(np.concatenate([volume["T2w"] for volume in cohort])):
+        detail = (image - ndimage.gaussian_filter(image, 2))[30:98, 34:94]
+        likeness.append(best_correlation(detail, detail[:, ::-1]))
+    assert np.mean(likeness) < 0.3
+    assert max(likeness) < 0.6
     symmetric = detail + detail[:, ::-1]
     assert best_correlation(symmetric, symmetric[:, ::-1]) > 0.99  # the measure sees symmetry where there is some
 
@@ -266,11 +263,38 @@ def remove_linear_phase(image: Array) -> Array:
 # --- difficulty and individuality ----------------------------------------------------------------------------------------
 
 
+def difficulty(volumes: list[Array]) -> dict[int, tuple[float, float]]:
+    """Per scale, PSNR in dB of zero-filling, peak = volume maximum, mean over volumes: (everywhere, inside the brain alone).
+
+    The brain is taken as the ellipse in the head's bounding box whose axes are 0.8 of the box's: skull and scalp lie outside.
+    """
+    out = {}
+    for scale in (2, 4):
+        everywhere, inside = [], []
+        for volume in volumes:
+            magnitude = np.abs(volume).astype(np.float64)
+            error = (zero_filled(volume, scale) - magnitude) ** 2
+            brain = np.stack([inner_ellipse(image > 0.12 * np.percentile(magnitude, 99)) for image in magnitude])
+            everywhere.append(10 * np.log10(magnitude.max() ** 2 / error.mean()))
+            inside.append(10 * np.log10(magnitude.max() ** 2 / error[brain].mean()))
+        out[scale] = (float(np.mean(everywhere)), float(np.mean(inside)))
+    return out
+
+
+def inner_ellipse(head: Array) -> Array:
+    axes = []
+    for axis in (0, 1):
+        extent = np.flatnonzero(head.any(axis=1 - axis))
+        middle, half = (extent[0] + extent[-1]) / 2, (extent[-1] - extent[0]) / 2
+        axes.append(((np.arange(head.shape[axis]) - middle) / half) ** 2)
+    return np.asarray(axes[0][:, None] + axes[1][None, :] < 0.8**2)
+
+
 def test_zero_filling_is_as_hard_as_on_real_t2w_at_the_same_matrix(cohort: Volumes) -> None:
-    """Mean over volumes, volume maximum as peak: 26-29 dB at 2x and 21-24 dB at 4x."""
-    mean = {scale: np.mean([zero_filling_psnr(v["T2w"], scale) for v in cohort]) for scale in (2, 4)}
-    assert 26 < mean[2] < 29
-    assert 21 < mean[4] < 24
+    """Mean over volumes: 26-29 dB at 2x and 21-24 dB at 4x, everywhere and inside the brain alone."""
+    found = difficulty([v["T2w"] for v in cohort])
+    assert all(26 < value < 29 for value in found[2])
+    assert all(21 < value < 24 for value in found[4])
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the real volumes to compare with are not in {REAL}")
@@ -283,8 +307,9 @@ def test_the_asked_difficulty_is_that_of_the_real_volumes() -> None:
         volume = volume[len(volume) // 4 : 3 * len(volume) // 4]
         volumes.append(truncate(torch.from_numpy(volume.astype(np.complex64)), (128, 128)).abs().numpy())
     assert len(volumes) == 3
-    assert 26 < np.mean([zero_filling_psnr(v, 2) for v in volumes]) < 29
-    assert 21 < np.mean([zero_filling_psnr(v, 4) for v in volumes]) < 24
+    found = difficulty(volumes)
+    assert all(26 < value < 29 for value in found[2])
+    assert all(21 < value < 24 for value in found[4])
 
 
 def neighbour_gain(training: list[Array], test: Array, scale: int) -> tuple[float, float]:

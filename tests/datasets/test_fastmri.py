@@ -132,6 +132,19 @@ def test_without_a_reconstruction_the_header_gives_the_crop(fastmri_tree: Tree) 
     assert dataset(fastmri_tree(2, 1, reconstruction=False)).cases()[0].shape == (64, 64)
 
 
+def test_the_size_of_the_reconstruction_goes_before_the_headers(
+    fastmri_tree: Tree, fastmri_files: ModuleType, first_pair: tuple[str, str]
+) -> None:
+    root = fastmri_tree(2, 1)
+    for name in first_pair:
+        for key in ("reconstruction_esc", "reconstruction_rss"):
+            fastmri_files.replace(fastmri_files.file_of(root, name), key, np.zeros((3, 48, 40), np.float32))
+    data = dataset(root)
+    case = data.cases()[0]
+    assert case.shape == next(data.read(case))[0].shape == (48, 40)
+    assert "48 x 40, header 64 x 64" in finding(data, "crop").message
+
+
 def test_unacquired_columns_are_found_by_the_header(fastmri_tree: Tree) -> None:
     data = dataset(fastmri_tree(2, 1, acquired=50))
     data.cases()

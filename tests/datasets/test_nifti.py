@@ -250,7 +250,7 @@ def test_sanet_2021_chooses_on_the_test_part(tmp_path: Path) -> None:
 
 
 def test_blocks_are_contiguous_disjoint_and_apart() -> None:
-    blocks = cut(100, 0.1, 0.2, 3, "x")
+    blocks = cut(0, 100, validation=0.1, test=0.2, gap=3, what="x")
     assert [(b.part, b.start, b.stop) for b in blocks] == [
         ("train", 0, 20),
         ("validation", 23, 33),
@@ -259,9 +259,9 @@ def test_blocks_are_contiguous_disjoint_and_apart() -> None:
         ("train", 81, 100),
     ]
     for n in range(17, 60):
-        blocks = cut(n, 0.1, 0.2, 2, "x")
-        assert blocks[0].start == 0
-        assert blocks[-1].stop == n
+        blocks = cut(5, 5 + n, validation=0.1, test=0.2, gap=2, what="x")
+        assert blocks[0].start == 5
+        assert blocks[-1].stop == 5 + n
         assert all(b.start - a.stop == 2 for a, b in pairwise(blocks))
         assert all(b.stop > b.start for b in blocks)
 
@@ -282,6 +282,17 @@ def test_split_by_slice_marks_and_reads_the_right_slices(tmp_path: Path) -> None
         start = int(case.volume_id.split("-s")[1][:3])
         got = [target for target, _ in dataset(root, split="slice", gap=1).read(case)]
         np.testing.assert_array_equal(got, everything[start : start + case.n_slices])
+
+
+def test_split_by_slice_cuts_off_empty_ends_first(tmp_path: Path) -> None:
+    target, auxiliary = (np.zeros((4, 5, 40), np.float32) for _ in "ta")
+    target[..., 12:39], auxiliary[..., 4:32] = 1, 1
+    target[..., :12] = 0.04  # darker than a twentieth of the maximum
+    save(tmp_path / "p_T2.nii.gz", target)
+    save(tmp_path / "p_T1.nii.gz", auxiliary)
+    cases = dataset(tmp_path, split="slice", gap=1).cases()
+    # both have slices 12 .. 31
+    assert (cases[0].volume_id, cases[-1].volume_id) == ("p-s012-015", "p-s029-031")
 
 
 @needs_open_ms
@@ -324,7 +335,7 @@ def test_too_few_patients(tmp_path: Path) -> None:
 
 
 def test_too_few_slices(tmp_path: Path) -> None:
-    refused(dataset(folder(tmp_path, 1), split="slice"), "has 8 slices, too few")
+    refused(dataset(folder(tmp_path, 1), split="slice"), "has 8 slices that are not empty, too few")
 
 
 def test_grids_of_another_shape(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""The self-contained page: tables, images and what they rest on, without a script or a network request."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from mcsr_bench.report import Table
+from mcsr_bench.results import Results
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG with its caption."""
+
+    title: str
+    png: bytes
+    caption: str
+
+    @property
+    def uri(self) -> str:
+        """The PNG as a data URI."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+
+
+def page(tables: Sequence[Table], pictures: Sequence[Picture], results: Results) -> str:
+    """HTML; every text is escaped."""
+    environment = Environment(
+        loader=PackageLoader(__package__, "templates"),
+        autoescape=select_autoescape(default=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(
+        tables=tables,
+        pictures=pictures,
+        records=[
+            r.model_dump() | {"method_label": r.method_label, "dataset_label": r.dataset_label} for r in results.records
+        ],
+    )
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """The tables and their notes as Markdown."""
+    out = []
+    for table in tables:
+        out += [f"## {_plain(table.title)}", ""]
+        out.append("| " + " | ".join(map(_plain, table.columns)) + " |")
+        out.append("|" + "---|" * len(table.columns))
+        for row in table.rows:
+            out.append("| " + " | ".join(f"**{_plain(c.text)}**" if c.best else _plain(c.text) for c in row) + " |")
+        out += ["", *(f"- {_plain(note)}" for note in table.notes), ""]
+    return "\n".join(out)
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown takes as it is, on one line."""
+    flat = " ".join(text.split())
+    for sign in "\\|*_`<>[]":
+        flat = flat.replace(sign, "\\" + sign) if sign != "<" else flat.replace("<", "&lt;")
+    return flat
