@@ -54,9 +54,9 @@ class ChannelAttention(nn.Module):
     """Scales every channel by a gate in 0..1 computed from all channel means (RCAN, Zhang et al., ECCV 2018)."""
 
     def __init__(self, width: int, reduction: int = 16) -> None:
-        """reduction: the gate's hidden layer has width / reduction channels, at least 1."""
+        """reduction: the gate's hidden layer has width / reduction channels, but at least 4: a ReLU layer of one is often dead."""
         super().__init__()
-        hidden = max(1, width // reduction)
+        hidden = max(4, width // reduction)
         self.gate = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), conv(width, hidden, 1), nn.ReLU(), conv(hidden, width, 1), nn.Sigmoid()
         )

@@ -10,7 +10,7 @@ from types import ModuleType
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: small nets on many threads wait for each other
 
-import pytest  # noqa: E402
+import pytest
 
 
 @pytest.fixture(scope="session")

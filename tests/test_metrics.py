@@ -90,7 +90,7 @@ def test_every_metric_equals_an_independent_computation(shape, seed):
 def hand_boundary(foreground, high):
     """Brute force: a pixel is in the band if a pixel on the other side of either border is at most 2 away, in the slice."""
     out = np.zeros_like(foreground)
-    S, H, W = foreground.shape
+    _, H, W = foreground.shape
     for mask in (foreground, high):
         for s, i, j in np.argwhere(foreground):
             near = [

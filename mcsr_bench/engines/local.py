@@ -26,6 +26,8 @@ def run_trials(specs: Sequence[TrialSpec], jobs: int, listener: Listener) -> lis
     A trial that fails, or whose process is killed, is recorded as failed and the others go on.
     """
     folders = [spec.folder for spec in specs]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
     work = [
         Job("mcsr_bench.trial:run_in_worker", spec.model_dump(mode="json"), folder / WORKER_LOG)
         for spec, folder in zip(specs, folders, strict=True)

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from mcsr_bench.protocol import get_protocol
@@ -101,8 +102,7 @@ def draw(shown: Comparison) -> Figure:
     n_columns = min(len(shown.panels), _PER_LINE)
     cell = 1.75
     size = (cell * (n_columns + 2), (cell * H / W + 0.36) * 2 * n_lines + 0.35)
-    figure = Figure(figsize=size, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01)  # type: ignore[union-attr]
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01))
     grid = figure.add_gridspec(2 * n_lines, n_columns + 2)
     white = float(np.percentile(shown.truth, 99.7))
     errors = [np.abs(panel.image - shown.truth) for panel in shown.panels]
