@@ -183,15 +183,20 @@ def _numbers(option: str, text: str | None) -> list[int] | None:
 
 
 def _settings(items: list[str] | None) -> dict[str, dict[str, Any]]:
-    """``NAME.KEY=VALUE`` items as name -> key -> value; a value is read as TOML (numbers, true, lists), else as text."""
+    """``NAME.KEY=VALUE`` items as name -> key -> value.
+
+    A value stays text, which the setting's type then turns into a number or truth value; a list or quoted text is TOML.
+    """
     out: dict[str, dict[str, Any]] = {}
     for item in items or []:
         left, equals, value = item.partition("=")
         name, dot, key = left.partition(".")
         if not (equals and dot and name and key):
             raise UserError(f"--set {item}: the form is NAME.KEY=VALUE, with the name of a method or dataset")
-        try:
-            out.setdefault(name, {})[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            out.setdefault(name, {})[key] = value
+        out.setdefault(name, {})[key] = value
+        if value[:1] in ("[", '"', "'"):
+            try:
+                out[name][key] = tomllib.loads(f"value = {value}")["value"]
+            except tomllib.TOMLDecodeError as error:
+                raise UserError(f"--set {item}: not a list or quoted text as in TOML ({error})") from None
     return out

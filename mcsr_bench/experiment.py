@@ -20,7 +20,7 @@ from mcsr_bench import files
 from mcsr_bench.dataset import Case, Dataset, Split
 from mcsr_bench.engines import local
 from mcsr_bench.errors import UserError, unknown_name
-from mcsr_bench.loading import check_method, load_dataset
+from mcsr_bench.loading import SMOKE, check_method, load_dataset, smoke_settings
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.registry import add_plugins, datasets, methods, reports
@@ -116,7 +116,14 @@ def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
             settings[name] = check_method(name, scale, spec.preset, spec.settings.get(name, {})).model_dump(mode="json")
             variants[name] = _variant(standard, settings[name])
     device = _device(spec.device)
-    loaded = [load_dataset(name, spec.data_root, **spec.settings.get(name, {})) for name in spec.datasets]
+    cards = [methods().card(name) for name in names]
+    standards = {
+        name: smoke_settings(datasets().card(name), cards, spec.scales) if spec.preset == SMOKE else {}
+        for name in spec.datasets
+    }
+    loaded = [
+        load_dataset(name, spec.data_root, **standards[name] | spec.settings.get(name, {})) for name in spec.datasets
+    ]
     _check_folder(spec)
     jobs = spec.jobs or local.default_jobs("cpu")
     trials: list[TrialSpec] = []
@@ -134,7 +141,7 @@ def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
                 method=name,
                 variant=variants[name],
                 settings=settings[name],
-                dataset_variant=_dataset_variant(prepared.dataset),
+                dataset_variant=_dataset_variant(prepared.dataset, standards[prepared.dataset.name]),
                 dataset_settings=prepared.dataset.settings.model_dump(mode="json"),
                 scale=prepared.store.scale,
                 seed=seed,
@@ -344,8 +351,9 @@ def _variant(standard: dict[str, Any], settings: dict[str, Any]) -> str:
     return files.digest(differs, 8) if differs else ""
 
 
-def _dataset_variant(dataset: Dataset) -> str:
-    return _variant(type(dataset).Settings().model_dump(mode="json"), dataset.settings.model_dump(mode="json"))
+def _dataset_variant(dataset: Dataset, standard: dict[str, Any]) -> str:
+    usual = type(dataset).Settings(**standard)
+    return _variant(usual.model_dump(mode="json"), dataset.settings.model_dump(mode="json"))
 
 
 def _finished(trial: TrialSpec, fresh: bool) -> TrialRecord | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mcsr_bench.cards import MethodCard
+from mcsr_bench.cards import DatasetCard, MethodCard
 from mcsr_bench.dataset import Dataset
 from mcsr_bench.errors import UserError
 from mcsr_bench.method import Method
@@ -55,6 +56,14 @@ def load_method(name: str, scale: int, preset: str = "paper", *, seed: int = 0, 
         method = methods().load(name)(methods().card(name), scale, values)
     assert isinstance(method, Method)
     return method
+
+
+def smoke_settings(dataset: DatasetCard, method_cards: Iterable[MethodCard], scales: Iterable[int]) -> dict[str, Any]:
+    """What preset ``smoke`` changes of a generated dataset: images as small as the methods and scales allow."""
+    if not dataset.size_setting:
+        return {}
+    smallest = [card.smoke_size for card in method_cards] + [8 * scale for scale in scales]
+    return {dataset.size_setting: max(32, *smallest)}
 
 
 def load_dataset(name: str, data_root: str | Path | None = None, **settings: Any) -> Dataset:

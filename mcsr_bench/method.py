@@ -302,6 +302,7 @@ class TorchMethod(Method):
     Supply `build_network`, `forward` and `loss`. Methods that train otherwise override `training_step`, or `train` as a whole.
     """
 
+    Settings: ClassVar[type[Settings]] = TrainingSettings
     settings: Any
 
     def __init__(self, card: MethodCard, scale: int, settings: Any) -> None:

@@ -36,6 +36,7 @@ class Sampler:
             [(v, i) for v in self._train if v.shape == size for i in range(len(v.slice_index))] for size in sizes
         ]
         self.n_train_slices = sum(map(len, self._groups))
+        self._drawn: tuple[tuple[int, int], list[list[tuple[StoredVolume, int]]]] | None = None
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Batches until every training slice was seen once; the last one of a size may be smaller."""
@@ -93,6 +94,12 @@ class Sampler:
         )
 
     def _epoch(self, epoch: int, batch_size: int) -> list[list[tuple[StoredVolume, int]]]:
+        """The batches of an epoch; the one drawn last is kept, for every step of it asks."""
+        if self._drawn is None or self._drawn[0] != (epoch, batch_size):
+            self._drawn = (epoch, batch_size), self._draw_epoch(epoch, batch_size)
+        return self._drawn[1]
+
+    def _draw_epoch(self, epoch: int, batch_size: int) -> list[list[tuple[StoredVolume, int]]]:
         rng = np.random.default_rng(np.random.SeedSequence([self._seed, epoch, _ORDER]))
         batches = []
         for group in self._groups:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: small nets on many threads wait for each other
 
 import pytest
+
+from mcsr_bench.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +50,24 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("MCSR_BENCH_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def here(own_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """``here("run", "--methods", ...)``: the command line within this process, without the seconds that imports take.
+
+    Returns an object with returncode, stdout and stderr.
+    """
+
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["mcsr-bench", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code: int | str | None = 0
+        except SystemExit as end:
+            code = end.code
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, int(code or 0), out, err)
+
+    return call

@@ -76,25 +76,26 @@ def test_a_failed_trial_gives_exit_code_1_and_its_reason(cli, tmp_path):
         (("--jobs", "-3"), "--jobs -3"),
     ],
 )
-def test_a_users_mistake_gets_a_sentence_and_exit_code_2_and_writes_nothing(cli, tmp_path, arguments, sentence):
+def test_a_users_mistake_gets_a_sentence_and_exit_code_2_and_writes_nothing(here, tmp_path, arguments, sentence):
     import torch
 
     if arguments == ("--device", "cuda") and torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
-    out = cli(*toy(tmp_path / "r", "--methods", "zerofill,toynet", *arguments))
+    out = here(*toy(tmp_path / "r", "--methods", "zerofill,toynet", *arguments))
     assert out.returncode == 2, out.stdout + out.stderr
     assert sentence in out.stderr
     assert "Traceback" not in out.stderr
-    assert len(out.stderr.strip().splitlines()) == 1
+    told = [line for line in out.stderr.splitlines() if not line.startswith("preparing toy")]
+    assert len(told) == 1
     assert not (tmp_path / "r").exists()
     assert out.stdout == ""
 
 
-def test_an_output_that_cannot_be_written_gets_a_sentence(cli, tmp_path):
+def test_an_output_that_cannot_be_written_gets_a_sentence(here, tmp_path):
     (tmp_path / "file").write_text("x")
-    out = cli(*toy(tmp_path / "file", "--methods", "zerofill"))
+    out = here(*toy(tmp_path / "file", "--methods", "zerofill"))
     assert (out.returncode, out.stderr) == (2, f"mcsr-bench: --out {tmp_path / 'file'}: is a file, not a folder\n")
-    out = cli(*toy(tmp_path / "file" / "below", "--methods", "zerofill"))
+    out = here(*toy(tmp_path / "file" / "below", "--methods", "zerofill"))
     assert out.returncode == 2
     assert "not a folder" in out.stderr
 
@@ -122,18 +123,18 @@ def test_debug_shows_the_trace(cli, tmp_path):
     assert "Traceback" in out.stderr
 
 
-def test_list_is_json_with_the_promised_keys(cli):
-    out = cli("list", "methods", "--json", "--plugins", TOYS)
+def test_list_is_json_with_the_promised_keys(here):
+    out = here("list", "methods", "--json", "--plugins", TOYS)
     rows = json.loads(out.stdout)
     assert {row["name"] for row in rows} >= {"zerofill", "bicubic", "bspline", "edsr", "minet", "sanet", "toynet"}
     assert all(set(row) == {"name", "title", "available", "reason"} for row in rows)
-    assert cli("list", "method").returncode == 2
+    assert here("list", "method").returncode == 2
     for what in ("datasets", "protocols", "suites", "metrics"):
-        assert json.loads(cli("list", what, "--json").stdout)
+        assert json.loads(here("list", what, "--json").stdout)
 
 
-def test_prepare_builds_the_store_and_says_what_it_holds(cli, tmp_path):
-    out = cli("prepare", "--dataset", "toy", "--plugins", TOYS, "--scale", "2,4", "--json")
+def test_prepare_builds_the_store_and_says_what_it_holds(here, tmp_path):
+    out = here("prepare", "--dataset", "toy", "--plugins", TOYS, "--scale", "2,4", "--json")
     assert out.returncode == 0, out.stderr
     records = json.loads(out.stdout)
     assert [r["store"].rsplit("-", 1)[1] for r in records] == ["x2", "x4"]

@@ -127,7 +127,7 @@ def draw(shown: Comparison) -> Figure:
     return figure
 
 
-def _show(axes: Axes, image: Image, colours: str, top: float, title: str, *, weight: str = "semibold") -> None:
+def _show(axes: Axes, image: Image, colours: str, top: float, title: str, *, weight: str = "bold") -> None:
     axes.imshow(image, cmap=colours, vmin=0, vmax=top, interpolation="nearest")
     axes.set_title(title, fontsize=9, pad=3, fontweight=weight)
     axes.set_xticks([])

@@ -168,7 +168,7 @@ def _preset_notes(ranking: Ranking) -> list[str]:
     ]
     if single:
         notes.append(
-            f"In that time a single-contrast network ({', '.join(single)}) learns to interpolate and little more, so it ends near "
-            "zero-filling; networks with the auxiliary gain at once, because its edges are there to be copied."
+            f"In that time a single-contrast network ({', '.join(single)}) learns little more than a better interpolation: it "
+            "invents no anatomy. A network with the auxiliary gains more at once, because the edges are there."
         )
     return notes

@@ -1,0 +1,59 @@
+"""Reading results back, damaged ones included."""
+
+from pathlib import Path
+
+import pytest
+
+import mcsr_bench as mb
+from mcsr_bench.errors import UserError
+from mcsr_bench.results import load_results
+
+TOYS = Path(__file__).parent / "toys"
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MCSR_BENCH_CACHE", str(root / "cache"))
+        mb.run(["zerofill", "bicubic"], "toy", [2, 4], preset="smoke", plugins=TOYS, out=root / "r", jobs=2)
+    return root / "r"
+
+
+def test_tables_have_the_promised_columns(run_folder):
+    found = load_results(run_folder)
+    identity = {"dataset", "scale", "method", "variant", "seed", "preset", "protocol", "protocol_hash", "track"}
+    assert identity | {"status", "reason", "folder"} == set(found.trials.columns)
+    assert identity | {"contrast", "patient_id", "volume_id"} <= set(found.volumes.columns)
+    assert set(found.slices.columns) == set(found.volumes.columns) | {"slice_index"}
+    assert (len(found.trials), len(found.volumes), len(found.slices)) == (4, 16, 32)
+    assert set(found.volumes["scale"]) == {2, 4}
+
+
+def test_several_runs_are_read_together(run_folder):
+    assert len(load_results(run_folder, run_folder).trials) == 8
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda f: (f / "trial.json").write_text("{"), "not a readable trial record"),
+        (lambda f: (f / "trial.json").write_text('{"status": "done"}'), "not a readable trial record"),
+        (lambda f: (f / "volumes.csv").unlink(), "cannot be read"),
+        (lambda f: (f / "volumes.csv").write_text(""), "cannot be read"),
+    ],
+)
+def test_damaged_results_are_named(run_folder, tmp_path, damage, sentence):
+    import shutil
+
+    shutil.copytree(run_folder, tmp_path / "r")
+    damage(tmp_path / "r" / "toy" / "x2" / "bicubic" / "seed0")
+    with pytest.raises(UserError, match=sentence):
+        load_results(tmp_path / "r")
+
+
+def test_a_folder_without_results_is_named(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        load_results(tmp_path / "none")
+    with pytest.raises(UserError, match="holds no trial"):
+        load_results(tmp_path)
