@@ -22,7 +22,7 @@ def test_your_own_method_runs_as_it_is_printed(here, tmp_path):
     command = ("run", "--methods", "zerofill,mynet", "--plugins", tmp_path / "my", "--out", tmp_path / "r")
     out = here(*command, "--preset", "smoke", "--set", "brain-sim.subjects=5", "--jobs", 1)
     assert out.returncode == 0, out.stderr
-    assert re.search(r"mynet │ +\d", out.stdout)
+    assert re.search(r"mynet +│ +\d", out.stdout)
 
 
 def test_the_commands_exist():

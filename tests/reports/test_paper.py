@@ -1,4 +1,4 @@
-"""The tables in the paper's form: what is bold, what stands beside what, what is never ranked together; a page that runs nothing."""
+"""The tables in the paper's form: what is bold, beside what, and never ranked together; and a page that runs nothing."""
 
 import importlib.util
 import re
