@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -209,12 +208,6 @@ def test_a_broken_memory_of_digests_costs_nothing_but_time(fastmri_tree: Tree, o
     before = dataset(root).fingerprint()
     (own_cache / "digests.json").write_text("[1, 2")
     assert dataset(root).fingerprint() == before
-
-
-def test_an_instance_can_be_sent_to_another_process(fastmri_tree: Tree) -> None:
-    data = dataset(fastmri_tree(2, 1))
-    case = data.cases()[0]
-    np.testing.assert_array_equal(next(pickle.loads(pickle.dumps(data)).read(case))[0], next(data.read(case))[0])  # noqa: S301
 
 
 # --- patients and splits ---------------------------------------------------------------------------------------------
