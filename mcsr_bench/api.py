@@ -11,13 +11,15 @@ import pandas as pd
 import torch
 
 from mcsr_bench.cards import MethodCard
-from mcsr_bench.experiment import ExperimentSpec, defaults, make_report, prepare, run_experiment
+from mcsr_bench.experiment import make_report, prepare, run_experiment
+from mcsr_bench.grid import ExperimentSpec
 from mcsr_bench.loading import load_dataset
 from mcsr_bench.method import Batch, Method, Prediction, Settings
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results import Results
 from mcsr_bench.sampling import Sampler
+from mcsr_bench.suites import defaults
 from mcsr_bench.trial import predict_checked, score_prediction
 
 
@@ -26,6 +28,7 @@ def experiment_spec(
     dataset: str | Iterable[str] | None = None,
     scale: int | Iterable[int] | None = None,
     *,
+    suite: str | Iterable[str] | None = None,
     data_root: str | Path | None = None,
     out: str | Path | None = None,
     preset: str | None = None,
@@ -42,7 +45,8 @@ def experiment_spec(
     given: dict[str, Any] = {
         "methods": _several(methods),
         "datasets": _several(dataset),
-        "scales": _several(scale),
+        "suites": _several(suite),
+        "scales": _several(scale) if scale is not None or suite is None else (),
         "seeds": _several(seeds),
         "against": _several(against),
         "preset": preset,

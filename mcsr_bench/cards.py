@@ -99,3 +99,6 @@ class DatasetCard(Card):
 
 class ReportCard(Card):
     """The card of a report."""
+
+    published_numbers: str = ""
+    """A CSV in the report's folder with what a paper printed, see `mcsr_bench.published`; empty: none."""

@@ -6,7 +6,6 @@ Nothing is trained before every name, setting and file was checked and the prepa
 from __future__ import annotations
 
 import shutil
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
 
 from mcsr_bench import files
 from mcsr_bench.dataset import Case, Dataset, Split
 from mcsr_bench.engines import local
 from mcsr_bench.errors import UserError, unknown_name
-from mcsr_bench.loading import SMOKE, check_method, load_dataset, smoke_settings
+from mcsr_bench.grid import ExperimentSpec, layouts, method_names, points, references, variant_of
+from mcsr_bench.loading import SMOKE, load_dataset, smoke_settings
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.registry import add_plugins, datasets, methods, reports
@@ -32,37 +31,6 @@ from mcsr_bench.trial import TrialSpec
 EXPERIMENT = "experiment.json"
 
 
-class Defaults(BaseModel):
-    """``suites/default.toml``: what `run` does when it is not told otherwise."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    methods: tuple[str, ...]
-    datasets: tuple[str, ...]
-    scales: tuple[int, ...]
-    seeds: tuple[int, ...]
-    preset: str
-    protocol: str
-    out: Path
-    report: str
-    against: tuple[str, ...]
-
-
-class ExperimentSpec(Defaults):
-    """A grid of trials as asked, every field filled. ``methods`` may be ("all",)."""
-
-    data_root: Path | None = None
-    settings: dict[str, dict[str, Any]] = {}
-    """``--set``: per method or dataset, what differs from the preset or default."""
-    plugins: tuple[Path, ...] = ()
-    against_given: bool = False
-    """Whether the user named the references; otherwise the default falls back to the first method where it was not run."""
-    device: str = "auto"
-    jobs: int = 0
-    """Worker processes; 0: as many as there are cores (GPUs)."""
-    fresh: bool = False
-
-
 @dataclass(frozen=True)
 class Prepared:
     """A dataset at a scale, ready for trials."""
@@ -71,12 +39,6 @@ class Prepared:
     store: Store
     split: Split
     data: DataRecord
-
-
-def defaults() -> Defaults:
-    """The defaults of `run`."""
-    path = Path(__file__).parent / "suites" / "default.toml"
-    return Defaults.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
 
 
 def run_experiment(spec: ExperimentSpec, listener: Listener | None = None) -> tuple[Results, list[TrialRecord]]:
@@ -105,20 +67,12 @@ def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
     for path in spec.plugins:
         add_plugins(path)
     protocol = get_protocol(spec.protocol)
-    names = _method_names(spec)
-    _check_names(spec, names)
-    settings: dict[str, dict[str, Any]] = {}
-    variants: dict[str, str] = {}
-    for scale in spec.scales:
-        protocol.check_scale(scale)
-        for name in names:
-            standard = check_method(name, scale, spec.preset, {}).model_dump(mode="json")
-            settings[name] = check_method(name, scale, spec.preset, spec.settings.get(name, {})).model_dump(mode="json")
-            variants[name] = _variant(standard, settings[name])
+    grid = points(spec)
+    scales = tuple(sorted({point.scale for point in grid}))
     device = _device(spec.device)
-    cards = [methods().card(name) for name in names]
+    cards = [methods().card(name) for name in method_names(spec)]
     standards = {
-        name: smoke_settings(datasets().card(name), cards, spec.scales) if spec.preset == SMOKE else {}
+        name: smoke_settings(datasets().card(name), cards, scales) if spec.preset == SMOKE else {}
         for name in spec.datasets
     }
     loaded = [
@@ -131,16 +85,16 @@ def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
         ready = [
             prepared
             for dataset in loaded
-            for prepared in prepare(dataset, protocol, spec.scales, jobs=jobs, listener=listener, plugins=spec.plugins)
+            for prepared in prepare(dataset, protocol, scales, jobs=jobs, listener=listener, plugins=spec.plugins)
         ]
-        files.write_json(spec.out / EXPERIMENT, spec.model_dump(mode="json", exclude={"fresh", "jobs", "device"}))
+        _write_spec(spec)
     for prepared in ready:
         trials += [
             TrialSpec(
                 out=spec.out,
-                method=name,
-                variant=variants[name],
-                settings=settings[name],
+                method=point.method,
+                variant=point.variant,
+                settings=point.settings,
                 dataset_variant=_dataset_variant(prepared.dataset, standards[prepared.dataset.name]),
                 dataset_settings=prepared.dataset.settings.model_dump(mode="json"),
                 scale=prepared.store.scale,
@@ -152,7 +106,8 @@ def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
                 device=device,
                 plugins=spec.plugins,
             )
-            for name in names
+            for point in grid
+            if point.scale == prepared.store.scale
             for seed in spec.seeds
         ]
     return trials
@@ -204,53 +159,28 @@ def prepare_all(spec: ExperimentSpec, listener: Listener | None = None) -> list[
     ]
 
 
-def references(spec: ExperimentSpec, results: Results) -> tuple[str, ...]:
-    """The methods that p-values compare with, fixed before looking at any score."""
-    run = list(dict.fromkeys(results.trials["method"]))
-    here = tuple(name for name in spec.against if name in run)
-    return here or tuple(_method_names(spec)[:1])
-
-
 def make_report(spec: ExperimentSpec, results: Results) -> tuple[list[Table], list[Path]]:
     """The tables for the terminal, and the files written to ``OUT/report``."""
     report: Report = reports().load(spec.report)()
-    against = references(spec, results)
-    return report.tables(results, against=against), report.write(results, spec.out / "report", against=against)
+    shown = layouts(_with_earlier(spec))
+    rows = list(zip(results.trials["method"], results.trials["variant"], strict=True))
+    against = references(spec.against, [(name, "") for name in method_names(spec)] if not shown else rows)
+    return (
+        report.tables(results, against=against, layouts=shown),
+        report.write(results, spec.out / "report", against=against, layouts=shown),
+    )
 
 
-def _method_names(spec: ExperimentSpec) -> list[str]:
-    if "all" in spec.methods:
-        return methods().names()
-    return list(dict.fromkeys(spec.methods))
+def _with_earlier(spec: ExperimentSpec) -> ExperimentSpec:
+    """The spec with the suites that earlier runs left in the same folder."""
+    path = spec.out / EXPERIMENT
+    earlier = tuple(files.read_json(path).get("suites", ())) if path.is_file() else ()
+    return spec.model_copy(update={"suites": tuple(dict.fromkeys((*earlier, *spec.suites)))})
 
 
-def _check_names(spec: ExperimentSpec, names: list[str]) -> None:
-    for name in names:
-        methods().card(name)
-    for name in spec.datasets:
-        datasets().card(name)
-    for name in spec.settings:
-        if name in names or name in spec.datasets:
-            continue
-        known = {*methods().plugins(), *datasets().plugins()}
-        if name not in known:
-            raise unknown_name("method or dataset", name, known)
-        raise UserError(f"--set {name}...: '{name}' is not part of this run")
-    for name in spec.against if spec.against_given else ():
-        if name not in names:
-            raise UserError(f"--against {name}: that method is not part of this run ({', '.join(names)})")
-    for what, values in (
-        ("--methods", names),
-        ("--dataset", spec.datasets),
-        ("--scale", spec.scales),
-        ("--seeds", spec.seeds),
-    ):
-        if not values:
-            raise UserError(f"{what} is empty")
-    if min(spec.seeds) < 0:
-        raise UserError(f"--seeds {min(spec.seeds)}: a seed is 0 or larger")
-    if spec.jobs < 0:
-        raise UserError(f"--jobs {spec.jobs}: the number of workers is 1 or larger")
+def _write_spec(spec: ExperimentSpec) -> None:
+    left_out = {"fresh", "jobs", "device"}
+    files.write_json(spec.out / EXPERIMENT, _with_earlier(spec).model_dump(mode="json", exclude=left_out))
 
 
 def _device(asked: str) -> str:
@@ -345,15 +275,9 @@ def _data_record(dataset: Dataset, store: Store, split: Split) -> DataRecord:
     )
 
 
-def _variant(standard: dict[str, Any], settings: dict[str, Any]) -> str:
-    """Names a trial whose settings differ from the preset: 8 digits over what differs."""
-    differs = {key: value for key, value in settings.items() if standard.get(key) != value}
-    return files.digest(differs, 8) if differs else ""
-
-
 def _dataset_variant(dataset: Dataset, standard: dict[str, Any]) -> str:
     usual = type(dataset).Settings(**standard)
-    return _variant(usual.model_dump(mode="json"), dataset.settings.model_dump(mode="json"))
+    return variant_of(usual.model_dump(mode="json"), dataset.settings.model_dump(mode="json"))
 
 
 def _finished(trial: TrialSpec, fresh: bool) -> TrialRecord | None:

@@ -27,7 +27,9 @@ def listing(what: str, plugins: Sequence[Path]) -> list[dict[str, Any]]:
 
         return [_row(p.id, p.title) for p in PROTOCOLS.values()]
     if what == "suites":
-        return [_row(p.stem, "") for p in sorted((Path(__file__).parent / "suites").glob("*.toml"))]
+        from mcsr_bench.suites import suites
+
+        return [_row(name, suite.title) for name, suite in suites().items()]
     from mcsr_bench.metrics import METRICS
 
     return [_row(m.id, m.title) for m in METRICS.values()]

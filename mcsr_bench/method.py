@@ -286,6 +286,10 @@ class Method(ABC):
         """Internals for figures, by name (attention maps, selected features); empty unless overridden."""
         return {}
 
+    def notes(self) -> list[str]:
+        """Sentences that belong beside this method's numbers with these settings, e.g. a part of its loss that is off."""
+        return []
+
     def state(self) -> dict[str, Tensor]:
         """Everything `predict` needs beyond the settings; empty for interpolation."""
         return {}

@@ -50,6 +50,27 @@ class ResidualBlock(nn.Module):
         return x + self.factor * self.body(x)
 
 
+class EDSRNetwork(nn.Module):
+    """head + body, then the up-sampler: EDSR for one channel (Lim et al., CVPR Workshops 2017), without its colour mean shift.
+
+    Residual blocks at LR size, sub-pixel up-sampling last; ``scale`` 1 keeps the size.
+    """
+
+    def __init__(self, scale: int, *, width: int = 256, blocks: int = 32, residual_factor: float = 0.1) -> None:
+        super().__init__()
+        self.head = conv(1, width)
+        self.body = nn.Sequential(
+            *(ResidualBlock(width, residual_factor) for _ in range(blocks)),
+            conv(width, width),
+        )
+        self.tail = nn.Sequential(*sub_pixel_upsampler(width, scale), conv(width, 1))
+
+    def forward(self, target_lr: Tensor) -> Tensor:
+        """(B, 1, h, w) to (B, 1, s*h, s*w)."""
+        x = self.head(target_lr)
+        return self.tail(x + self.body(x))
+
+
 class ChannelAttention(nn.Module):
     """Scales every channel by a gate in 0..1 computed from all channel means (RCAN, Zhang et al., ECCV 2018)."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mcsr_bench.results import Results
 
@@ -36,13 +37,47 @@ class Table:
     """Protocol, preset, seeds, patients, data track, assumptions: one sentence each, under the table."""
 
 
+@dataclass(frozen=True)
+class LayoutRow:
+    """A line of a suite's table."""
+
+    method: str
+    variant: str
+    label: str
+    paper: str | None
+    """The paper's name for this line (empty: the method as it is); None: the paper has no such line."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a suite wants its results laid out (`mcsr_bench.suites.Suite`, with the names that its trials have)."""
+
+    name: str
+    title: str
+    kind: Literal["table", "sweep"]
+    scales: tuple[int, ...]
+    paper_table: str
+    paper_dataset: str
+    metrics: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[LayoutRow, ...]
+    against: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
 class Report(ABC):
-    """Turns results into tables and files."""
+    """Turns results into tables and files.
+
+    against: the references that p-values compare with, fixed before looking (``METHOD`` or ``METHOD@VARIANT``). layouts: those
+    of the suites that were run; each has references of its own. Without any, everything is laid out as Tables I and II.
+    """
 
     @abstractmethod
-    def tables(self, results: Results, *, against: tuple[str, ...]) -> list[Table]:
-        """The tables for the terminal. against: the references that p-values compare with, fixed before looking."""
+    def tables(self, results: Results, *, against: tuple[str, ...], layouts: tuple[Layout, ...] = ()) -> list[Table]:
+        """The tables for the terminal."""
 
     @abstractmethod
-    def write(self, results: Results, to: Path, *, against: tuple[str, ...]) -> list[Path]:
+    def write(
+        self, results: Results, to: Path, *, against: tuple[str, ...], layouts: tuple[Layout, ...] = ()
+    ) -> list[Path]:
         """Write everything into the folder ``to`` and return the files, the one to open first in front."""

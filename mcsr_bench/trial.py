@@ -178,6 +178,7 @@ def _run_stages(spec: TrialSpec, folder: Path, record: TrialRecord, report: Repo
     protocol = get_protocol(spec.protocol)
     sampler = Sampler(open_store(spec.data.store), Split(**spec.split), protocol, spec.seed)
     method = load_method(spec.method, spec.scale, spec.preset, seed=spec.seed, **spec.settings)
+    record.notes = method.notes()
     if isinstance(method, TorchMethod):
         parameters = list(method.network.parameters())
         record.profile["parameters"] = sum(p.numel() for p in parameters)

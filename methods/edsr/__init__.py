@@ -8,8 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mcsr_bench.method import Batch, TorchMethod, TrainingSettings
-
-from .network import EDSRNetwork
+from mcsr_bench.nn import EDSRNetwork
 
 
 class EDSRSettings(TrainingSettings):

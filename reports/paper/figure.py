@@ -18,7 +18,7 @@ from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results import Results, TrialRecord, trial_folder
 from mcsr_bench.store import StoredVolume, open_store
 
-from .ranking import METRICS, Ranking
+from .sheets import STANDARD_METRICS, Sheet
 
 _PER_LINE = 6
 _GRAY, _ERROR = "gray", "magma"
@@ -48,46 +48,46 @@ class Comparison:
     caption: str
 
 
-def comparison(ranking: Ranking, results: Results, dataset: str) -> Comparison | None:
-    """The images of one dataset of a ranking; None when no trial is there. UserError when the prepared data are gone.
+def comparison(sheet: Sheet, results: Results, dataset: str) -> Comparison | None:
+    """The images of one dataset of a sheet; None when no trial is there. UserError when the prepared data are gone.
 
     The slice is chosen by rule: the patient with the median PSNR of the reference (of the first method without one), that
     patient's first volume, its middle slice, the smallest seed.
     """
-    trials = [r for r in ranking.records if r.dataset_label == dataset]
+    trials = [r for r in sheet.records if r.dataset_label == dataset]
     if not trials:
         return None
-    reference = next((r for r in trials if r.method in ranking.references and not r.variant), trials[0])
+    reference = next((r for r in trials if r.method_label in sheet.references), trials[0])
     scores = results.volumes
     scores = scores[
         (scores["dataset"] == dataset)
-        & (scores["scale"] == ranking.scale)
+        & (scores["scale"] == sheet.scale)
         & (scores["method"] == reference.method)
         & (scores["variant"] == reference.variant)
-        & (scores["contrast"] == ranking.contrast)
+        & (scores["contrast"] == sheet.contrast)
     ]
-    per_patient = scores.groupby("patient_id")[METRICS[0]].mean().sort_values(kind="stable")
+    per_patient = scores.groupby("patient_id")[STANDARD_METRICS[0]].mean().sort_values(kind="stable")
     patient = per_patient.index[(len(per_patient) - 1) // 2]
     volume_id = str(sorted(scores[scores["patient_id"] == patient]["volume_id"])[0])
     volume = open_store(reference.data.store).volumes[volume_id]
     position = len(volume.slice_index) // 2
-    contrast = "target" if ranking.contrast == reference.data.target else "auxiliary"
+    order = [(row.method, row.variant) for row in sheet.rows]
     panels: list[Panel] = []
-    for record in sorted(trials, key=lambda r: (ranking.rows.index((r.method, r.variant)), r.seed)):
-        if panels and panels[-1].name == record.method_label:
+    for record in sorted(trials, key=lambda r: (order.index((r.method, r.variant)), r.seed)):
+        if record.seed != min(r.seed for r in trials if r.method_label == record.method_label):
             continue  # the smallest seed stands for the method
-        panels.append(_panel(record, results, volume, position, contrast))
+        panels.append(_panel(record, results, volume, position, sheet.role, sheet.label(record.method, record.variant)))
     data = reference.data
-    gain = get_protocol(ranking.protocol).lr_gain(ranking.scale)
-    target, low = (volume.target, volume.target_lr) if contrast == "target" else (volume.aux, volume.aux_lr)
+    gain = get_protocol(sheet.protocol).lr_gain(sheet.scale)
+    target, low = (volume.target, volume.target_lr) if sheet.role == "target" else (volume.aux, volume.aux_lr)
     return Comparison(
-        title=f"{dataset}, {ranking.scale}x",
+        title=f"{dataset}, {sheet.scale}x",
         low=_magnitude(low[position]) / gain,
         aux=_magnitude(volume.aux[position]),
         truth=_magnitude(target[position]),
         panels=tuple(panels),
         caption=(
-            f"{data.target} at {ranking.scale}x with {data.auxiliary} as auxiliary. Patient {patient} (the median of "
+            f"{data.target} at {sheet.scale}x with {data.auxiliary} as auxiliary. Patient {patient} (the median of "
             f"{reference.method_label} by PSNR, {volume_id}), slice {volume.slice_index[position]} (the middle "
             f"one). Errors are |SR - HR|, all on one scale. Numbers are PSNR (dB) / SSIM of this slice with the volume's maximum."
             + ("" if data.real else " Simulated, not real data.")
@@ -136,7 +136,9 @@ def _show(axes: Axes, image: Image, colours: str, top: float, title: str, *, wei
         spine.set_visible(False)
 
 
-def _panel(record: TrialRecord, results: Results, volume: StoredVolume, position: int, contrast: str) -> Panel:
+def _panel(
+    record: TrialRecord, results: Results, volume: StoredVolume, position: int, contrast: str, name: str
+) -> Panel:
     folder = _folder(record, results)
     with h5py.File(folder / "predictions.h5", "r") as file:
         image = _magnitude(file[volume.volume_id][contrast][position])
@@ -150,7 +152,7 @@ def _panel(record: TrialRecord, results: Results, volume: StoredVolume, position
         & (rows["volume_id"] == volume.volume_id)
         & (rows["slice_index"] == volume.slice_index[position])
     ].iloc[0]
-    return Panel(record.method_label, image, float(row[METRICS[0]]), float(row[METRICS[1]]))
+    return Panel(name, image, float(row[STANDARD_METRICS[0]]), float(row[STANDARD_METRICS[1]]))
 
 
 def _folder(record: TrialRecord, results: Results) -> Path:

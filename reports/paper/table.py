@@ -1,174 +1,189 @@
-"""Tables I and II: method, PSNR and SSIM mean±std over patients, p(PSNR) / p(SSIM) per reference, the paper's number beside."""
+"""Tables I to IV: method, scores as mean±std over patients, p-values per reference in one cell, the paper's number beside."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mcsr_bench.report import Cell, Table
-from mcsr_bench.results import Results
-from mcsr_bench.statistics import TOO_FEW, Comparison
+from mcsr_bench.metrics import METRICS
+from mcsr_bench.report import Cell, LayoutRow, Table
+from mcsr_bench.results import Results, TrialRecord, trial_folder
+from mcsr_bench.statistics import TOO_FEW
 
-from .ranking import METRICS, Entry, Ranking
+from .notes import notes
+from .sheets import Entry, Found, Sheet
 
 _PAPER_TABLE = {2: "Table I (2x)", 4: "Table II (4x)"}
 _DIGITS = {"psnr@volume-max": 2, "ssim@volume-max": 4}
+_HOLM = "†"
+_CONVERGED = 0.99
 
 
-def label(method: str, variant: str) -> str:
-    """How a row is named: the registry name, with its variant."""
-    return f"{method}@{variant}" if variant else method
-
-
-def table(ranking: Ranking, results: Results) -> Table:
-    """One ranking as a table with its notes."""
-    several = len(ranking.datasets) > 1
-    has_paper = any(entry.printed for entry in ranking.entries.values())
-    columns = ["method"]
-    for dataset in ranking.datasets:
+def table(sheet: Sheet, results: Results) -> Table:
+    """One sheet as a table with its notes."""
+    several = len(sheet.datasets) > 1
+    has_paper = any(entry.printed for entry in sheet.entries.values())
+    columns = [_first_column(sheet)]
+    for dataset in sheet.datasets:
         head = f"{dataset}: " if several else ""
-        columns += [f"{head}PSNR (dB)", f"{head}SSIM", *(f"{head}p against {name}" for name in ranking.references)]
-        columns += [f"{head}in the paper"] if has_paper else []
+        columns += [f"{head}{metric_name(m)}" for m in sheet.metrics]
+        columns += [f"{head}p against {name}" for name in sheet.references]
+        columns += [f"{head}in the paper{_where_printed(sheet, dataset)}"] if has_paper else []
+        columns += [f"{head}{_EXTRA[name][0]}" for name in sheet.layout.columns]
     rows = []
-    for method, variant in ranking.rows:
-        cells = [Cell(label(method, variant))]
-        for dataset in ranking.datasets:
-            entry = ranking.entries.get((dataset, method, variant))
-            cells += _cells(ranking, dataset, entry, has_paper)
+    for row in sheet.rows:
+        cells = [Cell(row.label)]
+        for dataset in sheet.datasets:
+            entry = sheet.entries.get((dataset, row.method, row.variant))
+            cells += _cells(sheet, dataset, entry, has_paper)
+            trials = sheet.trials(dataset, row.method, row.variant)
+            cells += [Cell(_EXTRA[name][1](trials, results)) for name in sheet.layout.columns]
         rows.append(tuple(cells))
-    return Table(ranking.name, _title(ranking), tuple(columns), tuple(rows), tuple(_notes(ranking, results)))
+    said = notes(sheet, results)
+    if any(_HOLM in cell.text for row in rows for cell in row):
+        said.append(f"{_HOLM} not below 0.05 any more after Holm's correction over the rows of the table.")
+    return Table(sheet.name, title(sheet), tuple(columns), tuple(rows), tuple(said))
 
 
-def numbers(ranking: Ranking) -> pd.DataFrame:
-    """The same as numbers, one row per dataset, method and reference."""
+def title(sheet: Sheet) -> str:
+    """What was done on which data; on other data than the paper's it says so."""
+    on = ", ".join(sheet.datasets)
+    smoke = "smoke: not a result. " if sheet.preset == "smoke" else ""
+    name = sheet.layout.title or _PAPER_TABLE.get(sheet.scale, f"Scale {sheet.scale}x")
+    aliases = {r.data.reported_as for r in sheet.records}
+    if sheet.layout.paper_dataset:
+        others = "" if aliases == {sheet.layout.paper_dataset} else f" (the paper: {sheet.layout.paper_dataset})"
+    else:
+        others = "" if all(aliases) or len(sheet.datasets) > 1 else ", which the paper does not have"
+    scale = "" if not sheet.layout.title or f"{sheet.scale}x" in name else f" at {sheet.scale}x"
+    return f"{smoke}{name}{scale} on {on}{others}: {sheet.contrast}, preset {sheet.preset}"
+
+
+def numbers(sheet: Sheet) -> pd.DataFrame:
+    """The same as numbers, one row per dataset, method, variant and reference."""
     rows = []
-    for (dataset, method, variant), entry in ranking.entries.items():
+    for (dataset, method, variant), entry in sheet.entries.items():
         head = {
+            "suite": sheet.layout.name,
             "dataset": dataset,
-            "scale": ranking.scale,
-            "preset": ranking.preset,
-            "protocol": ranking.protocol,
-            "protocol_hash": ranking.protocol_hash,
-            "track": ranking.track,
-            "contrast": ranking.contrast,
+            "scale": sheet.scale,
+            "preset": sheet.preset,
+            "protocol": sheet.protocol,
+            "protocol_hash": sheet.protocol_hash,
+            "track": sheet.track,
+            "contrast": sheet.contrast,
             "method": method,
             "variant": variant,
             "n_patients": entry.n_patients,
         }
-        for metric in METRICS:
+        for metric in sheet.metrics:
             short = metric.split("@")[0]
             head |= {f"{short}_mean": entry.mean[metric], f"{short}_std": entry.std[metric]}
             said = entry.printed.get(metric)
             head |= {f"{short}_paper": said.mean if said else ""}
-        for reference in ranking.references or ("",):
+        for reference in sheet.references or ("",):
             found = entry.comparisons.get(reference, {})
             row = {**head, "reference": reference}
-            for metric in METRICS:
-                comparison = found.get(metric)
-                row[f"{metric.split('@')[0]}_difference"] = comparison.mean_difference if comparison else np.nan
-                row[f"{metric.split('@')[0]}_p_t"] = comparison.p_t if comparison else np.nan
+            for metric in sheet.metrics:
+                short = metric.split("@")[0]
+                row[f"{short}_difference"] = found[metric]["mean_difference"] if metric in found else np.nan
+                row[f"{short}_p_t"] = found[metric]["p_t"] if metric in found else np.nan
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def p_text(comparison: Comparison) -> str:
-    """A p-value as the paper prints it, or why there is none."""
-    if comparison.p_t is None:
-        return {TOO_FEW: "too few patients"}.get(comparison.reason, "no test")
-    return "<0.001" if comparison.p_t < 0.001 else f"{comparison.p_t:.3f}"
+def metric_name(metric: str) -> str:
+    """As in a column's head: "PSNR (dB)"."""
+    known = METRICS[metric]
+    return f"{known.title} ({known.unit})" if known.unit else known.title
+
+
+def p_text(found: Found) -> str:
+    """A p-value as the paper prints it, or why there is none; marked where Holm's correction takes it above 0.05."""
+    p = found["p_t"]
+    if not np.isfinite(p):
+        return "too few patients" if found["reason"] == TOO_FEW else "no test"
+    mark = _HOLM if p < 0.05 <= found["p_t_holm"] else ""
+    return ("<0.001" if p < 0.001 else f"{p:.3f}") + mark
 
 
 def score_text(entry: Entry, metric: str) -> str:
     """Mean±std over patients."""
-    digits = _DIGITS[metric]
+    digits = _DIGITS.get(metric, METRICS[metric].decimals)
     std = entry.std[metric]
     return f"{entry.mean[metric]:.{digits}f}" + (f"±{std:.{digits}f}" if np.isfinite(std) else "")
 
 
-def _cells(ranking: Ranking, dataset: str, entry: Entry | None, has_paper: bool) -> list[Cell]:
+def _first_column(sheet: Sheet) -> str:
+    return "method" if all(row.label.startswith(row.method) for row in sheet.rows) else "setting"
+
+
+def _where_printed(sheet: Sheet, dataset: str) -> str:
+    paper = sheet.layout.paper_dataset
+    alias = next(r.data.reported_as for r in sheet.records if r.dataset_label == dataset)
+    return f" (on {paper})" if paper and paper != alias else ""
+
+
+def _cells(sheet: Sheet, dataset: str, entry: Entry | None, has_paper: bool) -> list[Cell]:
     if entry is None:
-        return [Cell("failed")] + [Cell("-")] * (1 + len(ranking.references) + has_paper)
-    cells = [Cell(score_text(entry, m), best=entry.mean[m] == ranking.best(dataset, m)) for m in METRICS]
-    for reference in ranking.references:
+        return [Cell("-")] * (len(sheet.metrics) + len(sheet.references) + has_paper)
+    cells = [Cell(score_text(entry, m), best=entry.mean[m] == sheet.best(dataset, m)) for m in sheet.metrics]
+    for reference in sheet.references:
         found = entry.comparisons.get(reference)
-        if found is None:
-            cells.append(Cell("reference"))
-        else:
-            texts = [p_text(found[m]) for m in METRICS]
-            cells.append(Cell(texts[0] if texts[0] == texts[1] and "<" not in texts[0] else " / ".join(texts)))
+        if not found:
+            cells.append(Cell("reference" if found is None else "-"))
+            continue
+        texts = [p_text(found[m]) for m in sheet.metrics]
+        words = len(set(texts)) == 1 and not any(c.isdigit() for c in texts[0])
+        text = texts[0] if words else " / ".join(texts)
+        invalid = [
+            f"{found[m]['p_slice_invalid']:.2g}" for m in sheet.metrics if np.isfinite(found[m]["p_slice_invalid"])
+        ]
+        cells.append(Cell(text + (f"  [slices, invalid: {' / '.join(invalid)}]" if invalid else "")))
     if has_paper:
-        cells.append(Cell(" / ".join(entry.printed[m].text for m in METRICS if m in entry.printed) or "-"))
+        cells.append(Cell(" / ".join(entry.printed[m].text for m in sheet.metrics if m in entry.printed) or "-"))
     return cells
 
 
-def _title(ranking: Ranking) -> str:
-    name = _PAPER_TABLE.get(ranking.scale, f"Scale {ranking.scale}x")
-    on = ", ".join(ranking.datasets)
-    smoke = "smoke: not a result. " if ranking.preset == "smoke" else ""
-    others = "" if all(r.data.reported_as for r in ranking.records) else ", which the paper does not have"
-    return f"{smoke}{name} on {on}{others if len(ranking.datasets) == 1 else ''}: {ranking.contrast}, preset {ranking.preset}"
+def _parameters(trials: list[TrialRecord], results: Results) -> str:
+    found = {int(r.profile["parameters"]) for r in trials if "parameters" in r.profile}
+    return " / ".join(f"{n:,}" for n in sorted(found)) or "-"
 
 
-def _notes(ranking: Ranking, results: Results) -> list[str]:
-    first = ranking.records[0]
-    version = ", ".join(sorted({r.versions.get("mcsr-bench", "?") for r in ranking.records}))
-    notes = [
-        f"Protocol {ranking.protocol} ({ranking.protocol_hash}), preset {ranking.preset}, mcsr-bench {version}. "
-        "PSNR and SSIM over volumes with the reference volume's maximum; mean±std over patients; bold: best of its column."
-    ]
-    for dataset in ranking.datasets:
-        data = next(r.data for r in ranking.records if r.dataset_label == dataset)
-        kind = "real data" if data.real else "simulated, not real data"
-        notes.append(
-            f"{dataset}: {kind}, {data.track} track; {data.target} super-resolved with {data.auxiliary} as auxiliary; "
-            f"{data.patients['test']} test patients, {data.slices['test']} slices; fingerprint {data.fingerprint[:12]}, "
-            f"split {data.split_hash}."
-        )
-        notes += [f"{dataset}: {mark}" for mark in data.marks]
-    notes.append(_seed_note(ranking))
-    if ranking.references:
-        names = " and ".join(ranking.references)
-        notes.append(
-            f"p(PSNR) / p(SSIM): paired t-test over patients against {names}, fixed before looking; not corrected."
-        )
-    notes += [f"No p-values against {name}: it was not run here." for name in ranking.missing_references]
-    phase = sorted({r.method_label for r in ranking.records if r.card.get("track") == "complex"})
-    if phase:
-        notes.append(f"Works on complex data and sees the phase: {', '.join(phase)}; the others see magnitudes.")
-    notes += _preset_notes(ranking)
-    notes += list(dict.fromkeys(f"{r.method_label}: {note}" for r in ranking.records for note in r.notes))
-    if first.protocol == "sanet-2021":
-        notes.append(
-            "sanet-2021 follows the published code: its validation list is the test set, and alignment is unknown."
-        )
-    failed = [
-        r
-        for r in results.records
-        if r.status == "failed" and r.scale == ranking.scale and r.dataset_label in ranking.datasets
-    ]
-    notes += [f"Failed: {r.method_label} on {r.dataset_label} seed {r.seed}: {r.reason}" for r in failed]
-    return notes
+def _convergence(trials: list[TrialRecord], results: Results) -> str:
+    """The first validation at which 99 % of the final validation PSNR is reached, of how many steps; a range over seeds."""
+    steps, last = [], 0
+    for record in trials:
+        path = training_log(record, results)
+        if path is None:
+            continue
+        log = pd.read_csv(path)
+        log = log[log["validation_psnr"].notna()]
+        if log.empty:
+            continue
+        reached = log[log["validation_psnr"] >= _CONVERGED * log["validation_psnr"].iloc[-1]]
+        steps.append(int(reached["step"].iloc[0]))
+        last = int(log["step"].iloc[-1])
+    if not steps:
+        return "-"
+    return (f"{min(steps)}" if min(steps) == max(steps) else f"{min(steps)}-{max(steps)}") + f" of {last}"
 
 
-def _seed_note(ranking: Ranking) -> str:
-    seeds = sorted({r.seed for r in ranking.records})
-    if len(seeds) == 1:
-        return f"One seed ({seeds[0]}): this is about these weights, not about the methods."
-    return f"Seeds {', '.join(map(str, seeds))}: scores are means over seeds."
+def training_log(record: TrialRecord, results: Results) -> Path | None:
+    """``training.csv`` of a trial, in whichever run it is."""
+    paths = (trial_folder(root, record) / "training.csv" for root in results.folders)
+    return next((path for path in paths if path.is_file()), None)
 
 
-def _preset_notes(ranking: Ranking) -> list[str]:
-    if ranking.preset == "smoke":
-        return ["Preset smoke takes ten training steps: it shows that things run, nothing else."]
-    if ranking.preset != "quick":
-        return []
-    single = sorted({r.method for r in ranking.records if r.card.get("trains") and r.card.get("contrasts") == "single"})
-    notes = [
-        "Preset quick is a small network and a budget of seconds, not the paper's recipe: it ranks nothing for good."
-    ]
-    if single:
-        notes.append(
-            f"In that time a single-contrast network ({', '.join(single)}) learns little more than a better interpolation: it "
-            "invents no anatomy. A network with the auxiliary gains more at once, because the edges are there."
-        )
-    return notes
+_EXTRA: dict[str, tuple[str, Callable[[list[TrialRecord], Results], str]]] = {
+    "parameters": ("parameters", _parameters),
+    "convergence": ("step at 99 % of the final validation PSNR", _convergence),
+}
+
+
+def rows_by_label(sheet: Sheet) -> dict[str, LayoutRow]:
+    """The rows of a sheet by what the table calls them."""
+    return {row.label: row for row in sheet.rows}

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mcsr_bench.loading import load_method
 from mcsr_bench.method import Batch, TorchMethod
-from mcsr_bench.methods.edsr.network import EDSRNetwork
+from mcsr_bench.nn import EDSRNetwork
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import methods
 

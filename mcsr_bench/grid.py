@@ -1,0 +1,173 @@
+"""Floor 4: what was asked: the grid of trials as names, checked before anything is read or trained, and how to lay it out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from mcsr_bench import files
+from mcsr_bench.errors import UserError, unknown_name
+from mcsr_bench.loading import check_method
+from mcsr_bench.protocol import get_protocol
+from mcsr_bench.registry import datasets, methods
+from mcsr_bench.report import Layout, LayoutRow
+from mcsr_bench.suites import Defaults, Row, Suite, get_suite
+
+
+class ExperimentSpec(Defaults):
+    """A grid of trials as asked, every field filled. ``methods`` may be ("all",)."""
+
+    suites: tuple[str, ...] = ()
+    """Named experiments; their methods, restricted to ``methods``, with their named settings."""
+    scales: tuple[int, ...]
+    """Empty with suites: each at its own scales."""
+    data_root: Path | None = None
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """``--set``: per method or dataset, what differs from the preset or default."""
+    plugins: tuple[Path, ...] = ()
+    against_given: bool = False
+    """Whether the user named the references; otherwise the default falls back to the first method where it was not run."""
+    device: str = "auto"
+    jobs: int = 0
+    """Worker processes; 0: as many as there are cores (GPUs)."""
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class Point:
+    """A method with all its settings at a scale: a trial but for data and seed."""
+
+    method: str
+    variant: str
+    settings: dict[str, Any]
+    scale: int
+
+
+def points(spec: ExperimentSpec) -> list[Point]:
+    """The points of the grid in the order of tables. UserError for any name, scale, preset or setting that cannot be had."""
+    protocol = get_protocol(spec.protocol)
+    _check(spec)
+    out: dict[tuple[str, str, int], Point] = {}
+    for scales, rows in _blocks(spec):
+        for scale in scales:
+            protocol.check_scale(scale)
+            for row in rows:
+                point = _point(spec, row, scale)
+                out.setdefault((point.method, point.variant, scale), point)
+    return list(out.values())
+
+
+def layouts(spec: ExperimentSpec) -> tuple[Layout, ...]:
+    """How the results of the spec's suites are laid out; empty without suites."""
+    return tuple(_layout(spec, get_suite(name)) for name in spec.suites)
+
+
+def references(asked: Sequence[str], rows: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Those of the references asked for that are among the rows (method, variant); else the first row."""
+    labels = [label(*row) for row in rows]
+    return tuple(name for name in asked if name in labels) or tuple(labels[:1])
+
+
+def label(method: str, variant: str) -> str:
+    """``METHOD[@VARIANT]``."""
+    return f"{method}@{variant}" if variant else method
+
+
+def variant_of(standard: dict[str, Any], settings: dict[str, Any], name: str = "") -> str:
+    """The name of a trial's settings: the suite's, and 8 digits over what differs from the standard."""
+    differs = {key: value for key, value in settings.items() if standard.get(key) != value}
+    digits = files.digest(differs, 8) if differs else ""
+    return "-".join(part for part in (name, digits) if part)
+
+
+def method_names(spec: ExperimentSpec) -> list[str]:
+    """The methods of a spec by name, in the order asked (of tables, for "all"), without repetition."""
+    if spec.suites:
+        rows = [row for name in spec.suites for row in _rows(spec, get_suite(name))]
+        return list(dict.fromkeys(row.method for row in rows))
+    return methods().names() if "all" in spec.methods else list(dict.fromkeys(spec.methods))
+
+
+def _blocks(spec: ExperimentSpec) -> list[tuple[tuple[int, ...], list[Row]]]:
+    if not spec.suites:
+        return [(spec.scales, [Row(method=name) for name in method_names(spec)])]
+    return [(spec.scales or suite.scales, _rows(spec, suite)) for suite in map(get_suite, spec.suites)]
+
+
+def _rows(spec: ExperimentSpec, suite: Suite) -> list[Row]:
+    rows = suite.lines(methods().names())
+    if "all" in spec.methods:
+        return rows
+    kept = [row for row in rows if row.method in spec.methods]
+    if not kept:
+        raise UserError(f"--suite {suite.id}: has none of the methods {', '.join(spec.methods)}")
+    return kept
+
+
+def _point(spec: ExperimentSpec, row: Row, scale: int) -> Point:
+    standard = check_method(row.method, scale, spec.preset, row.settings).model_dump(mode="json")
+    changes = {**row.settings, **spec.settings.get(row.method, {})}
+    settings = check_method(row.method, scale, spec.preset, changes).model_dump(mode="json")
+    return Point(row.method, variant_of(standard, settings, row.name), settings, scale)
+
+
+def _layout(spec: ExperimentSpec, suite: Suite) -> Layout:
+    scales = spec.scales or suite.scales
+    rows = []
+    for row in _rows(spec, suite):
+        variant = _point(spec, row, scales[0]).variant
+        # What --set changed is no longer the paper's line.
+        paper = row.paper if variant == row.name else None
+        rows.append(LayoutRow(row.method, variant, row.label or row.name or row.method, paper))
+    return Layout(
+        name=suite.id,
+        title=suite.title,
+        kind=suite.kind,
+        scales=scales,
+        paper_table=suite.table,
+        paper_dataset=suite.paper_dataset,
+        metrics=suite.metrics,
+        columns=suite.columns,
+        rows=tuple(rows),
+        against=spec.against if spec.against_given else suite.against,
+        notes=suite.notes,
+    )
+
+
+def _check(spec: ExperimentSpec) -> None:
+    for name in spec.suites:
+        get_suite(name)
+    if "all" not in spec.methods:
+        for name in spec.methods:
+            methods().card(name)
+    names = method_names(spec)
+    for name in names:
+        methods().card(name)
+    for name in spec.datasets:
+        datasets().card(name)
+    for name in spec.settings:
+        if name in names or name in spec.datasets:
+            continue
+        known = {*methods().plugins(), *datasets().plugins()}
+        if name not in known:
+            raise unknown_name("method or dataset", name, known)
+        raise UserError(f"--set {name}...: '{name}' is not part of this run")
+    for name in spec.against if spec.against_given else ():
+        if name.partition("@")[0] not in names:
+            raise UserError(f"--against {name}: that method is not part of this run ({', '.join(names)})")
+    for what, values in (
+        ("--methods", names),
+        ("--dataset", spec.datasets),
+        ("--scale", spec.scales or spec.suites),
+        ("--seeds", spec.seeds),
+    ):
+        if not values:
+            raise UserError(f"{what} is empty")
+    if min(spec.seeds) < 0:
+        raise UserError(f"--seeds {min(spec.seeds)}: a seed is 0 or larger")
+    if spec.jobs < 0:
+        raise UserError(f"--jobs {spec.jobs}: the number of workers is 1 or larger")

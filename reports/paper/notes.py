@@ -1,0 +1,77 @@
+"""What stands under a table: protocol, preset, data, patients, seeds, tests, and what must not be concluded."""
+
+from __future__ import annotations
+
+from mcsr_bench.metrics import METRICS
+from mcsr_bench.results import Results
+
+from .sheets import Sheet
+
+
+def notes(sheet: Sheet, results: Results) -> list[str]:
+    """One sentence or two each, in the order of what a reader must know first."""
+    version = ", ".join(sorted({r.versions.get("mcsr-bench", "?") for r in sheet.records}))
+    names = " and ".join(METRICS[m].title for m in sheet.metrics)
+    out = [
+        f"Protocol {sheet.protocol} ({sheet.protocol_hash}), preset {sheet.preset}, mcsr-bench {version}. "
+        f"{names} over volumes ({', '.join(sheet.metrics)}); mean±std over patients; bold: best of its column."
+    ]
+    out += sheet.layout.notes
+    for dataset in sheet.datasets:
+        data = next(r.data for r in sheet.records if r.dataset_label == dataset)
+        kind = "real data" if data.real else "simulated, not real data"
+        source = (data.target, data.auxiliary) if sheet.role == "target" else (data.auxiliary, data.target)
+        out.append(
+            f"{dataset}: {kind}, {data.track} track; {source[0]} super-resolved with {source[1]} as auxiliary; "
+            f"{data.patients['test']} test patients, {data.slices['test']} slices; fingerprint {data.fingerprint[:12]}, "
+            f"split {data.split_hash}."
+        )
+        out += [f"{dataset}: {mark}" for mark in data.marks]
+    out.append(_seeds(sheet))
+    if sheet.references:
+        cell = " / ".join(f"p({METRICS[m].title})" for m in sheet.metrics)
+        out.append(
+            f"{cell}: paired t-test over patients against {' and '.join(sheet.references)}, fixed before looking; not corrected."
+        )
+    out += [f"No p-values against {name}: it was not run here." for name in sheet.missing_references]
+    phase = sorted({r.method_label for r in sheet.records if r.card.get("track") == "complex"})
+    if phase and len(phase) < len(sheet.rows):
+        out.append(f"Works on complex data and sees the phase: {', '.join(phase)}; the others see magnitudes.")
+    out += _preset(sheet)
+    out += list(dict.fromkeys(f"{r.method_label}: {note}" for r in sheet.records for note in r.notes))
+    if sheet.protocol == "sanet-2021":
+        out.append(
+            "sanet-2021 follows the published code: its validation list is the test set, and alignment is unknown. "
+            "Slice-level values are what papers print; slices of one patient are not independent, so they are no p-values."
+        )
+    failed = [
+        r
+        for r in results.records
+        if r.status == "failed" and r.scale == sheet.scale and r.dataset_label in sheet.datasets
+    ]
+    out += [f"Failed: {r.method_label} on {r.dataset_label} seed {r.seed}: {r.reason}" for r in failed]
+    return out
+
+
+def _seeds(sheet: Sheet) -> str:
+    seeds = sorted({r.seed for r in sheet.records})
+    if len(seeds) == 1:
+        return f"One seed ({seeds[0]}): this is about these weights, not about the methods."
+    return f"Seeds {', '.join(map(str, seeds))}: scores are means over seeds."
+
+
+def _preset(sheet: Sheet) -> list[str]:
+    if sheet.preset == "smoke":
+        return ["Preset smoke takes ten training steps: it shows that things run, nothing else."]
+    if sheet.preset != "quick":
+        return []
+    single = sorted({r.method for r in sheet.records if r.card.get("trains") and r.card.get("contrasts") == "single"})
+    out = [
+        "Preset quick is a small network and a budget of seconds, not the paper's recipe: it ranks nothing for good."
+    ]
+    if single:
+        out.append(
+            f"In that time a single-contrast network ({', '.join(single)}) learns little more than a better interpolation: it "
+            "invents no anatomy. A network with the auxiliary gains more at once, because the edges are there."
+        )
+    return out

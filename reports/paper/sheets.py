@@ -1,0 +1,235 @@
+"""Scores grouped into sheets: what may be ranked together, in the rows and order of a suite, or of Tables I and II."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mcsr_bench.metrics import METRICS
+from mcsr_bench.published import Published, published
+from mcsr_bench.report import Layout, LayoutRow
+from mcsr_bench.results import Results, TrialRecord
+from mcsr_bench.statistics import comparisons, patient_scores
+
+_PAPER_TABLE = {2: "I", 4: "II"}
+_KEYS = ("scale", "preset", "protocol", "protocol_hash", "track", "contrast")
+STANDARD_METRICS = ("psnr@volume-max", "ssim@volume-max")
+
+Found = dict[str, Any]
+"""A row of `mcsr_bench.statistics.comparisons`."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method on one dataset of a sheet; the dictionaries are by metric id."""
+
+    mean: dict[str, float]
+    std: dict[str, float]
+    """Over patients, sample standard deviation; NaN for one patient."""
+    n_patients: int
+    comparisons: dict[str, dict[str, Found]]
+    """By reference, then by metric id; a reference itself is not in its own."""
+    printed: dict[str, Published] = field(default_factory=dict)
+    """The paper's own numbers where it has them."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Rows that may be ranked together: one scale, preset, protocol, track and contrast, one or several datasets."""
+
+    layout: Layout
+    scale: int
+    preset: str
+    protocol: str
+    protocol_hash: str
+    track: str
+    contrast: str
+    role: str
+    """"target" or "auxiliary"."""
+    datasets: tuple[str, ...]
+    references: tuple[str, ...]
+    missing_references: tuple[str, ...]
+    rows: tuple[LayoutRow, ...]
+    """Those of the layout that have results."""
+    entries: dict[tuple[str, str, str], Entry]
+    """By (dataset, method, variant); a failed trial has none."""
+    records: tuple[TrialRecord, ...]
+    """The finished trials behind it."""
+
+    @property
+    def name(self) -> str:
+        """For file names."""
+        parts = (self.layout.name, f"x{self.scale}", self.preset, self.protocol, self.track, self.contrast)
+        return "-".join(part for part in parts if part).lower()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metric ids of its columns."""
+        return self.layout.metrics
+
+    def best(self, dataset: str, metric: str) -> float:
+        """The best mean of a column."""
+        values = [e.mean[metric] for (d, _, _), e in self.entries.items() if d == dataset]
+        pick = max if METRICS[metric].higher_is_better else min
+        return pick((v for v in values if np.isfinite(v)), default=float("nan"))
+
+    def label(self, method: str, variant: str) -> str:
+        """How the sheet calls a row."""
+        return next(row.label for row in self.rows if (row.method, row.variant) == (method, variant))
+
+    def trials(self, dataset: str, method: str, variant: str) -> list[TrialRecord]:
+        """The finished trials of a row on a dataset, by seed."""
+        found = [r for r in self.records if (r.dataset_label, r.method, r.variant) == (dataset, method, variant)]
+        return sorted(found, key=lambda r: r.seed)
+
+
+def sheets(
+    results: Results, against: Sequence[str], layouts: Sequence[Layout], found: pd.DataFrame | None = None
+) -> list[Sheet]:
+    """All sheets of a set of results, in the order of the layouts; never two protocols, presets, tracks or contrasts in one.
+
+    found: `comparisons` of the same results where they are there already.
+    """
+    if results.volumes.empty:
+        return []
+    shown = list(layouts) or [_standard(results, against)]
+    metrics = list(dict.fromkeys(metric for layout in shown for metric in layout.metrics))
+    if found is None:
+        found = comparisons(results.volumes, metrics, references(shown), slices=results.slices, bootstrap=False)
+    index = _indexed(found)
+    scores = {metric: patient_scores(results.volumes, metric) for metric in metrics}
+    groups = scores[metrics[0]].groupby(list(_KEYS), sort=True)
+    return [
+        sheet
+        for layout in shown
+        for values, part in groups
+        if (sheet := _sheet(results, scores, index, layout, dict(zip(_KEYS, values, strict=True)), part)) is not None
+    ]
+
+
+def references(layouts: Sequence[Layout]) -> tuple[str, ...]:
+    """The references of all layouts, and the first row of one whose references are not among its rows."""
+    out: list[str] = []
+    for layout in layouts:
+        labels = [_label(row) for row in layout.rows]
+        out += [name for name in layout.against if name in labels] or labels[:1]
+    return tuple(dict.fromkeys(out))
+
+
+def standard_layouts(results: Results, against: Sequence[str], layouts: Sequence[Layout]) -> list[Layout]:
+    """The layouts given, or the one of Tables I and II over all rows."""
+    return list(layouts) or [_standard(results, against)]
+
+
+def _label(row: LayoutRow) -> str:
+    return f"{row.method}@{row.variant}" if row.variant else row.method
+
+
+def _standard(results: Results, against: Sequence[str]) -> Layout:
+    order = {record.method: record.card.get("order", 100) for record in results.records}
+    names = {(r.method, r.variant) for r in results.records}
+    rows = [
+        LayoutRow(method, variant, f"{method}@{variant}" if variant else method, None if variant else "")
+        for method, variant in sorted(names, key=lambda r: (order[r[0]], r))
+    ]
+    scales = tuple(sorted({r.scale for r in results.records}))
+    return Layout("", "", "table", scales, "", "", STANDARD_METRICS, (), tuple(rows), tuple(against), ())
+
+
+def _indexed(found: pd.DataFrame) -> dict[tuple[object, ...], Found]:
+    keys = ["dataset", *_KEYS, "metric", "method", "variant", "reference"]
+    rows = ({str(name): value for name, value in row.items()} for row in found.to_dict("records"))
+    return {tuple(row[k] for k in keys): row for row in rows}
+
+
+def _sheet(
+    results: Results,
+    scores: dict[str, pd.DataFrame],
+    index: dict[tuple[object, ...], Found],
+    layout: Layout,
+    chosen: dict[str, Any],
+    part: pd.DataFrame,
+) -> Sheet | None:
+    if chosen["scale"] not in layout.scales:
+        return None
+    present = set(zip(part["method"].astype(str), part["variant"].astype(str), strict=True))
+    rows = tuple(row for row in layout.rows if (row.method, row.variant) in present)
+    if not rows:
+        return None
+    labels = [_label(row) for row in rows]
+    asked = [name for name in layout.against if name in labels] or labels[:1]
+    here = {metric: _where(scores[metric], chosen) for metric in layout.metrics}
+    named = {(row.method, row.variant) for row in rows}
+    mine = [(d, m, v) for d, m, v in part[["dataset", "method", "variant"]].drop_duplicates().itertuples(index=False)]
+    mine = [key for key in mine if (key[1], key[2]) in named]
+    datasets = tuple(sorted({key[0] for key in mine}))
+    records = tuple(r for r in results.records if _belongs(r, chosen, set(mine)))
+    role = "target" if chosen["contrast"] == records[0].data.target else "auxiliary"
+    by_name = {(row.method, row.variant): row for row in rows}
+    entries = {
+        key: _entry(here, index, layout, by_name[key[1], key[2]], chosen, key[0], asked, records, role) for key in mine
+    }
+    return Sheet(
+        layout=layout,
+        **{key: value for key, value in chosen.items() if key != "scale"},
+        scale=int(chosen["scale"]),
+        role=role,
+        datasets=datasets,
+        references=tuple(asked),
+        missing_references=tuple(name for name in layout.against if name not in labels),
+        rows=rows,
+        entries=entries,
+        records=records,
+    )
+
+
+def _entry(
+    scores: dict[str, pd.DataFrame],
+    index: dict[tuple[object, ...], Found],
+    layout: Layout,
+    row: LayoutRow,
+    chosen: dict[str, Any],
+    dataset: str,
+    against: Sequence[str],
+    records: Sequence[TrialRecord],
+    role: str,
+) -> Entry:
+    own = {m: _where(t, {"dataset": dataset, "method": row.method, "variant": row.variant}) for m, t in scores.items()}
+    compared: dict[str, dict[str, Found]] = {}
+    for reference in against:
+        if _label(row) == reference:
+            continue
+        keys = {m: (dataset, *chosen.values(), m, row.method, row.variant, reference) for m in own}
+        compared[reference] = {m: index[key] for m, key in keys.items() if key in index}
+    record = next(r for r in records if (r.dataset_label, r.method, r.variant) == (dataset, row.method, row.variant))
+    said: dict[str, Published | None] = {}
+    if row.paper is not None:
+        table = layout.paper_table or _PAPER_TABLE.get(record.scale, "")
+        alias = str(record.card.get("reported_as", ""))
+        where = layout.paper_dataset or record.data.reported_as
+        variant = row.paper.format(role=role)
+        said = {m: published(table, where, record.scale, alias, m, variant) for m in own} if alias else {}
+    return Entry(
+        mean={m: float(t["score"].mean()) for m, t in own.items()},
+        std={m: float(t["score"].std(ddof=1)) for m, t in own.items()},
+        n_patients=len(own[layout.metrics[0]]),
+        comparisons=compared,
+        printed={m: p for m, p in said.items() if p is not None},
+    )
+
+
+def _where(table: pd.DataFrame, values: dict[str, object]) -> pd.DataFrame:
+    keep = np.ones(len(table), bool)
+    for key, value in values.items():
+        keep &= (table[key] == value).to_numpy()
+    return table[keep]
+
+
+def _belongs(record: TrialRecord, chosen: dict[str, object], mine: set[tuple[str, str, str]]) -> bool:
+    same = all(getattr(record, key) == chosen[key] for key in ("scale", "preset", "protocol", "protocol_hash"))
+    there = (record.dataset_label, record.method, record.variant) in mine
+    return same and there and record.data.track == chosen["track"] and record.status == "done"

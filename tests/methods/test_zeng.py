@@ -1,0 +1,131 @@
+"""Zeng 2018: size and cost against the facts, layers by hand, both outputs supervised, the body shared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mcsr_bench.loading import load_method
+from mcsr_bench.method import Batch, TorchMethod
+from mcsr_bench.methods.zeng.network import ZengNetwork
+from mcsr_bench.protocol import get_protocol
+from mcsr_bench.registry import methods
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def loaded(scale: int = 2, **settings: Any) -> TorchMethod:
+    method = load_method("zeng", scale, "quick", **{"width": 4, "blocks": 2, **settings})
+    assert isinstance(method, TorchMethod)
+    return method
+
+
+def make_batch(scale: int = 2, lr_shape: tuple[int, int] = (8, 6)) -> Batch:
+    protocol, shape = get_protocol("mcsr-1"), (scale * lr_shape[0], scale * lr_shape[1])
+    generator = torch.Generator().manual_seed(0)
+    target, aux = torch.randn(2, 3, *shape, dtype=torch.complex64, generator=generator)
+    lr, aux_lr = protocol.degrade(target, scale), protocol.degrade(aux, scale)
+    return Batch.of(lr, aux, aux_lr, scale=scale, protocol=protocol, target=target)
+
+
+@pytest.mark.parametrize(
+    ("scale", "blocks", "share", "parameters", "giga_macs"),
+    [
+        (2, 16, True, 1_372_418, 159.98),
+        (4, 16, True, 1_520_130, 137.53),
+        (2, 32, True, 2_554_114, 310.97),
+        (4, 32, False, 5_102_146, 265.88),
+        (2, 16, False, 2_591_042, 159.98),
+    ],
+)
+def test_size_and_cost_of_the_facts(scale: int, blocks: int, share: bool, parameters: int, giga_macs: float) -> None:
+    with torch.device("meta"):
+        network = ZengNetwork(scale, blocks=blocks, share_body=share)
+        with FlopCounterMode(display=False) as counter:
+            network(torch.empty(1, 1, 320 // scale, 320 // scale), torch.empty(1, 1, 320, 320))
+    assert count(network) == parameters
+    assert counter.get_total_flops() / 2e9 == pytest.approx(giga_macs, rel=0.001)
+
+
+def test_card_has_every_setting_and_the_right_sizes() -> None:
+    card = methods().card("zeng")
+    assert card.presets.keys() == card.parameters.keys() == {"quick", "small", "paper"}
+    for preset, sizes in card.parameters.items():
+        assert card.presets[preset].keys() == methods().load("zeng").Settings.model_fields.keys()
+        for scale in (2, 3, 4, 8):
+            with torch.device("meta"):
+                method = load_method("zeng", scale, preset)
+            assert isinstance(method, TorchMethod)
+            assert count(method.network) == sizes[f"x{scale}"]
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_any_shape(scale: int) -> None:
+    prediction = loaded(scale).predict(make_batch(scale, (5, 7)).without_target())
+    assert isinstance(prediction, torch.Tensor)
+    assert prediction.shape == (3, 5 * scale, 7 * scale)
+    assert prediction.isfinite().all()
+
+
+def test_the_first_output_ignores_the_auxiliary_and_the_second_builds_on_it() -> None:
+    network = ZengNetwork(2, width=4, blocks=1)
+    low, aux = torch.randn(1, 1, 6, 6), torch.randn(2, 1, 1, 12, 12)
+    (multi_a, single_a), (multi_b, single_b) = network(low, aux[0]), network(low, aux[1])
+    assert torch.equal(single_a, single_b)
+    assert not torch.allclose(multi_a, multi_b)
+    # With a silenced body the second stage is two convolutions of [first image, auxiliary].
+    last = network.multi_body[-1]
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    multi, single = network(low, aux[0])
+    torch.testing.assert_close(multi, network.multi_tail(network.multi_head(torch.cat((single, aux[0]), 1))))
+
+
+def test_one_body_serves_both_stages_unless_told_otherwise() -> None:
+    assert ZengNetwork(2, width=4, blocks=1).multi_body is not None
+    shared, own = (ZengNetwork(2, width=4, blocks=1, share_body=share) for share in (True, False))
+    assert shared.multi_body is shared.single_body
+    assert own.multi_body is not own.single_body
+
+
+@pytest.mark.parametrize(("loss", "weight"), [("l1", 1.0), ("l2", 0.25)])
+def test_loss_by_hand(loss: str, weight: float) -> None:
+    method, batch = loaded(loss=loss, stage1_weight=weight), make_batch()
+    assert batch.target is not None
+    low = np.abs(batch.target_lr.numpy()).astype(np.float64)
+    mean, std = low.mean((1, 2), keepdims=True), low.std((1, 2), ddof=1, keepdims=True)
+    target = (np.abs(batch.target.numpy()) - mean) / std
+    multi, single = torch.full(batch.target.shape, 0.5), torch.full(batch.target.shape, -0.25)
+    power = 1 if loss == "l1" else 2
+    expected = np.mean(np.abs(0.5 - target) ** power) + weight * np.mean(np.abs(-0.25 - target) ** power)
+    assert method.loss((multi, single), batch).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_prediction_is_the_multi_contrast_output_in_physical_units() -> None:
+    method, batch = loaded(), make_batch()
+    method.network.eval()
+    with torch.no_grad():
+        multi, _ = method.network(batch.target_lr_magnitude[:, None], batch.aux_magnitude[:, None])
+    mean, std = batch.target_statistics
+    expected = (multi[:, 0] * std[:, None, None] + mean[:, None, None]).clamp_min(0)
+    torch.testing.assert_close(method.predict(batch.without_target()), expected)
+    other = replace(batch.without_target(), aux=torch.roll(batch.aux, 3, -1))
+    assert not torch.allclose(torch.as_tensor(method.predict(other)), expected)
+
+
+def test_training_lowers_the_loss_and_reaches_every_parameter() -> None:
+    method, batch = loaded(), make_batch()
+    optimizers = method.configure_optimizers()
+    losses = [method.training_step(batch, optimizers)["loss"] for _ in range(40)]
+    assert losses[-1] < 0.9 * losses[0]
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in method.network.parameters())
