@@ -49,6 +49,8 @@ class Batch:
     patient_id: tuple[str, ...] = ()
     slice_index: tuple[int, ...] = ()
     volume_id: tuple[str, ...] = ()
+    joint: bool = False
+    """Joint super-resolution of both contrasts: the auxiliary at full resolution is what is learned, not an input."""
 
     @classmethod
     def of(
@@ -63,9 +65,10 @@ class Batch:
         patient_id: tuple[str, ...] = (),
         slice_index: tuple[int, ...] = (),
         volume_id: tuple[str, ...] = (),
+        joint: bool = False,
     ) -> Batch:
-        """A batch of whole slices, its statistics computed as the protocol says."""
-        aux_source = aux if protocol.auxiliary_statistics == "own" else aux_lr
+        """A batch of whole slices with statistics as the protocol says; joint: the auxiliary's are those of its LR image."""
+        aux_source = aux_lr if joint or protocol.auxiliary_statistics == "lr" else aux
         return cls(
             target_lr=target_lr,
             aux=aux,
@@ -78,6 +81,7 @@ class Batch:
             patient_id=patient_id,
             slice_index=slice_index,
             volume_id=volume_id,
+            joint=joint,
         )
 
     def __len__(self) -> int:
@@ -133,6 +137,11 @@ class Batch:
         mean, std = self.target_statistics
         return (output * std[:, None, None] + mean[:, None, None]).clamp_min(0)
 
+    def denormalize_auxiliary(self, output: Tensor) -> Tensor:
+        """A normalised auxiliary magnitude (B, H, W) back in physical units, cut at 0."""
+        mean, std = self.aux_statistics
+        return (output * std[:, None, None] + mean[:, None, None]).clamp_min(0)
+
     def denormalize_complex(self, output: Tensor) -> Tensor:
         """A complex target estimate (B, H, W), normalised as `target_lr_complex`, back in physical units."""
         return output * self.target_statistics[1][:, None, None]
@@ -176,8 +185,11 @@ class Batch:
         )
 
     def without_target(self) -> Batch:
-        """The same batch as a method gets it when predicting."""
-        return replace(self, target=None)
+        """The same batch as a method gets it when predicting.
+
+        In joint super-resolution the full-resolution auxiliary is NaN then: whoever looks at it is found out.
+        """
+        return replace(self, target=None, aux=torch.full_like(self.aux, torch.nan) if self.joint else self.aux)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -285,6 +297,11 @@ class Method(ABC):
     def maps(self, batch: Batch) -> dict[str, Tensor]:
         """Internals for figures, by name (attention maps, selected features); empty unless overridden."""
         return {}
+
+    @property
+    def joint(self) -> bool:
+        """Whether both contrasts are super-resolved, each from its LR image (then `predict` gives both)."""
+        return False
 
     def notes(self) -> list[str]:
         """Sentences that belong beside this method's numbers with these settings, e.g. a part of its loss that is off."""

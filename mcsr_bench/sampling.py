@@ -23,10 +23,11 @@ _ORDER, _PATCH = 1, 2  # streams of randomness
 class Sampler:
     """The training, validation and test slices of a store (a `mcsr_bench.method.TrainingData`)."""
 
-    def __init__(self, store: Store, split: Split, protocol: Protocol, seed: int) -> None:
+    def __init__(self, store: Store, split: Split, protocol: Protocol, seed: int, *, joint: bool = False) -> None:
         self.scale = store.scale
         self._protocol = protocol
         self._seed = seed
+        self._joint = joint
         self._train = [store.volumes[v] for v in split.train]
         self._validation = [store.volumes[v] for v in split.validation]
         self._test = [store.volumes[v] for v in split.test]
@@ -68,7 +69,8 @@ class Sampler:
 
     def predicting(self, volume: StoredVolume, batch_size: int = 1) -> Iterator[Batch]:
         """The slices of a volume as `Method.predict` gets them: whole, in order, without target."""
-        yield from self._volume(volume, batch_size, with_target=False)
+        for batch in self._volume(volume, batch_size, with_target=False):
+            yield batch.without_target()
 
     def _volume(self, volume: StoredVolume, batch_size: int, *, with_target: bool) -> Iterator[Batch]:
         n = len(volume.slice_index)
@@ -91,6 +93,7 @@ class Sampler:
             patient_id=(volume.patient_id,) * len(which),
             slice_index=tuple(volume.slice_index[i] for i in which),
             volume_id=(volume.volume_id,) * len(which),
+            joint=self._joint,
         )
 
     def _epoch(self, epoch: int, batch_size: int) -> list[list[tuple[StoredVolume, int]]]:

@@ -176,8 +176,8 @@ def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:
 
 def _run_stages(spec: TrialSpec, folder: Path, record: TrialRecord, report: Report) -> None:
     protocol = get_protocol(spec.protocol)
-    sampler = Sampler(open_store(spec.data.store), Split(**spec.split), protocol, spec.seed)
     method = load_method(spec.method, spec.scale, spec.preset, seed=spec.seed, **spec.settings)
+    sampler = Sampler(open_store(spec.data.store), Split(**spec.split), protocol, spec.seed, joint=method.joint)
     record.notes = method.notes()
     if isinstance(method, TorchMethod):
         parameters = list(method.network.parameters())

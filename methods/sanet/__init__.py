@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mcsr_bench.method import Batch, TorchMethod, TrainingSettings
+from mcsr_bench.method import Batch, Prediction, TorchMethod, TrainingSettings
 
 from .network import SANetNetwork
 
@@ -36,6 +36,8 @@ class SANetSettings(TrainingSettings):
     """Normalisation inside S."""
     fusion_order: Literal["after", "before"]
     """Fuse after each residual group, or before it (Eq. 4)."""
+    joint: bool
+    """Joint super-resolution: the auxiliary branch starts from the LR auxiliary, with an up-sampler of its own; both are scored."""
     mean_energies: bool
     """Divide the energies of the integration by the number of feature values, so that its softmax is not one-hot."""
     alpha: Annotated[float, Field(ge=0, le=1)]
@@ -55,6 +57,11 @@ class SANet(TorchMethod):
             self.scale, **self.settings.model_dump(exclude={*TrainingSettings.model_fields, "alpha", "alpha_side"})
         )
 
+    @property
+    def joint(self) -> bool:
+        """As set."""
+        return bool(self.settings.joint)
+
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Normalised target and auxiliary, (B, H, W) each; no auxiliary without its branch."""
         target, auxiliary = self.network(*_inputs(batch))
@@ -67,6 +74,13 @@ class SANet(TorchMethod):
             return target
         alpha = self.settings.alpha if self.settings.alpha_side == "target" else 1 - self.settings.alpha
         return alpha * target + (1 - alpha) * self.pixel_loss(output[1], batch.aux_magnitude)
+
+    def prediction(self, output: tuple[Tensor, Tensor | None], batch: Batch) -> Prediction:
+        """The target in physical units; in joint super-resolution both contrasts."""
+        target = batch.denormalize_target(output[0])
+        if not self.joint or output[1] is None:
+            return target
+        return {"target": target, "auxiliary": batch.denormalize_auxiliary(output[1])}
 
     def training_step(self, batch: Batch, optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, float]:
         """One update; logs the gates that start at 0 beside the loss."""
@@ -87,4 +101,5 @@ class SANet(TorchMethod):
 
 
 def _inputs(batch: Batch) -> tuple[Tensor, Tensor]:
-    return batch.aux_magnitude[:, None], batch.target_lr_magnitude[:, None]
+    auxiliary = batch.aux_lr_magnitude if batch.joint else batch.aux_magnitude
+    return auxiliary[:, None], batch.target_lr_magnitude[:, None]

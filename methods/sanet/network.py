@@ -94,11 +94,13 @@ class SANetNetwork(nn.Module):
         attention_map: Literal["learned", "auxiliary"] = "learned",
         norm: Norm = "batch",
         fusion_order: Literal["after", "before"] = "after",
+        joint: bool = False,
         mean_energies: bool = False,
     ) -> None:
         """auxiliary: False builds the target branch alone (then nothing is fused). separable: False fuses as MINet does.
 
-        fusion_order: the contrasts are fused after a residual group (released code) or before it (Eq. 4).
+        fusion_order: the contrasts are fused after a residual group (released code) or before it (Eq. 4). joint: the auxiliary is
+        given at LR size too, and up-sampled first like the target.
         """
         super().__init__()
         self.fusion_order = fusion_order
@@ -106,6 +108,9 @@ class SANetNetwork(nn.Module):
         self.target_up = nn.Sequential(*sub_pixel_upsampler(width, scale), conv(width, width))
         self.target_groups = nn.ModuleList(ResidualGroup(width, blocks) for _ in range(groups))
         self.auxiliary_head = conv(1, width) if auxiliary else None
+        self.auxiliary_up = (
+            nn.Sequential(*sub_pixel_upsampler(width, scale), conv(width, width)) if joint else nn.Identity()
+        )
         if auxiliary:
             self.auxiliary_groups = nn.ModuleList(ResidualGroup(width, blocks) for _ in range(groups))
             self.fusions = nn.ModuleList(
@@ -123,6 +128,8 @@ class SANetNetwork(nn.Module):
     def forward(self, auxiliary: Tensor, target_lr: Tensor) -> tuple[Tensor, Tensor | None]:
         """auxiliary (B, 1, s*h, s*w) and target_lr (B, 1, h, w) to (target, auxiliary), each (B, 1, s*h, s*w).
 
+        In joint super-resolution the auxiliary is (B, 1, h, w) too.
+
         Without an auxiliary branch the second output is None and the auxiliary image is not looked at.
         """
         first_t = last_t = self.target_up(self.target_head(target_lr))
@@ -133,7 +140,7 @@ class SANetNetwork(nn.Module):
                 last_t = group(last_t)
                 maps_t.append(last_t)
             return self.readout.target(first_t, last_t, maps_t), None
-        first_a = self.auxiliary_head(auxiliary)
+        first_a = self.auxiliary_up(self.auxiliary_head(auxiliary))
         for stage in self._stages(first_a, first_t):
             maps_a.append(stage.auxiliary)
             maps_t.append(stage.target)
@@ -144,7 +151,8 @@ class SANetNetwork(nn.Module):
         """What separable attention selects at each stage, for figures; empty where another fusion, or none, is built."""
         if self.auxiliary_head is None:
             return []
-        stages = self._stages(self.auxiliary_head(auxiliary), self.target_up(self.target_head(target_lr)))
+        first_a = self.auxiliary_up(self.auxiliary_head(auxiliary))
+        stages = self._stages(first_a, self.target_up(self.target_head(target_lr)))
         pairs = zip(self.fusions, stages, strict=True)
         return [fusion.select(*stage.fused) for fusion, stage in pairs if isinstance(fusion, SeparableFusion)]
 

@@ -20,9 +20,13 @@ def notes(sheet: Sheet, results: Results) -> list[str]:
     for dataset in sheet.datasets:
         data = next(r.data for r in sheet.records if r.dataset_label == dataset)
         kind = "real data" if data.real else "simulated, not real data"
-        source = (data.target, data.auxiliary) if sheet.role == "target" else (data.auxiliary, data.target)
+        how = (
+            f"{data.target} super-resolved with {data.auxiliary} as auxiliary"
+            if sheet.role == "target"
+            else f"{data.auxiliary} super-resolved jointly with {data.target}"
+        )
         out.append(
-            f"{dataset}: {kind}, {data.track} track; {source[0]} super-resolved with {source[1]} as auxiliary; "
+            f"{dataset}: {kind}, {data.track} track; {how}; "
             f"{data.patients['test']} test patients, {data.slices['test']} slices; fingerprint {data.fingerprint[:12]}, "
             f"split {data.split_hash}."
         )

@@ -302,3 +302,44 @@ def test_maps_are_the_selections_of_every_stage() -> None:
         torch.testing.assert_close(high + low, torch.ones_like(high))
         assert maps[f"high_{stage}"].shape == maps[f"low_{stage}"].shape == (2, 4, *batch.hr_shape)
         assert not any(m.requires_grad for m in maps.values())
+
+
+def test_the_released_preset_is_the_four_stages_that_the_released_code_runs() -> None:
+    for scale, live, macs in ((2, 4_637_057, 460.90), (4, 4_784_769, 461.83)):
+        with torch.device("meta"):
+            method = load_method("sanet", scale, "released")
+        assert isinstance(method, TorchMethod)
+        assert count(method.network) == live
+        assert giga_macs(method.network, scale) == pytest.approx(macs, rel=0.001)
+        assert (method.settings.optimizer, method.settings.alpha, method.settings.alpha_side) == (
+            "rmsprop",
+            0.7,
+            "auxiliary",
+        )
+
+
+def test_joint_super_resolution_starts_from_both_lr_images() -> None:
+    """An up-sampler more (184 640 at the paper's size), both contrasts out, and the HR auxiliary is never looked at."""
+    with torch.device("meta"):
+        assert count(SANetNetwork(2, joint=True)) == count(SANetNetwork(2)) + 184_640
+    protocol = get_protocol("mcsr-1")
+    target, aux = torch.randn(2, 2, 16, 12, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    lr, aux_lr = protocol.degrade(target, 2), protocol.degrade(aux, 2)
+    batch = Batch.of(lr, aux, aux_lr, scale=2, protocol=protocol, target=target, joint=True)
+    low = aux_lr.abs().double()
+    torch.testing.assert_close(batch.aux_statistics[0].double(), low.mean((1, 2)))
+    torch.testing.assert_close(batch.aux_statistics[1].double(), low.std((1, 2)))
+    method = load_method("sanet", 2, "quick", joint=True, width=4, groups=1, blocks=1)
+    assert isinstance(method, TorchMethod)
+    assert method.joint
+    blind = batch.without_target()
+    assert blind.aux.isnan().all()
+    output = method.predict(blind)
+    assert isinstance(output, dict)
+    assert set(output) == {"target", "auxiliary"}
+    assert all(image.shape == (2, 16, 12) and image.isfinite().all() for image in output.values())
+    with torch.no_grad():
+        _, normalised = method.network(batch.aux_lr_magnitude[:, None], batch.target_lr_magnitude[:, None])
+    mean, std = batch.aux_statistics
+    expected = (normalised[:, 0] * std[:, None, None] + mean[:, None, None]).clamp_min(0)
+    torch.testing.assert_close(output["auxiliary"], expected)
