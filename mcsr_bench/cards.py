@@ -72,11 +72,16 @@ class MethodCard(Card):
     """Which independent reference the implementation was compared with, and how."""
     differences: tuple[Difference, ...] = ()
     dead_parameters: tuple[str, ...] = ()
-    """Names (shell patterns) of parameters that get no gradient, and are meant to."""
+    """Names (shell patterns) of parameters that get no gradient, and are meant to; ``x2: PATTERN`` holds at that scale alone."""
     parameters: dict[str, dict[str, int]] = {}
     """Per preset, per scale ("x2"): the exact number of parameters of the networks that predict."""
     presets: dict[str, dict[str, Any]] = {}
     """Per preset, the value of every setting. Empty for methods that have none (interpolation): every preset is accepted."""
+
+    def dead_at(self, scale: int) -> list[str]:
+        """The patterns of `dead_parameters` that hold at a scale."""
+        parts = [entry.rpartition(": ") for entry in self.dead_parameters]
+        return [pattern for where, _, pattern in parts if where in ("", f"x{scale}")]
 
 
 class DatasetCard(Card):

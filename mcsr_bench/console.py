@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
+from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -124,6 +126,18 @@ class LineListener(Listener):
 def listener() -> TerminalListener | LineListener:
     """The one that suits where standard error goes."""
     return TerminalListener(Console(stderr=True)) if sys.stderr.isatty() else LineListener()
+
+
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO) -> None:
+    """Rows of text as a table, wrapped on a terminal and never cut elsewhere."""
+    terminal = file.isatty()
+    console = Console(file=file) if terminal else Console(file=file, width=10_000, force_terminal=False)
+    out = RichTable(show_lines=terminal)
+    for column in columns:
+        out.add_column(escape(column), no_wrap=not terminal)
+    for row in rows:
+        out.add_row(*map(escape, row))
+    console.print(out)
 
 
 def print_table(table: Table) -> None:

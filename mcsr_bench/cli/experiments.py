@@ -1,0 +1,99 @@
+"""``run`` and ``prepare``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import AsJson, DataRoot, Jobs, Plugins, Set, names, numbers, settings
+
+
+def run(
+    methods: Annotated[str | None, typer.Option(help="Names with commas between, or all.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Names with commas between.")] = None,
+    scale: Annotated[str | None, typer.Option(help="2, 3, 4 or 8; several with commas between.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Whole numbers with commas between.")] = None,
+    preset: Annotated[str | None, typer.Option(help="quick, small, paper, released.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Experiments of the paper by name, with commas between.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="mcsr-1 or sanet-2021.")] = None,
+    data_root: DataRoot = None,
+    against: Annotated[str | None, typer.Option(help="References of the p-values, with commas between.")] = None,
+    changes: Set = None,
+    jobs: Jobs = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    plugins: Plugins = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where results go.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start the named trials over.")] = False,
+) -> None:
+    """Train, predict and score methods on datasets, and print the table. The same command again resumes."""
+    from mcsr_bench import api, console
+    from mcsr_bench.experiment import make_report, run_experiment
+
+    spec = api.experiment_spec(
+        methods=names(methods),
+        dataset=names(dataset),
+        scale=numbers("--scale", scale),
+        seeds=numbers("--seeds", seeds),
+        preset=preset,
+        suite=names(suite),
+        protocol=protocol,
+        data_root=data_root,
+        against=names(against),
+        settings=settings(changes),
+        jobs=jobs,
+        device=device,
+        plugins=plugins or (),
+        out=out,
+        fresh=fresh,
+    )
+    with console.listener() as listener:
+        results, records = run_experiment(spec, listener)
+    tables, written = make_report(spec, results)
+    for table in tables:
+        console.print_table(table)
+    failed = [record for record in records if record.status != "done"]
+    summary = f"{len(records) - len(failed)} done, {len(failed)} failed; results in {spec.out}"
+    print(summary + (f"; open {written[0]}" if written else ""), file=sys.stderr)
+    if failed:
+        raise typer.Exit(1)
+
+
+def prepare(
+    dataset: Annotated[str | None, typer.Option(help="Names with commas between.")] = None,
+    scale: Annotated[str | None, typer.Option(help="2, 3, 4 or 8; several with commas between.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="mcsr-1 or sanet-2021.")] = None,
+    data_root: DataRoot = None,
+    changes: Set = None,
+    jobs: Jobs = 0,
+    plugins: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Validate datasets and build their prepared data, without training anything."""
+    from mcsr_bench import api, console
+    from mcsr_bench.experiment import prepare_all
+
+    spec = api.experiment_spec(
+        dataset=names(dataset),
+        scale=numbers("--scale", scale),
+        protocol=protocol,
+        data_root=data_root,
+        settings=settings(changes),
+        jobs=jobs,
+        plugins=plugins or (),
+    )
+    with console.listener() as listener:
+        records = [prepared.data.model_dump(mode="json") for prepared in prepare_all(spec, listener)]
+    if as_json:
+        print(json.dumps(records, indent=1))
+        return
+    for record in records:
+        counts = ", ".join(
+            f"{part} {n} patients / {record['slices'][part]} slices" for part, n in record["patients"].items()
+        )
+        print(f"{record['store']}: {counts}; {record['target']} from {record['auxiliary']}; {record['split_rule']}")
+        for mark in record["marks"]:
+            print(f"  {mark}")

@@ -1,0 +1,66 @@
+"""What several commands share: options, and reading their values."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mcsr_bench.errors import UserError
+
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugins", metavar="PATH", help="A folder whose sub-folders are plugins; repeatable."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME.KEY=VALUE", help="A setting of a method or dataset; repeatable."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+DataRoot = Annotated[Path | None, typer.Option("--data-root", metavar="DIR", help="Where the dataset's files lie.")]
+Jobs = Annotated[int, typer.Option(help="Worker processes; 0: one per core (GPU).")]
+
+
+def names(text: str | None) -> list[str] | None:
+    """Names with commas between; None stays None."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def numbers(option: str, text: str | None) -> list[int] | None:
+    """Whole numbers with commas between; UserError, naming the option, for anything else."""
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"{option} {text}: whole numbers with commas between are allowed") from None
+
+
+def settings(items: list[str] | None) -> dict[str, dict[str, Any]]:
+    """``NAME.KEY=VALUE`` items as name -> key -> value.
+
+    A value stays text, which the setting's type then turns into a number or truth value; a list or quoted text is TOML.
+    """
+    out: dict[str, dict[str, Any]] = {}
+    for item in items or []:
+        left, equals, value = item.partition("=")
+        name, dot, key = left.partition(".")
+        if not (equals and dot and name and key):
+            raise UserError(f"--set {item}: the form is NAME.KEY=VALUE, with the name of a method or dataset")
+        out.setdefault(name, {})[key] = value
+        if value[:1] in ("[", '"', "'"):
+            try:
+                out[name][key] = tomllib.loads(f"value = {value}")["value"]
+            except tomllib.TOMLDecodeError as error:
+                raise UserError(f"--set {item}: not a list or quoted text as in TOML ({error})") from None
+    return out
+
+
+def add_plugins(paths: list[Path] | None) -> None:
+    """Make the plugins of ``--plugins`` known."""
+    from mcsr_bench import registry
+
+    for path in paths or []:
+        registry.add_plugins(path)
