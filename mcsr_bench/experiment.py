@@ -69,7 +69,7 @@ def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
     protocol = get_protocol(spec.protocol)
     grid = points(spec)
     scales = tuple(sorted({point.scale for point in grid}))
-    device = _device(spec.device)
+    device = chosen_device(spec.device)
     cards = [methods().card(name) for name in method_names(spec)]
     standards = {
         name: smoke_settings(datasets().card(name), cards, scales) if spec.preset == SMOKE else {}
@@ -167,7 +167,9 @@ def make_report(spec: ExperimentSpec, results: Results) -> tuple[list[Table], li
     against = references(spec.against, [(name, "") for name in method_names(spec)] if not shown else rows)
     return (
         report.tables(results, against=against, layouts=shown),
-        report.write(results, spec.out / "report", against=against, layouts=shown),
+        report.write(
+            results, spec.out / "report", against=against, layouts=shown, formats=("html", "md", "csv"), brief=True
+        ),
     )
 
 
@@ -183,7 +185,8 @@ def _write_spec(spec: ExperimentSpec) -> None:
     files.write_json(spec.out / EXPERIMENT, _with_earlier(spec).model_dump(mode="json", exclude=left_out))
 
 
-def _device(asked: str) -> str:
+def chosen_device(asked: str) -> str:
+    """ "cpu" or "cuda" for ``--device auto|cpu|cuda``. UserError for another word, or a GPU that is not there."""
     there = torch.cuda.is_available()
     if asked == "auto":
         return "cuda" if there else "cpu"

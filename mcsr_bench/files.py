@@ -69,7 +69,7 @@ def read_json(path: Path) -> Any:
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a CSV in one move, with a fixed float format: equal numbers give equal bytes."""
     with replacing(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
+        table.to_csv(temporary, index=False, float_format="%.12g", lineterminator="\n")
 
 
 def build_folder(final: Path, build: Callable[[Path], None]) -> None:

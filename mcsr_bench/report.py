@@ -13,6 +13,9 @@ from typing import Literal
 
 from mcsr_bench.results import Results
 
+FORMATS = ("html", "md", "latex", "csv")
+"""What a report can be written as; figures come with html (within the page) and latex (as PDF)."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -78,6 +81,16 @@ class Report(ABC):
 
     @abstractmethod
     def write(
-        self, results: Results, to: Path, *, against: tuple[str, ...], layouts: tuple[Layout, ...] = ()
+        self,
+        results: Results,
+        to: Path,
+        *,
+        against: tuple[str, ...],
+        layouts: tuple[Layout, ...] = (),
+        formats: tuple[str, ...] = FORMATS,
+        brief: bool = False,
     ) -> list[Path]:
-        """Write everything into the folder ``to`` and return the files, the one to open first in front."""
+        """Write into the folder ``to`` and return the files, the one to open first in front.
+
+        brief: what `run` leaves at its end: the tables and one picture, within a second or two.
+        """

@@ -7,8 +7,9 @@ Layout of a run's folder (``runs/NAME``): ``experiment.json``, then one bundle p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,6 +84,8 @@ class TrialRecord(_Record):
     """Wall time of the stages train, predict, score (of the process that ran them)."""
     profile: dict[str, float] = {}
     """parameters, trainable_parameters, steps, seconds_per_step, ... as far as measured."""
+    joint: bool = False
+    """Both contrasts were super-resolved, each from its LR image."""
     notes: list[str] = []
     """What the method wants to be said beside its numbers."""
     files: dict[str, str] = {}
@@ -113,7 +116,18 @@ class Results:
     """One per row of `trials`, in the same order."""
     trials: pd.DataFrame
     volumes: pd.DataFrame
-    slices: pd.DataFrame
+
+    @cached_property
+    def slices(self) -> pd.DataFrame:
+        """Read when first asked for: it is most of what a run holds, and few need it."""
+        return _tables("slices.csv", self.trials, self.records)
+
+    def of(self, keep: Callable[[TrialRecord], bool]) -> Results:
+        """The results of some of the trials."""
+        kept = [keep(record) for record in self.records]
+        trials = self.trials[kept].reset_index(drop=True)
+        records = tuple(record for record, here in zip(self.records, kept, strict=True) if here)
+        return Results(self.folders, records, trials, _tables("volumes.csv", trials, records))
 
 
 def trial_folder(root: Path, record: TrialRecord) -> Path:
@@ -149,8 +163,6 @@ def load_results(*folders: str | Path) -> Results:
     """
     records: list[TrialRecord] = []
     rows: list[dict[str, Any]] = []
-    volumes: list[pd.DataFrame] = []
-    slices: list[pd.DataFrame] = []
     roots = tuple(Path(f) for f in folders)
     for root in roots:
         if not root.is_dir():
@@ -161,20 +173,23 @@ def load_results(*folders: str | Path) -> Results:
         for folder in found:
             record = read_trial(folder)
             assert record is not None  # bundles() found it
-            identity = _identity(record)
             records.append(record)
-            rows.append({**identity, "status": record.status, "reason": record.reason, "folder": str(folder)})
-            if record.status == "done":
-                volumes.append(_scores(folder / "volumes.csv", identity))
-                slices.append(_scores(folder / "slices.csv", identity))
-    empty = pd.DataFrame(columns=[*rows[0], "contrast", "patient_id", "volume_id"])
-    return Results(
-        folders=roots,
-        records=tuple(records),
-        trials=pd.DataFrame(rows),
-        volumes=pd.concat(volumes, ignore_index=True) if volumes else empty,
-        slices=pd.concat(slices, ignore_index=True) if slices else empty,
-    )
+            rows.append({**_identity(record), "status": record.status, "reason": record.reason, "folder": str(folder)})
+    trials = pd.DataFrame(rows)
+    return Results(roots, tuple(records), trials, _tables("volumes.csv", trials, records))
+
+
+def _tables(name: str, trials: pd.DataFrame, records: Sequence[TrialRecord]) -> pd.DataFrame:
+    """A CSV of all finished trials in one table, the identity of the trial in front of each row."""
+    parts = [
+        _scores(Path(folder) / name, _identity(record))
+        for folder, record in zip(trials["folder"], records, strict=True)
+        if record.status == "done"
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*trials, *_WHERE])
+
+
+_WHERE = ("contrast", "patient_id", "volume_id")
 
 
 def _identity(record: TrialRecord) -> dict[str, Any]:

@@ -7,7 +7,7 @@ against references that were fixed before looking. scipy and statsmodels do the 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 
@@ -129,13 +129,13 @@ def comparisons(
     metrics: Iterable[str],
     references: Sequence[str],
     *,
-    slices: pd.DataFrame | None = None,
+    slices: Callable[[], pd.DataFrame] | None = None,
     bootstrap: bool = True,
 ) -> pd.DataFrame:
     """Every method and variant against every reference (``METHOD`` or ``METHOD@VARIANT``), with the columns `COLUMNS`.
 
     Holm's correction and the minimal detectable difference (80 % power, two-sided) run over all methods and variants but the
-    reference, per group, metric and reference. slices: `Results.slices`; where the protocol's test unit is the slice, the
+    reference, per group, metric and reference. slices: gives `Results.slices`; where the protocol's test unit is the slice, the
     slice-level p-value is there as ``p_slice_invalid``: slices of one patient are not independent, so that it is no p-value.
     """
     rows: list[dict[str, object]] = []
@@ -143,7 +143,7 @@ def comparisons(
         if volumes.empty or metric not in volumes:
             continue
         scores = patient_scores(volumes, metric)
-        by_slice = _slice_scores(slices, metric)
+        by_slice = _slice_scores(slices, volumes, metric)
         for values, group in scores.groupby(list(GROUP), sort=True):
             head = dict(zip(GROUP, values, strict=True))
             by_row = dict(iter(group.groupby(list(METHOD), sort=True)))
@@ -277,14 +277,17 @@ def _detectable_effect(n: int, n_comparisons: int) -> float:
     return float(TTestPower().solve_power(nobs=n, alpha=ALPHA / n_comparisons, power=POWER, alternative="two-sided"))
 
 
-def _slice_scores(slices: pd.DataFrame | None, metric: str) -> dict[tuple[object, ...], pd.Series]:
+def _slice_scores(
+    slices: Callable[[], pd.DataFrame] | None, volumes: pd.DataFrame, metric: str
+) -> dict[tuple[object, ...], pd.Series]:
     """Per group, method and variant under a protocol that tests slices: scores by volume and slice, mean over seeds."""
     from mcsr_bench.protocol import PROTOCOLS
 
-    if slices is None or slices.empty:
-        return {}
     by_slice = [name for name, protocol in PROTOCOLS.items() if protocol.test_unit == "slice"]
-    part = slices[slices["protocol"].isin(by_slice)]
+    if slices is None or not volumes["protocol"].isin(by_slice).any():
+        return {}
+    table = slices()
+    part = table[table["protocol"].isin(by_slice)]
     keys = [*GROUP, *METHOD]
     where = ["volume_id", "slice_index"]
     means = part.groupby([*keys, *where], sort=True, observed=True)[metric].mean().reset_index()

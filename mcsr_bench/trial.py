@@ -178,7 +178,7 @@ def _run_stages(spec: TrialSpec, folder: Path, record: TrialRecord, report: Repo
     protocol = get_protocol(spec.protocol)
     method = load_method(spec.method, spec.scale, spec.preset, seed=spec.seed, **spec.settings)
     sampler = Sampler(open_store(spec.data.store), Split(**spec.split), protocol, spec.seed, joint=method.joint)
-    record.notes = method.notes()
+    record.notes, record.joint = method.notes(), method.joint
     if isinstance(method, TorchMethod):
         parameters = list(method.network.parameters())
         record.profile["parameters"] = sum(p.numel() for p in parameters)

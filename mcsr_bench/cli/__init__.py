@@ -9,7 +9,7 @@ import typer
 
 from mcsr_bench.errors import UserError, disk_error
 
-from . import authors, experiments, looking
+from . import authors, experiments, looking, results
 
 app = typer.Typer(
     name="mcsr-bench",
@@ -22,6 +22,8 @@ app.command(epilog="mcsr-bench run --methods sanet,minet --dataset fastmri --sca
 app.command()(experiments.prepare)
 app.command("list")(looking.list_)
 app.command()(looking.info)
+app.command()(results.report)
+app.command()(results.stress)
 app.command()(authors.check)
 app.command()(authors.new)
 

@@ -16,6 +16,8 @@ from mcsr_bench.results import Results
 class Picture:
     """A PNG with its caption."""
 
+    name: str
+    """Of its file."""
     title: str
     png: bytes
     caption: str
@@ -26,8 +28,8 @@ class Picture:
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
 
-def page(tables: Sequence[Table], pictures: Sequence[Picture], results: Results) -> str:
-    """HTML; every text is escaped."""
+def page(tables: Sequence[Table], more: Sequence[Table], pictures: Sequence[Picture], results: Results) -> str:
+    """HTML; every text is escaped. more: tables that are folded until somebody opens them."""
     environment = Environment(
         loader=PackageLoader(__package__, "templates"),
         autoescape=select_autoescape(default=True),
@@ -36,6 +38,7 @@ def page(tables: Sequence[Table], pictures: Sequence[Picture], results: Results)
     )
     return environment.get_template("page.html").render(
         tables=tables,
+        more=more,
         pictures=pictures,
         records=[
             r.model_dump() | {"method_label": r.method_label, "dataset_label": r.dataset_label} for r in results.records

@@ -99,7 +99,7 @@ def sheets(
     shown = list(layouts) or [_standard(results, against)]
     metrics = list(dict.fromkeys(metric for layout in shown for metric in layout.metrics))
     if found is None:
-        found = comparisons(results.volumes, metrics, references(shown), slices=results.slices, bootstrap=False)
+        found = comparisons(results.volumes, metrics, references(shown), slices=lambda: results.slices, bootstrap=False)
     index = _indexed(found)
     scores = {metric: patient_scores(results.volumes, metric) for metric in metrics}
     groups = scores[metrics[0]].groupby(list(_KEYS), sort=True)

@@ -1,0 +1,82 @@
+"""Floor 4: a report over several runs, from their folders alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from mcsr_bench import files
+from mcsr_bench.errors import UserError
+from mcsr_bench.experiment import EXPERIMENT
+from mcsr_bench.grid import ExperimentSpec, layouts, references
+from mcsr_bench.loading import SMOKE
+from mcsr_bench.registry import add_plugins, reports
+from mcsr_bench.report import FORMATS, Layout, Report, Table
+from mcsr_bench.results import Results, load_results
+
+
+def build_report(
+    runs: Sequence[Path],
+    to: Path,
+    *,
+    against: Sequence[str] = (),
+    formats: Sequence[str] = FORMATS,
+    plugins: Sequence[Path] = (),
+) -> tuple[list[Table], list[Path]]:
+    """Write the report of the runs into the folder ``to``; returns the main tables and the files written.
+
+    against: references of the p-values; empty: those of the runs' suites, or of the first run. Results of preset smoke are no
+    results and are left out. Raises UserError for a folder without results, an unknown format, or nothing left to report.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise UserError(f"--formats {name}: allowed are {', '.join(FORMATS)}")
+    if to.exists() and not to.is_dir():
+        raise UserError(f"--to {to}: is a file, not a folder")
+    specs = [_spec(run) for run in runs]
+    for path in (*plugins, *(p for spec in specs for p in spec.plugins if p.is_dir())):
+        add_plugins(path)
+    results = load_results(*runs)
+    results = results.of(lambda record: record.preset != SMOKE)
+    if results.volumes.empty:
+        raise UserError(
+            f"{', '.join(map(str, runs))}: no finished trial to report (results of preset smoke are no results)"
+        )
+    shown = _layouts(specs, against)
+    rows = list(zip(results.trials["method"], results.trials["variant"], strict=True))
+    chosen = references(against or specs[0].against, list(dict.fromkeys(rows)))
+    _check_against(against, results)
+    report: Report = reports().load(specs[0].report)()
+    tables = report.tables(results, against=chosen, layouts=shown)
+    return tables, report.write(results, to, against=chosen, layouts=shown, formats=tuple(formats))
+
+
+def _layouts(specs: Sequence[ExperimentSpec], against: Sequence[str]) -> tuple[Layout, ...]:
+    found: dict[tuple[str, tuple[object, ...]], Layout] = {}
+    for spec in specs:
+        if against:
+            spec = spec.model_copy(update={"against": tuple(against), "against_given": True})
+        if spec.preset != SMOKE:
+            found |= {(layout.name, layout.rows): layout for layout in layouts(spec)}
+    return tuple(found.values())
+
+
+def _check_against(against: Sequence[str], results: Results) -> None:
+    known = {record.method_label for record in results.records}
+    for name in against:
+        if name not in known:
+            raise UserError(f"--against {name}: that method is not in these runs ({', '.join(sorted(known))})")
+
+
+def _spec(run: Path) -> ExperimentSpec:
+    path = run / EXPERIMENT
+    if not run.is_dir():
+        raise UserError(f"{run}: no such folder of results")
+    if not path.is_file():
+        raise UserError(f"{run}: no {EXPERIMENT} there; is it the folder of a run?")
+    try:
+        return ExperimentSpec.model_validate(files.read_json(path))
+    except (ValueError, ValidationError) as error:
+        raise UserError(f"{path}: not a readable experiment: {str(error).splitlines()[0]}") from None

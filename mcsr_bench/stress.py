@@ -1,0 +1,261 @@
+"""Floor 4: is the auxiliary used, or over-trusted? Predict again from stored weights with an auxiliary that is wrong.
+
+Writes ``stress.csv`` into the bundles (it is no part of a trial's hash) and tabulates what each method loses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from mcsr_bench import files, kspace, metrics
+from mcsr_bench.engines import local
+from mcsr_bench.errors import UserError
+from mcsr_bench.experiment import EXPERIMENT
+from mcsr_bench.loading import load_method
+from mcsr_bench.method import Batch, Method
+from mcsr_bench.processes import Emit, Job, run_jobs
+from mcsr_bench.progress import Listener
+from mcsr_bench.protocol import Protocol, get_protocol
+from mcsr_bench.registry import add_plugins
+from mcsr_bench.report import Cell, Table
+from mcsr_bench.results import Results, TrialRecord, load_results, read_trial, trial_folder
+from mcsr_bench.statistics import compare_pairs
+from mcsr_bench.store import Store, StoredVolume, open_store
+from mcsr_bench.training import load_weights, predicted_magnitude
+from mcsr_bench.trial import WEIGHTS
+
+STRESS = "stress.csv"
+COLUMNS = (
+    "perturbation",
+    "patient_id",
+    "volume_id",
+    "contrast",
+    "psnr",
+    "clean_psnr",
+    "zerofill_psnr",
+    "loss_db",
+    "below_zerofill_db",
+)
+CLEAN, FOREIGN = "clean", "another patient"
+NOISE = 0.1
+"""Standard deviation of the added complex noise, of the 99th percentile of the auxiliary's magnitude in the volume."""
+DEGREES = 2.0
+
+Images = NDArray[np.complex64]
+
+
+def perturbations(volume: StoredVolume, foreign: Images) -> Iterator[tuple[str, Images]]:
+    """The auxiliary of a volume, complex (S, H, W), as it is ("clean") and in every wrong way.
+
+    foreign: another patient's auxiliary on the same slices.
+    """
+    aux = np.asarray(volume.aux)
+    yield CLEAN, aux
+    yield "zero", np.zeros_like(aux)
+    yield FOREIGN, foreign
+    for pixels in (1, 2, 4):
+        yield f"shifted {pixels} px", np.roll(aux, pixels, axis=-1)
+    yield f"rotated {DEGREES:g} deg", rotated(aux, DEGREES)
+    rng = np.random.default_rng(int(files.digest(volume.volume_id, 12), 16))
+    noise = rng.normal(size=(2, *aux.shape)) * NOISE * np.percentile(np.abs(aux), 99)
+    yield "noise", (aux + noise[0] + 1j * noise[1]).astype(np.complex64)
+
+
+def rotated(images: Images, degrees: float) -> Images:
+    """Complex images (S, H, W) turned in plane about the centre sample N//2, counter-clockwise on a display; zero outside."""
+    angle = np.deg2rad(degrees)
+    matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    centre = np.array([n // 2 for n in images.shape[-2:]], float)
+    offset = centre - matrix @ centre
+
+    def turn(part: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.stack([ndimage.affine_transform(one, matrix, offset, order=3) for one in part])
+
+    return (turn(images.real) + 1j * turn(images.imag)).astype(np.complex64)
+
+
+def foreign_auxiliary(store: Store, volume_id: str, test: Sequence[str]) -> Images:
+    """The auxiliary of the next test patient (in order of names, round about) with the same matrix, slice by slice.
+
+    UserError when there is no other patient with that matrix.
+    """
+    volume = store.volumes[volume_id]
+    others = sorted(
+        (v for v in map(store.volumes.get, test) if v is not None and v.shape == volume.shape),
+        key=lambda v: (v.patient_id, v.volume_id),
+    )
+    later = [v for v in others if v.patient_id > volume.patient_id]
+    chosen = next(iter(later or [v for v in others if v.patient_id != volume.patient_id]), None)
+    if chosen is None:
+        raise UserError(f"{volume_id}: no other test patient has its matrix, so there is no foreign auxiliary")
+    n = len(chosen.slice_index)
+    return np.stack([np.asarray(chosen.aux[min(i, n - 1)]) for i in range(len(volume.slice_index))])
+
+
+def stress_trial(folder: Path, device: str = "cpu", report: Callable[[int, int], None] | None = None) -> pd.DataFrame:
+    """Predict a trial's test volumes under every perturbation and write ``stress.csv``; returns it, with the columns `COLUMNS`."""
+    record = read_trial(folder)
+    assert record is not None
+    protocol = get_protocol(record.protocol)
+    method = load_method(record.method, record.scale, record.preset, seed=record.seed, **record.settings)
+    load_weights(method, folder / WEIGHTS, device)
+    if hasattr(method, "to"):
+        method.to(device)
+    store = open_store(record.data.store)
+    volumes = pd.read_csv(folder / "volumes.csv", dtype=str)
+    test = list(dict.fromkeys(volumes["volume_id"]))
+    rows: list[dict[str, Any]] = []
+    for number, volume_id in enumerate(test):
+        volume = store.volumes[volume_id]
+        reference = np.abs(protocol.scoring_reference(np.asarray(volume.target), np.asarray(volume.target_lr)))
+        truth = reference.astype(np.float64)
+        low = torch.from_numpy(np.array(volume.target_lr))
+        filled = np.abs(kspace.zero_fill(low, volume.shape).numpy()).astype(np.float64) / protocol.lr_gain(record.scale)
+        scores: dict[str, float] = {}
+        for name, aux in perturbations(volume, foreign_auxiliary(store, volume_id, test)):
+            image = _predict(method, low, torch.from_numpy(aux), protocol, record.scale, device)
+            scores[name] = metrics.psnr(image, truth, peak=float(truth.max()))
+        zerofill = metrics.psnr(filled, truth, peak=float(truth.max()))
+        for name, value in scores.items():
+            rows.append(
+                {
+                    "perturbation": name,
+                    "patient_id": volume.patient_id,
+                    "volume_id": volume_id,
+                    "contrast": record.data.target,
+                    "psnr": value,
+                    "clean_psnr": scores[CLEAN],
+                    "zerofill_psnr": zerofill,
+                    "loss_db": scores[CLEAN] - value,
+                    "below_zerofill_db": zerofill - value,
+                }
+            )
+        if report:
+            report(number + 1, len(test))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    files.write_table(folder / STRESS, table)
+    return table
+
+
+def run_in_worker(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """In a worker process: `stress_trial` of a bundle; events are [stage, done, total, detail]."""
+    for path in payload["plugins"]:
+        add_plugins(Path(path))
+    torch.set_num_threads(1)
+    stress_trial(Path(payload["folder"]), payload["device"], lambda done, total: emit(["stress", done, total, ""]))
+    return {}
+
+
+def stress_run(
+    run: Path, *, jobs: int = 0, device: str = "cpu", listener: Listener | None = None
+) -> tuple[Table, list[str]]:
+    """Stress every finished trial of a run whose method is trained and uses the auxiliary.
+
+    Returns the table and what could not be done, a sentence each. Raises UserError when there is nothing to stress.
+    """
+    listener = listener or Listener()
+    results = load_results(run)
+    spec = files.read_json(run / EXPERIMENT) if (run / EXPERIMENT).is_file() else {}
+    plugins = [path for path in spec.get("plugins", []) if Path(path).is_dir()]
+    for path in plugins:
+        add_plugins(Path(path))
+    records = [r for r in results.records if stressable(r)]
+    if not records:
+        raise UserError(f"{run}: no finished trial of a trained method that is given an auxiliary at full resolution")
+    for record in records:
+        open_store(record.data.store)  # said before the first prediction, not after the last
+    folders = [trial_folder(run, record) for record in records]
+    work = [
+        Job(
+            "mcsr_bench.stress:run_in_worker",
+            {"folder": str(f), "device": device, "plugins": plugins},
+            f / local.WORKER_LOG,
+        )
+        for f in folders
+    ]
+    labels = [f"{r.dataset_label} x{r.scale} {r.method_label} seed {r.seed}" for r in records]
+    listener.trials(len(work), 0)
+    failed: list[str] = []
+    for message in run_jobs(work, jobs or local.default_jobs(device)):
+        label = labels[message.job]
+        if message.kind == "started":
+            listener.trial_started(label)
+        elif message.kind == "event":
+            stage, done, total, detail = message.value
+            listener.trial_step(label, stage, done, total, detail)
+        else:
+            if message.kind != "result":
+                failed.append(f"{label}: {message.value}; see {folders[message.job] / local.WORKER_LOG}")
+            listener.trial_ended(label, "done" if message.kind == "result" else "failed", "")
+    table = stress_table(results)
+    if table is None:
+        raise UserError(f"{run}: {failed[0]}" if failed else f"{run}: nothing was stressed")
+    return table, failed
+
+
+def stressable(record: TrialRecord) -> bool:
+    """Whether a trial is finished, trained, and given the auxiliary at full resolution."""
+    given = record.card.get("contrasts") == "multi" and not record.joint
+    return record.status == "done" and bool(record.card.get("trains", True)) and given
+
+
+def stress_table(results: Results, keep: Callable[[TrialRecord], bool] | None = None) -> Table | None:
+    """PSNR lost per method and perturbation, from the ``stress.csv`` that are there; None without any.
+
+    A method that falls below zero-filling with a wrong auxiliary is marked; the last column tests the auxiliary of another patient
+    against the right one, paired over patients.
+    """
+    parts = []
+    for record in results.records:
+        path = next((p for root in results.folders if (p := trial_folder(root, record) / STRESS).is_file()), None)
+        if path is not None and record.status == "done" and (keep is None or keep(record)):
+            one = pd.read_csv(path, dtype={"patient_id": str, "volume_id": str})
+            one["method"], one["dataset"] = record.method_label, record.dataset_label
+            one["scale"], one["seed"] = record.scale, record.seed
+            parts.append(one)
+    if not parts:
+        return None
+    table = pd.concat(parts)
+    names = [name for name in dict.fromkeys(table["perturbation"]) if name != CLEAN]
+    rows = []
+    for (dataset, scale, method), part in table.groupby(["dataset", "scale", "method"], sort=True):
+        psnr, loss, below = (
+            part.pivot_table(index="patient_id", columns="perturbation", values=column)
+            for column in ("psnr", "loss_db", "below_zerofill_db")
+        )
+        cells = [Cell(str(method)), Cell(f"{dataset} {scale}x"), Cell(f"{psnr[CLEAN].mean():.2f}")]
+        for name in names:
+            mark = " ‡" if below[name].mean() > 0 else ""
+            cells.append(Cell(f"{loss[name].mean():+.2f}{mark}"))
+        found = compare_pairs(psnr[CLEAN].to_numpy(), psnr[FOREIGN].to_numpy(), bootstrap=False)
+        cells.append(Cell(found.reason or ("<0.001" if found.p_t < 0.001 else f"{found.p_t:.3f}")))
+        rows.append(tuple(cells))
+    columns = ("method", "data", "clean PSNR (dB)", *names, f"p, clean against {FOREIGN}")
+    notes = (
+        "dB of PSNR (volume maximum) lost when the auxiliary is wrong while predicting, mean over patients; weights unchanged.",
+        f"zero: all zero. {FOREIGN}: the next test patient's. rotated: about the centre. noise: complex, {NOISE:.0%} of the 99th "
+        "percentile of the auxiliary. ‡ below zero-filling: the method would have done better without this auxiliary.",
+    )
+    return Table("stress", "A wrong auxiliary", columns, tuple(rows), notes)
+
+
+def _predict(
+    method: Method, target_lr: Tensor, aux: Tensor, protocol: Protocol, scale: int, device: str
+) -> NDArray[np.float64]:
+    """Predicted magnitudes (S, H, W), slice by slice."""
+    images = []
+    for i in range(len(target_lr)):
+        one = slice(i, i + 1)
+        low = protocol.degrade(aux[one], scale)
+        batch = Batch.of(target_lr=target_lr[one], aux=aux[one], aux_lr=low, scale=scale, protocol=protocol)
+        images.append(predicted_magnitude(method, batch.to(device)))
+    return np.concatenate(images)
