@@ -83,7 +83,7 @@ class TrialRecord(_Record):
     seconds: dict[str, float] = {}
     """Wall time of the stages train, predict, score (of the process that ran them)."""
     profile: dict[str, float] = {}
-    """parameters, trainable_parameters, steps, seconds_per_step, ... as far as measured."""
+    """parameters, trainable_parameters, dead_parameters, macs, flops (HR 320), seconds_per_step, peak_memory (bytes, on a GPU)."""
     joint: bool = False
     """Both contrasts were super-resolved, each from its LR image."""
     notes: list[str] = []

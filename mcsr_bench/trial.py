@@ -31,6 +31,7 @@ from mcsr_bench.errors import UserError, disk_error
 from mcsr_bench.loading import load_method
 from mcsr_bench.method import Batch, Method, TorchMethod
 from mcsr_bench.processes import SLOT, Emit
+from mcsr_bench.profiling import cost
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.registry import add_plugins, methods
 from mcsr_bench.results import DataRecord, TrialRecord, read_trial, trial_folder, write_trial
@@ -184,9 +185,12 @@ def _run_stages(spec: TrialSpec, folder: Path, record: TrialRecord, report: Repo
         record.profile["parameters"] = sum(p.numel() for p in parameters)
         record.profile["trainable_parameters"] = sum(p.numel() for p in parameters if p.requires_grad)
         method.to(spec.device)
+        record.profile |= _cost(spec)
     if method.card.trains:
         _train(spec, folder, record, method, sampler, report)
     _timed(record, "predict", folder / PREDICTIONS, lambda path: _predict(spec, path, method, sampler, report))
+    if spec.device.startswith("cuda"):
+        record.profile["peak_memory"] = float(torch.cuda.max_memory_allocated(spec.device))
     began = time.perf_counter()
     _score(folder, sampler, protocol, spec)
     record.seconds["score"] = time.perf_counter() - began
@@ -194,6 +198,16 @@ def _run_stages(spec: TrialSpec, folder: Path, record: TrialRecord, report: Repo
     record.files = {n: files.file_digest(folder / n) for n in names if (folder / n).is_file()}
     (folder / CHECKPOINT).unlink(missing_ok=True)
     report("score", 1, 1, "")
+
+
+def _cost(spec: TrialSpec) -> dict[str, float]:
+    """Size and arithmetic at HR 320; nothing for a network that cannot run on the meta device."""
+    try:
+        found = cost(spec.method, spec.scale, spec.preset, settings=spec.settings)
+    except (RuntimeError, NotImplementedError, ValueError):
+        return {}
+    keys = ("dead_parameters", "macs", "flops")
+    return {} if found is None else {key: float(getattr(found, key)) for key in keys}
 
 
 def _train(

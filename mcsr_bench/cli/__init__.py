@@ -22,6 +22,7 @@ app.command(epilog="mcsr-bench run --methods sanet,minet --dataset fastmri --sca
 app.command()(experiments.prepare)
 app.command("list")(looking.list_)
 app.command()(looking.info)
+app.command()(looking.profile)
 app.command()(results.report)
 app.command()(results.stress)
 app.command()(authors.check)

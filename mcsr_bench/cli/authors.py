@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mcsr_bench.errors import unknown_name
+from mcsr_bench.errors import UserError, unknown_name
 
 from .options import AsJson, DataRoot, Plugins, Set, add_plugins, settings
 
@@ -26,7 +26,10 @@ def check(
     from mcsr_bench.conformance import check as run_checks
 
     add_plugins(plugins)
-    found = run_checks(what, data_root=data_root, settings=settings(changes).get(what))
+    given = settings(changes)
+    if other := sorted(set(given) - {what}):
+        raise UserError(f"--set {other[0]}...: only settings of {what} count here")
+    found = run_checks(what, data_root=data_root, settings=given.get(what))
     failed = sum(outcome.status == "fail" for outcomes in found.values() for outcome in outcomes)
     if as_json:
         print(json.dumps({name: [asdict(o) for o in outcomes] for name, outcomes in found.items()}, indent=1))

@@ -1,4 +1,4 @@
-"""``list`` and ``info``: what there is."""
+"""``list``, ``info`` and ``profile``: what there is, and what it costs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from mcsr_bench.errors import UserError, unknown_name
 
-from .options import AsJson, Plugins, Set, add_plugins, settings
+from .options import AsJson, Plugins, Set, add_plugins, names, numbers, settings
 
 
 def list_(
@@ -65,3 +65,40 @@ def info(
     if rows:
         print("\nWhere paper and released code disagree:", flush=True)
         print_rows(("topic", "paper", "released code", "here", "setting"), rows, file=sys.stdout)
+
+
+def profile(
+    methods: Annotated[str, typer.Option(help="Names with commas between, or all.")] = "all",
+    scale: Annotated[str, typer.Option(help="2, 3, 4 or 8; several with commas between.")] = "2,4",
+    size: Annotated[int, typer.Option(help="HR pixels per side.")] = 320,
+    preset: Annotated[str, typer.Option(help="quick, small, paper, released.")] = "paper",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    timed: Annotated[
+        bool | None, typer.Option("--time/--no-time", help="Take times; without it: on a GPU, or for small networks.")
+    ] = None,
+    changes: Set = None,
+    plugins: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Parameters, multiply-accumulates, latency, throughput, memory and training steps of methods side by side."""
+    from mcsr_bench import console
+    from mcsr_bench import registry as found
+    from mcsr_bench.costs import profile as measure
+    from mcsr_bench.costs import profile_table
+    from mcsr_bench.experiment import chosen_device
+
+    add_plugins(plugins)
+    chosen = found.methods().names() if methods == "all" else names(methods) or []
+    rows = measure(
+        chosen,
+        numbers("--scale", scale) or [],
+        preset=preset,
+        size=size,
+        device=chosen_device(device),
+        timed=timed,
+        settings=settings(changes),
+    )
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        console.print_table(profile_table(rows))

@@ -1,0 +1,3 @@
+"""A fault on purpose: the import fails."""
+
+raise RuntimeError("no licence file")

@@ -1,0 +1,27 @@
+"""A fault on purpose: its card says multi, but it never looks at the auxiliary."""
+
+from torch import Tensor, nn
+
+from mcsr_bench import Batch, TorchMethod
+from mcsr_bench.nn import conv, sub_pixel_upsampler
+
+
+class Network(nn.Module):
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.low = nn.Sequential(conv(1, 4), nn.LeakyReLU(), *sub_pixel_upsampler(4, scale))
+        self.last = conv(4, 1)
+
+    def forward(self, low: Tensor) -> Tensor:
+        return self.last(self.low(low))
+
+
+class Toy(TorchMethod):
+    def build_network(self) -> nn.Module:
+        return Network(self.scale)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.network(batch.target_lr_magnitude[:, None])[:, 0]
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        return self.pixel_loss(output, batch.target_magnitude)

@@ -1,0 +1,37 @@
+"""A fault on purpose: the running statistics of its batch normalisation are not saved."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from mcsr_bench import Batch, TorchMethod
+from mcsr_bench.nn import conv, sub_pixel_upsampler
+
+
+class Network(nn.Module):
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.low = nn.Sequential(conv(1, 4), nn.LeakyReLU(), *sub_pixel_upsampler(4, scale))
+        self.last = conv(5, 1)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, low: Tensor, aux: Tensor) -> Tensor:
+        return self.last(torch.cat((self.norm(self.low(low)), aux), 1))
+
+
+class Toy(TorchMethod):
+    def build_network(self) -> nn.Module:
+        return Network(self.scale)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.network(batch.target_lr_magnitude[:, None], batch.aux_magnitude[:, None])[:, 0]
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        return self.pixel_loss(output, batch.target_magnitude)
+
+    def state(self) -> dict[str, Tensor]:
+        return {name: tensor for name, tensor in super().state().items() if "running" not in name}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self.network.load_state_dict(dict(state), strict=False)
