@@ -1,0 +1,240 @@
+"""``report``: from run folders to files, every number against an independent computation on the same CSV, LaTeX that compiles."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from mcsr_bench import files
+from mcsr_bench.errors import UserError
+from mcsr_bench.grid import ExperimentSpec
+from mcsr_bench.registry import reports
+from mcsr_bench.reporting import build_report
+from mcsr_bench.suites import defaults
+
+spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).parents[1] / "fake_run.py")
+fake = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(fake)
+reports().load("paper")
+from mcsr_bench.reports.paper.latex import escape  # noqa: E402
+
+METHODS = ("zerofill", "minet", "sanet")
+COMPARISON_COLUMNS = """dataset scale preset protocol contrast metric method variant reference n_patients mean_difference
+ci_low ci_high ci_boot_low ci_boot_high p_t p_t_holm p_wilcoxon d_z minimal_detectable"""
+
+
+def experiment(out, **changes):
+    usual = defaults().model_dump() | {
+        "methods": METHODS,
+        "datasets": ("knee",),
+        "scales": (2,),
+        "preset": "small",
+        "out": out,
+    }
+    files.write_json(out / "experiment.json", ExperimentSpec(**(usual | changes)).model_dump(mode="json"))
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    out = tmp_path / "r"
+    data = fake.data_record("knee", reported_as="fastMRI", patients=9)
+    for k, method in enumerate(METHODS):
+        for seed in (0, 1):
+            fake.write_trial_of(out, method, fake.draw(method, 9, seed=seed, better=0.15 * k), data=data, seed=seed)
+    experiment(out)
+    return out
+
+
+def test_comparisons_equal_scipy_and_statsmodels_on_the_same_csv(run_folder, tmp_path):
+    build_report([run_folder], tmp_path / "to", against=["zerofill", "minet"])
+    found = pd.read_csv(tmp_path / "to" / "tables" / "comparisons.csv")
+    assert list(found.columns)[:20] == COMPARISON_COLUMNS.split()
+    psnr = found[found["metric"] == "psnr@volume-max"].set_index(["reference", "method"])
+    scores = {}
+    for method in METHODS:
+        tables = [pd.read_csv(p) for p in sorted((run_folder / "knee" / "x2" / method).glob("seed*/volumes.csv"))]
+        scores[method] = pd.concat(tables).groupby("patient_id")["psnr@volume-max"].mean().to_numpy()
+    for reference in ("zerofill", "minet"):
+        others = [m for m in METHODS if m != reference]
+        p_values = []
+        for method in others:
+            a, b = scores[method], scores[reference]
+            row, d = psnr.loc[reference, method], a - b
+            p_values.append(stats.ttest_rel(a, b).pvalue)
+            low, high = stats.t.interval(0.95, 8, loc=d.mean(), scale=stats.sem(d))
+            expected = {
+                "n_patients": 9,
+                "mean_difference": d.mean(),
+                "p_t": p_values[-1],
+                "p_wilcoxon": stats.wilcoxon(a, b).pvalue,
+                "ci_low": low,
+                "ci_high": high,
+                "d_z": d.mean() / d.std(ddof=1),
+            }
+            for name, value in expected.items():
+                assert row[name] == pytest.approx(value, abs=1e-9), name
+            assert low < row["ci_boot_low"] + 0.1
+            assert row["ci_boot_low"] < d.mean() < row["ci_boot_high"]
+        holm = multipletests(p_values, method="holm")[1]
+        for method, value in zip(others, holm, strict=True):
+            assert psnr.loc[reference, method]["p_t_holm"] == pytest.approx(value, abs=1e-9)
+
+
+def test_all_metrics_are_compared_and_every_format_is_written(run_folder, tmp_path):
+    tables, written = build_report([run_folder], tmp_path / "to")
+    assert len(tables) == 1
+    names = {p.relative_to(tmp_path / "to").as_posix() for p in written}
+    assert {"index.html", "report.md", "tables/scores.csv", "tables/comparisons.csv"} <= names
+    assert any(n.endswith(".tex") for n in names)
+    assert pd.read_csv(tmp_path / "to/tables/comparisons.csv")["metric"].nunique() == 9
+    for chosen in ("md", "csv", "latex", "html"):
+        _, some = build_report([run_folder], tmp_path / chosen, formats=[chosen])
+        kinds = {p.suffix for p in some} - {".png", ".pdf"}
+        assert {"md": {".md"}, "csv": {".csv"}, "latex": {".tex"}, "html": {".html"}}[chosen] <= kinds
+
+
+def texts(to, name):
+    [path] = (to / "tables").glob(f"{name}-*.tex")
+    return path.read_text()
+
+
+def test_reported_against_reproduced_says_the_gap_and_why(run_folder, tmp_path):
+    build_report([run_folder], tmp_path / "to")
+    markdown = (tmp_path / "to" / "report.md").read_text(encoding="utf-8")
+    ours = np.mean([fake.draw("sanet", 9, seed=s, better=0.3) for s in (0, 1)])
+    [line] = [row for row in markdown.splitlines() if row.startswith("| sanet | knee | PSNR")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[3].startswith("32.0±0.71")
+    assert float(cells[5]) == pytest.approx(ours - 32.0, abs=0.006)
+    assert "Preset small is not the paper's size and budget" in markdown
+    assert "clamps the reference" in markdown
+
+
+def test_spread_over_seeds_stands_beside_patients(run_folder, tmp_path):
+    build_report([run_folder], tmp_path / "to")
+    markdown = (tmp_path / "to" / "report.md").read_text(encoding="utf-8")
+    part = markdown[markdown.index("Patients and seeds") :]
+    line = next(row for row in part.splitlines() if row.startswith("| minet"))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    seeds = [np.mean(fake.draw("minet", 9, seed=s, better=0.15)) for s in (0, 1)]
+    assert float(cells[4]) == pytest.approx(np.std(seeds, ddof=1), abs=6e-4)
+
+
+def test_two_protocols_are_two_tables(run_folder, tmp_path):
+    other = tmp_path / "other"
+    for method in METHODS:
+        psnr = fake.draw(method, 9, seed=5)
+        fake.write_trial_of(other, method, psnr, data=fake.data_record("knee", patients=9), protocol="sanet-2021")
+    experiment(other, protocol="sanet-2021")
+    tables, _ = build_report([run_folder, other], tmp_path / "to")
+    assert len(tables) == 2
+    assert len({note for table in tables for note in table.notes if note.startswith("Protocol")}) == 2
+    invalid = [cell.text for table in tables for row in table.rows for cell in row if "invalid" in cell.text]
+    assert len(invalid) == 2  # of sanet-2021 alone, for both methods but the reference
+
+
+def test_smoke_results_enter_no_report(run_folder, tmp_path):
+    smoke = tmp_path / "smoke"
+    fake.write_trial_of(smoke, "zerofill", [30.0] * 8, preset="smoke")
+    experiment(smoke, preset="smoke")
+    with pytest.raises(UserError, match="no finished trial to report"):
+        build_report([smoke], tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+    tables, _ = build_report([run_folder, smoke], tmp_path / "to")
+    assert len(tables) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("none",), "none: no such folder"),
+        ((".",), "no experiment.json there"),
+        (("r", "--against", "edsr"), "--against edsr: that method is not in these runs"),
+        (("r", "--formats", "pdf"), "--formats pdf: allowed are html, md, latex, csv"),
+    ],
+)
+def test_mistakes_get_a_sentence(here, run_folder, tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    out = here("report", *arguments, "--to", tmp_path / "to")
+    assert out.returncode == 2
+    assert sentence in out.stderr
+    assert not (tmp_path / "to").exists()
+
+
+def test_the_command_prints_the_table(here, run_folder, tmp_path):
+    out = here("report", run_folder, "--to", tmp_path / "to", "--formats", "md")
+    assert out.returncode == 0, out.stderr
+    assert "sanet" in out.stdout
+    assert "open" in out.stderr
+
+
+def test_latex_is_strict_and_compiles_where_there_is_a_tex(run_folder, tmp_path):
+    build_report([run_folder], tmp_path / "to", formats=["latex"])
+    found = sorted((tmp_path / "to" / "tables").glob("*.tex"))
+    assert found
+    for path in found:
+        check_latex(path.read_text(encoding="utf-8"))
+    tex = shutil.which("pdflatex")
+    if tex is None:
+        pytest.skip("no pdflatex here: the strict reading above stands in for it")
+    body = "".join(rf"\input{{{path}}}" + "\n" for path in found)
+    (tmp_path / "main.tex").write_text(
+        r"\documentclass{article}\usepackage{booktabs}\begin{document}" + body + r"\end{document}"
+    )
+    call = [tex, "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "main.tex"]
+    out = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert out.returncode == 0, out.stdout[-2000:]
+
+
+def check_latex(text):
+    """Balanced groups and environments, as many cells as columns, nothing unescaped, ASCII."""
+    assert text.isascii()
+    bare = re.sub(r"\\[\\{}&%$#_]", "", text)
+    assert bare.count("{") == bare.count("}")
+    assert bare.count("$") % 2 == 0
+    assert re.findall(r"\\begin\{(\w+)\}", text) == list(reversed(re.findall(r"\\end\{(\w+)\}", text))) or sorted(
+        re.findall(r"\\begin\{(\w+)\}", text)
+    ) == sorted(re.findall(r"\\end\{(\w+)\}", text))
+    [columns] = re.findall(r"\\begin\{tabular\}\{([lr]+)\}", text)
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert rows
+    for row in rows:
+        assert len(re.findall(r"(?<!\\)&", row)) == len(columns) - 1
+        assert not re.search(r"(?<!\\)[%#_]", row)
+
+
+def test_latex_escapes_what_users_write():
+    evil = r"\input{/etc/passwd} 100% a_b #1 $x$ {} ~ ^ < > | ± × α ☃"
+    check = escape(evil)
+    assert r"\input" not in check.replace(r"\textbackslash{}input", "")
+    assert check.isascii()
+    assert "?" in check
+    for sign in "%_#":
+        assert not re.search(rf"(?<!\\){sign}", check)
+
+
+def test_the_page_opens_in_a_browser_without_error_or_request(run_folder, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium here")
+    build_report([run_folder], tmp_path / "to", formats=["html"])
+    log = tmp_path / "net.json"
+    call = [
+        *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--enable-logging=stderr", "--v=0"),
+        *(f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}", "--disable-background-networking"),
+        *("--disable-component-update", "--no-first-run", f"file://{tmp_path / 'to' / 'index.html'}"),
+    ]
+    out = subprocess.run(call, capture_output=True, text=True, timeout=120)
+    assert "Reported against reproduced" in out.stdout
+    assert "CONSOLE" not in out.stderr
+    asked = set(re.findall(r'"url":"(https?://[^"/]+)', log.read_text(errors="replace")))
+    page = (tmp_path / "to" / "index.html").read_text(encoding="utf-8")
+    assert not {host for host in asked if host in page}
+    assert "<script" not in page

@@ -1,0 +1,115 @@
+"""The paper's experiments as data: every file is valid, its variants are what the paper varied, and tables are laid out by them."""
+
+import pytest
+import torch
+
+from mcsr_bench.api import experiment_spec
+from mcsr_bench.errors import UserError
+from mcsr_bench.grid import layouts, points
+from mcsr_bench.loading import load_method
+from mcsr_bench.published import published
+from mcsr_bench.registry import methods
+from mcsr_bench.suites import get_suite, suites
+
+
+def grid(suite, **changes):
+    return points(experiment_spec(suite=suite, **{"preset": "paper", **changes}))
+
+
+def test_the_suites_of_the_paper_are_there():
+    assert set(suites()) == {"table1", "table2", "table3", "table4", "fig8", "fig9", "joint", "params"}
+
+
+@pytest.mark.parametrize("name", suites())
+def test_every_line_of_a_suite_can_be_run_at_every_preset(name):
+    for preset in ("quick", "small", "paper"):
+        found = grid(name, preset=preset)
+        assert found
+        assert {p.scale for p in found} <= set(get_suite(name).scales)
+
+
+def test_tables_1_and_2_are_all_methods_at_2x_and_4x():
+    for name, scale in (("table1", 2), ("table2", 4)):
+        assert {(p.method, p.variant, p.scale) for p in grid(name)} == {(m, "", scale) for m in methods().names()}
+
+
+def test_table_3_has_the_sizes_of_its_ablations():
+    """Parameters at 2x, by hand from the layers that each one leaves out."""
+    sizes = {}
+    for point in grid("table3"):
+        with torch.device("meta"):
+            method = load_method(point.method, point.scale, "paper", **point.settings)
+        sizes[point.variant] = sum(p.numel() for p in method.network.parameters())
+    assert sizes == {"Ab_1": 3_124_049, "Ab_2": 3_124_078, "Ab_3": 6_113_052, "Ab_4": 6_592_349, "": 6_806_627}
+
+
+def test_sweeps_vary_one_setting_and_name_its_value():
+    for name, key, values in (("fig8", "alpha", [k / 10 for k in range(11)]), ("fig9", "groups", [1, 2, 4, 6, 8])):
+        found = grid(name)
+        assert [p.settings[key] for p in found] == values
+        assert [float(p.variant.removeprefix(f"{key}=")) for p in found] == values
+        others = [{k: v for k, v in p.settings.items() if k != key} for p in found]
+        assert all(o == others[0] for o in others)
+
+
+def test_table_4_varies_the_loss_and_joint_the_task():
+    assert [(p.variant, p.settings["loss"]) for p in grid("table4")] == [("L1", "l1"), ("L2", "l2")]
+    by_name = {p.variant or p.method: p for p in grid("joint")}
+    assert by_name["joint"].settings["joint"]
+    assert not by_name["sanet"].settings["joint"]
+
+
+def test_several_suites_share_the_trials_that_are_the_same():
+    both = grid(["table1", "table3"])
+    assert len(both) == len(methods().names()) + 4
+    assert len([p for p in both if (p.method, p.variant) == ("sanet", "")]) == 1
+
+
+def test_the_papers_lines_are_found_and_set_takes_them_away():
+    spec = experiment_spec(suite="table3", preset="paper")
+    [layout] = layouts(spec)
+    assert [row.label for row in layout.rows] == ["Ab_1", "Ab_2", "Ab_3", "Ab_4", "SANet"]
+    for row in layout.rows:
+        assert published("III", "SMS", 2, "SANet", "psnr@volume-max", row.paper)
+    changed = layouts(experiment_spec(suite="table3", preset="paper", settings={"sanet": {"budget": 7}}))[0]
+    assert [row.paper for row in changed.rows] == [None] * 5
+    assert all(row.variant != "Ab_1" for row in changed.rows)
+    assert changed.rows[0].variant.startswith("Ab_1-")
+
+
+def test_references_are_the_papers_unless_told_otherwise():
+    assert layouts(experiment_spec(suite="table1"))[0].against == ("sanet",)
+    assert layouts(experiment_spec(suite="table4"))[0].against == ("sanet@L1",)
+    assert layouts(experiment_spec(suite="table1", against="zerofill"))[0].against == ("zerofill",)
+
+
+def test_methods_and_scales_can_be_chosen_within_a_suite():
+    assert {p.method for p in grid("table1", methods=["sanet", "edsr"])} == {"sanet", "edsr"}
+    assert {p.scale for p in grid("table3", scale=4)} == {4}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"suite": "table5"}, "no suite 'table5'; did you mean 'table"),
+        ({"suite": "table3", "methods": ["edsr"]}, "--suite table3: has none of the methods edsr"),
+        ({"suite": "table3", "methods": ["sanett"]}, "did you mean 'sanet'"),
+        ({"suite": "table3", "scale": 7}, "--scale 7"),
+        ({"suite": "table3", "against": "edsr"}, "--against edsr"),
+    ],
+)
+def test_mistakes_get_a_sentence(changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        points(experiment_spec(**changes))
+
+
+def test_a_suite_runs_and_prints_its_table_by_the_papers_names(here, tmp_path):
+    small = [f"--set=sanet.{k}={v}" for k, v in (("width", 4), ("groups", 1), ("blocks", 1), ("validations", 2))]
+    command = ("run", "--suite", "table4", "--preset", "smoke", "--set=brain-sim.subjects=5", "--jobs", 1, *small)
+    out = here(*command, "--out", tmp_path / "r")
+    assert out.returncode == 0, out.stderr
+    assert "Table IV" in out.stdout
+    assert "the paper: SMS" in out.stdout
+    assert "of 10" in out.stdout  # the step at which 99 % of the final validation PSNR is reached
+    assert "42.10" not in out.stdout  # changed settings are not the paper's lines
+    assert {p.name.split("-")[0] for p in (tmp_path / "r").glob("*/x2/*")} == {"sanet@L1", "sanet@L2"}
