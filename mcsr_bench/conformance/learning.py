@@ -175,8 +175,8 @@ class Learning:
         for scale in self.subject.scales:
             method = self._torch_method(scale)
             names = list(_parameters(method))
-            dead = {n for n in names for pattern in card.dead_parameters if fnmatchcase(n, pattern)}
-            used |= {p for p in card.dead_parameters if any(fnmatchcase(n, p) for n in names)}
+            dead = {n for n in names for pattern in card.dead_at(scale) if fnmatchcase(n, pattern)}
+            used |= {p for p in card.dead_at(scale) if any(fnmatchcase(n, p) for n in names)}
             reached = _reached(method, SyntheticData(scale, self.subject.lr_side(scale)), set(names) - dead)
             missing = [n for n in names if n not in reached and n not in dead]
             if missing:

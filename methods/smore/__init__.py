@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mcsr_bench import kspace
-from mcsr_bench.method import Batch, TorchMethod, TrainingSettings
+from mcsr_bench.method import Batch, Run, TorchMethod, TrainingData, TrainingSettings
 from mcsr_bench.nn import EDSRNetwork
+
+from .anti_aliasing import CleanBatch, CleanData, anti_aliased
 
 
 class SMORESettings(TrainingSettings):
@@ -25,7 +25,7 @@ class SMORESettings(TrainingSettings):
     taper: Annotated[float, Field(gt=0, le=1)]
     """Part of the LR band, at its edge, over which the anti-aliasing target falls to zero as a cosine."""
     detach: bool
-    """The super-resolution loss trains the second network alone; else the first one too."""
+    """The second network is fed the first one's output without its gradient: each network learns from its own loss alone."""
 
 
 class SMORENetwork(nn.Module):
@@ -44,9 +44,14 @@ class SMORENetwork(nn.Module):
 
 
 class SMORE(TorchMethod):
-    """SMORE trained with supervision on the benchmark's training patients; the second network is fed the first one's output."""
+    """SMORE as the SANet paper compares it: trained with supervision on other patients, not on the test volume itself.
+
+    The second network is fed the first one's output, in training and in prediction. In training that output is detached unless
+    the setting ``detach`` is false (then the super-resolution loss trains both networks).
+    """
 
     Settings = SMORESettings
+    network: SMORENetwork
 
     def build_network(self) -> SMORENetwork:
         """The two networks of the settings' size."""
@@ -61,23 +66,11 @@ class SMORE(TorchMethod):
         return high[:, 0], clean[:, 0]
 
     def loss(self, output: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
-        """The losses of both networks, 1:1."""
-        tapered = anti_aliased(batch.target_lr, self.settings.taper).abs()
-        reference = batch.protocol.normalize(tapered, *batch.target_statistics)
+        """The losses of both networks, 1:1. A batch that does not bring the anti-aliasing target is taken for whole slices."""
+        clean = batch.clean if isinstance(batch, CleanBatch) else anti_aliased(batch.target_lr, self.settings.taper)
+        reference = batch.protocol.normalize(clean.abs(), *batch.target_statistics)
         return self.pixel_loss(output[0], batch.target_magnitude) + self.pixel_loss(output[1], reference)
 
-
-def anti_aliased(target_lr: Tensor, taper: float) -> Tensor:
-    """The LR image as a smooth low-pass, rather than a truncation, would have left it: less ringing. Complex (B, h, w).
-
-    Truncation and a smooth window within the LR band, in either order, give the same, so the HR image is not needed.
-    """
-    windows = [tukey(n, taper).to(target_lr.device) for n in target_lr.shape[-2:]]
-    return kspace.to_image(kspace.to_kspace(target_lr) * windows[0][:, None] * windows[1][None, :])
-
-
-def tukey(n: int, taper: float) -> Tensor:
-    """1 in the middle of n k-space samples, cosine-shaped down to 0 at n / 2 from it; (n,), float32."""
-    distance = (torch.arange(n, dtype=torch.float64) - n // 2).abs() / (n / 2)
-    edge = ((distance - (1 - taper)) / taper).clamp(0, 1)
-    return (0.5 * (1 + torch.cos(torch.pi * edge))).float()
+    def train(self, data: TrainingData, run: Run) -> None:
+        """The engine's loop, over batches that bring the anti-aliasing target."""
+        run.fit(self, CleanData(data, self.settings.taper, run.seed))

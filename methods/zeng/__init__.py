@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -28,9 +29,13 @@ class ZengSettings(TrainingSettings):
 
 
 class Zeng(TorchMethod):
-    """Two outputs, both supervised; the multi-contrast one is the prediction."""
+    """Two outputs, both in the loss; the multi-contrast one is the prediction.
+
+    The second stage is fed the first one's image as it is, not detached: the multi-contrast loss trains both stages.
+    """
 
     Settings = ZengSettings
+    network: ZengNetwork
 
     def build_network(self) -> ZengNetwork:
         """The network of the settings."""
@@ -48,3 +53,9 @@ class Zeng(TorchMethod):
         """l(multi) + stage1_weight * l(single)."""
         target = batch.target_magnitude
         return self.pixel_loss(output[0], target) + self.settings.stage1_weight * self.pixel_loss(output[1], target)
+
+    def maps(self, batch: Batch) -> dict[str, Tensor]:
+        """ "single_contrast": the first stage's image, made without the auxiliary; (B, H, W), in physical units."""
+        self.network.eval()
+        with torch.no_grad():
+            return {"single_contrast": batch.denormalize_target(self.forward(batch)[1])}

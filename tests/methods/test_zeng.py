@@ -3,28 +3,56 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mcsr_bench.conformance.synthetic import SyntheticData
 from mcsr_bench.loading import load_method
-from mcsr_bench.method import Batch, TorchMethod
+from mcsr_bench.method import Batch
+from mcsr_bench.methods.zeng import Zeng
 from mcsr_bench.methods.zeng.network import ZengNetwork
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import methods
+from mcsr_bench.training import LOG, Loop
+
+FACTORS = {2: [2], 3: [3], 4: [2, 2], 8: [2, 2, 2]}
+"""Of the up-sampling steps, per scale."""
 
 
 def count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def loaded(scale: int = 2, **settings: Any) -> TorchMethod:
+def hand_count(scale: int, width: int, blocks: int, *, share_body: bool) -> int:
+    """Weights and biases from the layer list."""
+
+    def layer(inputs: int, outputs: int, kernel: int = 3) -> int:
+        return kernel**2 * inputs * outputs + outputs
+
+    heads = layer(1, width, 5) + layer(2, width, 5)
+    body = (2 * blocks + 1) * layer(width, width)
+    tails = sum(layer(width, width * f**2) for f in FACTORS[scale]) + 2 * layer(width, 1)
+    return heads + (body if share_body else 2 * body) + tails
+
+
+def perturb(module: nn.Module) -> None:
+    """Noise on every parameter, so that no special initial value hides anything."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+
+
+def loaded(scale: int = 2, **settings: Any) -> Zeng:
     method = load_method("zeng", scale, "quick", **{"width": 4, "blocks": 2, **settings})
-    assert isinstance(method, TorchMethod)
+    assert isinstance(method, Zeng)
     return method
 
 
@@ -37,18 +65,22 @@ def make_batch(scale: int = 2, lr_shape: tuple[int, int] = (8, 6)) -> Batch:
 
 
 @pytest.mark.parametrize(
-    ("scale", "blocks", "share", "parameters", "giga_macs"),
+    ("scale", "width", "blocks", "share", "parameters", "giga_macs"),
     [
-        (2, 16, True, 1_372_418, 159.98),
-        (4, 16, True, 1_520_130, 137.53),
-        (2, 32, True, 2_554_114, 310.97),
-        (4, 32, False, 5_102_146, 265.88),
-        (2, 16, False, 2_591_042, 159.98),
+        (2, 64, 16, True, 1_372_418, 159.98),
+        (4, 64, 16, True, 1_520_130, 137.53),
+        (2, 64, 32, True, 2_554_114, 310.97),
+        (4, 64, 32, False, 5_102_146, 265.88),
+        (2, 64, 16, False, 2_591_042, 159.98),
+        (2, 256, 32, True, 40_739_842, 4969.7),
+        (4, 256, 32, True, 43_100_162, 4248.6),
     ],
 )
-def test_size_and_cost_of_the_facts(scale: int, blocks: int, share: bool, parameters: int, giga_macs: float) -> None:
+def test_size_and_cost_of_the_facts(
+    scale: int, width: int, blocks: int, share: bool, parameters: int, giga_macs: float
+) -> None:
     with torch.device("meta"):
-        network = ZengNetwork(scale, blocks=blocks, share_body=share)
+        network = ZengNetwork(scale, width=width, blocks=blocks, share_body=share)
         with FlopCounterMode(display=False) as counter:
             network(torch.empty(1, 1, 320 // scale, 320 // scale), torch.empty(1, 1, 320, 320))
     assert count(network) == parameters
@@ -60,19 +92,24 @@ def test_card_has_every_setting_and_the_right_sizes() -> None:
     assert card.presets.keys() == card.parameters.keys() == {"quick", "small", "paper"}
     for preset, sizes in card.parameters.items():
         assert card.presets[preset].keys() == methods().load("zeng").Settings.model_fields.keys()
-        for scale in (2, 3, 4, 8):
+        for scale in card.scales:
             with torch.device("meta"):
                 method = load_method("zeng", scale, preset)
-            assert isinstance(method, TorchMethod)
-            assert count(method.network) == sizes[f"x{scale}"]
+            assert isinstance(method, Zeng)
+            s = method.settings
+            by_hand = hand_count(scale, s.width, s.blocks, share_body=s.share_body)
+            assert count(method.network) == sizes[f"x{scale}"] == by_hand
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_any_shape(scale: int) -> None:
-    prediction = loaded(scale).predict(make_batch(scale, (5, 7)).without_target())
+    method, batch = loaded(scale), make_batch(scale, (5, 7)).without_target()
+    prediction = method.predict(batch)
     assert isinstance(prediction, torch.Tensor)
     assert prediction.shape == (3, 5 * scale, 7 * scale)
+    assert prediction.dtype == torch.float32
     assert prediction.isfinite().all()
+    assert method.maps(batch)["single_contrast"].shape == prediction.shape
 
 
 def test_the_first_output_ignores_the_auxiliary_and_the_second_builds_on_it() -> None:
@@ -92,7 +129,6 @@ def test_the_first_output_ignores_the_auxiliary_and_the_second_builds_on_it() ->
 
 
 def test_one_body_serves_both_stages_unless_told_otherwise() -> None:
-    assert ZengNetwork(2, width=4, blocks=1).multi_body is not None
     shared, own = (ZengNetwork(2, width=4, blocks=1, share_body=share) for share in (True, False))
     assert shared.multi_body is shared.single_body
     assert own.multi_body is not own.single_body
@@ -123,9 +159,46 @@ def test_the_prediction_is_the_multi_contrast_output_in_physical_units() -> None
     assert not torch.allclose(torch.as_tensor(method.predict(other)), expected)
 
 
-def test_training_lowers_the_loss_and_reaches_every_parameter() -> None:
+def test_the_map_is_the_single_contrast_output_in_physical_units() -> None:
+    method, batch = loaded(), make_batch()
+    mean, std = (x[:, None, None] for x in batch.target_statistics)
+    low = (batch.target_lr.abs() - mean) / std
+    with torch.no_grad():
+        head = method.network.single_head(low[:, None])
+        single = method.network.single_tail(head + method.network.single_body(head))[:, 0]
+    changed = replace(batch.without_target(), aux=torch.roll(batch.aux, 3, -1))
+    for given in (batch.without_target(), changed):
+        torch.testing.assert_close(method.maps(given)["single_contrast"], (single * std + mean).clamp_min(0))
+
+
+def test_the_multi_contrast_loss_trains_the_first_stage_too() -> None:
+    """Its image is not detached: with no weight of its own, its own up-sampler still gets a gradient."""
+    method, batch = loaded(stage1_weight=0.0), make_batch()
+    method.loss(method.forward(batch), batch).backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in method.network.single_tail.parameters())
+
+
+@pytest.mark.parametrize("share_body", [True, False])
+def test_gradient_reaches_every_parameter(share_body: bool) -> None:
+    method, batch = loaded(share_body=share_body), make_batch()
+    perturb(method.network)
+    method.loss(method.forward(batch), batch).backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in method.network.parameters())
+
+
+def test_training_lowers_the_loss() -> None:
     method, batch = loaded(), make_batch()
     optimizers = method.configure_optimizers()
     losses = [method.training_step(batch, optimizers)["loss"] for _ in range(40)]
     assert losses[-1] < 0.9 * losses[0]
-    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in method.network.parameters())
+
+
+def test_ten_steps_of_the_training_loop(tmp_path: Path) -> None:
+    method = load_method("zeng", 2, "smoke")
+    before = {name: tensor.clone() for name, tensor in method.state().items()}
+    method.train(SyntheticData(2, 16), Loop(tmp_path, seed=0))
+    log = pd.read_csv(tmp_path / LOG)
+    assert log["step"].iloc[-1] == 10
+    assert log["loss"].iloc[-1] < log["loss"].iloc[0]
+    assert np.isfinite(log["validation_psnr"].iloc[-1])
+    assert all(not torch.equal(before[name], tensor) for name, tensor in method.state().items())

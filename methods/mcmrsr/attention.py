@@ -1,0 +1,143 @@
+"""The transformer of McMRSR: window attention in residual groups, as in SwinIR (Liang et al., 2021; Swin: Liu et al., 2021).
+
+Features are (B, C, h, w) with h and w multiples of the window; inside the groups they are tokens (B, h, w, C).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from mcsr_bench.nn import conv
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention within windows of ``window`` x ``window`` tokens, with a learned bias per relative position."""
+
+    def __init__(self, width: int, heads: int, window: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.bias = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+        self.register_buffer("index", relative_index(window), persistent=False)
+        self.index: Tensor
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """x: (N, T, C), N windows of T = window^2 tokens. mask: (N, T, T) or None, added to the attention logits."""
+        N, T, C = x.shape
+        q, k, v = self.qkv(x).reshape(N, T, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
+        logits = self.bias[self.index.flatten()].reshape(T, T, self.heads).permute(2, 0, 1)[None]
+        if mask is not None:
+            logits = logits + mask[:, None]
+        y = scaled_dot_product_attention(q, k, v, attn_mask=logits.expand(N, -1, -1, -1).contiguous())
+        return self.proj(y.transpose(1, 2).reshape(N, T, C))
+
+
+class SwinBlock(nn.Module):
+    """Pre-norm attention in windows, shifted or not, then a two-layer perceptron; both residual, both dropped at random in training."""
+
+    def __init__(self, width: int, heads: int, window: int, *, shifted: bool, drop_path: float) -> None:
+        super().__init__()
+        self.window = window
+        self.shift = window // 2 if shifted else 0
+        self.drop_path = drop_path
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = WindowAttention(width, heads, window)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, h, w, C) to the same."""
+        B, h, w, _ = x.shape
+        # An image of one window's size has nothing to shift towards.
+        shift = 0 if min(h, w) <= self.window else self.shift
+        y = self.norm1(x)
+        y = torch.roll(y, (-shift, -shift), (1, 2)) if shift else y
+        mask = shift_mask(h, w, self.window, shift, x.device).repeat(B, 1, 1) if shift else None
+        y = from_windows(self.attention(to_windows(y, self.window), mask), self.window, (B, h, w))
+        y = torch.roll(y, (shift, shift), (1, 2)) if shift else y
+        x = x + self._dropped(y)
+        return x + self._dropped(self.mlp(self.norm2(x)))
+
+    def _dropped(self, y: Tensor) -> Tensor:
+        """The branch, left out for some samples of a training batch (stochastic depth, Huang et al., 2016)."""
+        if not self.training or self.drop_path == 0:
+            return y
+        keep = 1 - self.drop_path
+        chosen = torch.rand(len(y), 1, 1, 1, device=y.device) < keep
+        return y * chosen / keep
+
+
+class SwinGroup(nn.Module):
+    """x + conv3x3(a chain of Swin blocks), every second one shifted."""
+
+    def __init__(self, width: int, depth: int, heads: int, window: int, drop_paths: list[float]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            SwinBlock(width, heads, window, shifted=bool(i % 2), drop_path=drop_paths[i]) for i in range(depth)
+        )
+        self.conv = conv(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, h, w, C) to the same."""
+        y = x
+        for block in self.blocks:
+            y = block(y)
+        return x + self.conv(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class SwinTransformer(nn.Module):
+    """x + conv3x3(norm(groups(norm(x)))): one set of weights for all images and scales."""
+
+    def __init__(self, width: int, groups: int, depth: int, heads: int, window: int, drop_path: float) -> None:
+        super().__init__()
+        rates = torch.linspace(0, drop_path, groups * depth, device="cpu").tolist()
+        self.embed_norm = nn.LayerNorm(width)
+        self.groups = nn.ModuleList(
+            SwinGroup(width, depth, heads, window, rates[i * depth : (i + 1) * depth]) for i in range(groups)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.conv = conv(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to the same; h and w multiples of the window."""
+        y = self.embed_norm(x.permute(0, 2, 3, 1))
+        for group in self.groups:
+            y = group(y)
+        return x + self.conv(self.norm(y).permute(0, 3, 1, 2))
+
+
+def to_windows(x: Tensor, window: int) -> Tensor:
+    """(B, h, w, C) to (B * windows, window^2, C), row by row."""
+    B, h, w, C = x.shape
+    x = x.reshape(B, h // window, window, w // window, window, C)
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, window * window, C)
+
+
+def from_windows(x: Tensor, window: int, shape: tuple[int, int, int]) -> Tensor:
+    """The inverse of `to_windows`; shape: (B, h, w)."""
+    B, h, w = shape
+    x = x.reshape(B, h // window, w // window, window, window, -1)
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(B, h, w, -1)
+
+
+def relative_index(window: int) -> Tensor:
+    """(T, T) integers: which entry of the bias table belongs to the positions of two tokens of a window."""
+    y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
+    dy = y.flatten()[:, None] - y.flatten()[None] + window - 1
+    dx = x.flatten()[:, None] - x.flatten()[None] + window - 1
+    return dy * (2 * window - 1) + dx
+
+
+def shift_mask(h: int, w: int, window: int, shift: int, device: torch.device) -> Tensor:
+    """(windows, T, T): 0 where two tokens of a shifted window were neighbours before the shift, -100 where it wrapped round."""
+
+    def region(n: int) -> Tensor:
+        position = torch.arange(n, device=device)
+        return (position >= n - window).long() + (position >= n - shift).long()
+
+    regions = region(h)[:, None] * 3 + region(w)[None]
+    flat = to_windows(regions[None, :, :, None], window)[..., 0]
+    return (flat[:, :, None] != flat[:, None, :]) * -100.0
