@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -119,10 +120,11 @@ def _throughput(method: Method, scale: int, size: int, device: str, latency: flo
     for n in BATCHES[1:]:
         try:
             batch = synthetic_batch(scale, size, batch_size=n, device=device, joint=method.joint).without_target()
-            rate = n / float(np.median(_repeat(lambda b=batch: method.predict(b), device, 0.5, warm_up=1)))  # type: ignore[misc]
+            times = _repeat(partial(method.predict, batch), device, 0.5, warm_up=1)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             break
+        rate = n / float(np.median(times))
         if rate < _GAIN * best:
             break
         best, best_batch = rate, n

@@ -36,7 +36,7 @@ class WindowAttention(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Pre-norm attention in windows, shifted or not, then a two-layer perceptron; both residual, both dropped at random in training."""
+    """Pre-norm attention in windows, shifted or not, then a two-layer perceptron; both residual, at times dropped in training."""
 
     def __init__(self, width: int, heads: int, window: int, *, shifted: bool, drop_path: float) -> None:
         super().__init__()

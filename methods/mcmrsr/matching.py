@@ -1,8 +1,8 @@
 """Contextual matching of McMRSR: where in the auxiliary does each part of the target look alike, and what is found there.
 
-Nothing is learned. Blocks of the target's LR features look for their best position among the auxiliary's LR features (coarse), then
-every pixel of a block for its best pixel in the region around it (fine); the auxiliary's features at every scale are fetched from there.
-Follows MASA-SR (Lu et al., CVPR 2021).
+Nothing is learned. Blocks of the target's LR features look for their best position among the auxiliary's LR features (coarse),
+then every pixel of a block for its best pixel in the region around it (fine); the auxiliary's features at every scale are fetched
+from there. Follows MASA-SR (Lu et al., CVPR 2021).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def match(target: Tensor, auxiliary: Tensor, levels: Sequence[Tensor]) -> list[T
     target, auxiliary: LR features (B, C, h, w), h and w multiples of `BLOCK`. levels: auxiliary features at 1, 2 (4) times that
     size. Returns per level (B, C, f*h, f*w): the fetched features times the similarity of the match, -1..1.
     """
-    B, C, h, w = target.shape
+    B, _, h, w = target.shape
     top, left = coarse_positions(target, auxiliary)
     blocks = _blocks(target)
     fetched: list[list[Tensor]] = [[] for _ in levels]
@@ -108,7 +108,6 @@ def fine_matches(blocks: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
 
 def transfer(region: Tensor, index: Tensor, factor: int) -> Tensor:
     """Neighbourhoods of the matched pixels laid over each other, mean where they overlap: (N, C, 8 * factor, 8 * factor)."""
-    N, C = region.shape[:2]
     size, kernel = factor * (BLOCK + 2), 3 * factor
     patches = unfold(region, kernel, stride=factor)
     chosen = patches.gather(2, index[:, None, :].expand(-1, patches.shape[1], -1))
@@ -120,7 +119,7 @@ def transfer(region: Tensor, index: Tensor, factor: int) -> Tensor:
 
 def _blocks(features: Tensor) -> Tensor:
     """(B, C, h, w) to (B * blocks, C, 10, 10): blocks with one pixel of their neighbours, the map's edge repeated."""
-    B, C = features.shape[:2]
+    C = features.shape[1]
     found = unfold(pad(features, (1, 1, 1, 1), mode="replicate"), BLOCK + 2, stride=BLOCK)
     return found.transpose(1, 2).reshape(-1, C, BLOCK + 2, BLOCK + 2)
 

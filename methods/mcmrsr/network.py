@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mcsr_bench.nn import ResidualBlock, conv
 
 from .aggregation import Aggregation
-from .attention import SwinTransformer
+from .attention import SwinTransformer, WindowAttention
 from .matching import match
 
 
@@ -70,9 +70,8 @@ class McMRSRNetwork(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
-        for block in self.transformer.modules():
-            if hasattr(block, "bias") and hasattr(block, "heads"):
-                nn.init.trunc_normal_(block.bias, std=0.02)
+            elif isinstance(module, WindowAttention):
+                nn.init.trunc_normal_(module.bias, std=0.02)
         if init == "zero":
             for layer in (self.aggregation.adapt.gamma, self.aggregation.adapt.beta):
                 nn.init.zeros_(layer.weight)
