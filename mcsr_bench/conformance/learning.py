@@ -191,7 +191,8 @@ class Learning:
             if loose:
                 fail(f"a gradient reaches {_some(loose)}, but no optimizer of configure_optimizers holds it")
             count = max(count, len(names))
-        unknown = [p for p in card.dead_parameters if p not in used]
+        declared = dict.fromkeys(p for scale in self.subject.scales for p in card.dead_at(scale))
+        unknown = [p for p in declared if p not in used]
         elsewhere = self._names_at_presets() if unknown else set()  # e.g. of a critic that preset quick does without
         unknown = [p for p in unknown if not any(fnmatchcase(n, p) for n in elsewhere)]
         if unknown:
