@@ -1,162 +1,41 @@
 """Floor 3: weights that the authors of a method trained with their own code, as a bundle of ours.
 
-The names inside such a checkpoint are mapped to ours by rules that are data: ``released.toml`` in the method's folder, with the
-schema of `Released`. Nothing of the authors' code is needed or run. See `import_weights`.
+Names and values are mapped by rules that are data (``released.toml`` in the method's folder, see `mcsr_bench.foreign`); nothing of
+the authors' code is needed or run.
 """
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import Tensor
 
 from mcsr_bench import files
 from mcsr_bench.errors import UserError
+from mcsr_bench.foreign import (
+    Entry,
+    Matching,
+    Released,
+    State,
+    computed,
+    known_names,
+    match,
+    read_rules,
+    settings_from_shapes,
+)
 from mcsr_bench.loading import load_method
-from mcsr_bench.method import Method
-from mcsr_bench.protocol import get_protocol
-from mcsr_bench.registry import explain, methods
+from mcsr_bench.method import TorchMethod
+from mcsr_bench.registry import methods
 from mcsr_bench.weights import WEIGHTS, BundleInfo, read_foreign, save_tensors
 
 RULES, REPORT = "released.toml", "import.json"
 
-State = dict[str, Tensor]
-
-
-class _Rules(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Rename(_Rules):
-    """A tensor of theirs that is one of ours. The first rule that fits a name and shape counts."""
-
-    theirs: re.Pattern[str]
-    """The whole name in the checkpoint, a regular expression."""
-    ours: str
-    """The name in `Method.state`; \\1 is what the first parentheses of ``theirs`` matched."""
-    shape: str = "*"
-    """Only for shapes like this shell pattern, e.g. ``*x3x3x3``."""
-    scales: tuple[int, ...] = ()
-    """Only at these scales; empty: at all."""
-    transform: Literal["", "sum_input_channels", "mean_output_channels", "add_shift_per_channel"] = ""
-    """What is computed of the tensor, see `TRANSFORMS`; empty: nothing."""
-    needs: tuple[str, ...] = ()
-    """Names of the checkpoint's tensors that the transform reads besides. Where one is missing the rule does not hold."""
-    factor: float = 1.0
-    """What the result is multiplied by."""
-    why: str = ""
-    """A sentence for the report, of a rule that changes values."""
-
-
-class Dead(_Rules):
-    """Tensors of theirs that ours has not: nothing that the output depends on."""
-
-    theirs: re.Pattern[str]
-    why: str
-    buffer: bool = False
-    """Not a parameter: batch statistics, masks; counted by themselves."""
-
-
-class FromShapes(_Rules):
-    """A setting that the checkpoint's shapes tell, unless the user gives it."""
-
-    name: str
-    theirs: re.Pattern[str] | None = None
-    axis: int | None = None
-    """The setting is the size of this axis of the one tensor with the name ``theirs``; None: how many names are like it."""
-    by: str = ""
-    """The name of a setting found before: the value is that of ``values``, else ``otherwise``."""
-    values: dict[str, Any] = {}
-    otherwise: Any = None
-
-
-class Released(_Rules):
-    """``released.toml``: how a released checkpoint of a method maps to its network here."""
-
-    preset: str
-    protocol: str
-    """By which its input is to be normalised, for it was trained so."""
-    code: str
-    """Whose checkpoints these are, e.g. a repository."""
-    note: str = ""
-    """A sentence for the report."""
-    containers: tuple[str, ...] = ()
-    """Keys under which the state dict may lie, besides ``state_dict``."""
-    prefixes: tuple[str, ...] = ()
-    """Prefixes that wrappers put before every name, besides DataParallel's ``module.``."""
-    setting: tuple[FromShapes, ...] = ()
-    rename: tuple[Rename, ...] = Field(min_length=1)
-    dead: tuple[Dead, ...] = ()
-
-    @field_validator("protocol")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        return get_protocol(value).id
-
-
-def _add_shift_per_channel(bias: Tensor, needed: list[Tensor]) -> Tensor:
-    """The bias of a convolution whose input channels lose their own constants, where they had lost one common constant before.
-
-    needed: the weight (out, in, k, k) and the constants (in,) that a layer before it adds. Exact but for the zero padding.
-    """
-    weight, shift = needed
-    return bias + weight.sum((2, 3)) @ (shift - shift.mean())
-
-
-TRANSFORMS: dict[str, Callable[[Tensor, list[Tensor]], Tensor]] = {
-    "": lambda tensor, _: tensor,
-    "sum_input_channels": lambda tensor, _: tensor.sum(1, keepdim=True),
-    "mean_output_channels": lambda tensor, _: tensor.mean(0, keepdim=True),
-    "add_shift_per_channel": _add_shift_per_channel,
-}
-"""The arithmetic that rules may name: of a tensor and those it ``needs``."""
-
-
-@dataclass(frozen=True)
-class Tensors:
-    """Names and shapes for a report."""
-
-    name: str
-    """Theirs; of a missing one ours."""
-    shape: str
-    """E.g. ``64x1x3x3``, or ``scalar``."""
-    ours: str = ""
-    reason: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.shape}{'; ' if self.reason else ''}{self.reason})"
-
-
-@dataclass(frozen=True)
-class Matching:
-    """How the tensors of a checkpoint and those of a network at one scale pair up."""
-
-    scale: int
-    matched: tuple[Tensors, ...]
-    """``reason`` names the arithmetic done, if any."""
-    dead: tuple[Tensors, ...]
-    """In the checkpoint, and rightly not in the network; ``reason`` says why."""
-    missing: tuple[Tensors, ...]
-    """In the network, not in the checkpoint."""
-    unexpected: tuple[Tensors, ...]
-    """In the checkpoint, of no use, or of another shape; ``reason`` says so."""
-    values: dict[str, int]
-    """How many numbers: ``matched_parameters``, ``dead_parameters``, ``dead_buffers`` ..."""
-    rules: dict[str, Rename] = field(default_factory=dict, repr=False)
-    """By the name of ours, the rule that gives it."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is left over on either side."""
-        return not (self.missing or self.unexpected)
+_SHOWN = 3
+"""How many tensors of a kind the sentence of a refusal names."""
 
 
 @dataclass(frozen=True)
@@ -168,65 +47,67 @@ class ImportOutcome:
     preset: str
     protocol: str
     settings: dict[str, Any]
+    """Of the method, all of them."""
     bundle: Path
-    file: Path
-    sha256: str
+    origin: dict[str, str]
+    """``file`` (its name), ``sha256``, ``code`` (whose checkpoints the rules are for)."""
     matching: Matching
+    outside: tuple[str, ...]
+    """Names in the file that lie beside the network, e.g. the metrics of a Lightning module."""
     notes: tuple[str, ...]
     """Sentences that a user of these weights should know."""
 
     def lines(self) -> list[str]:
-        """For people."""
-        m = self.matching
-        counts = m.values
+        """For people: what was taken, what was left and why, what to know."""
+        m, counts = self.matching, self.matching.values
         lines = [
-            f"{self.method} at {self.scale}x from {self.file.name}: {len(m.matched)} tensors matched "
-            f"({counts['matched_parameters']:,} parameters), {len(m.dead)} skipped as dead "
-            f"({counts['dead_parameters']:,} parameters, {counts['dead_buffers']:,} values of buffers)"
+            f"{self.method} at {self.scale}x from {self.origin['file']}: {len(m.matched)} tensors "
+            f"({counts['matched_parameters']:,} parameters, {counts['matched_buffers']:,} values of buffers)",
+            f"skipped as dead: {len(m.dead)} tensors ({counts['dead_parameters']:,} parameters, "
+            f"{counts['dead_buffers']:,} values of buffers)",
         ]
-        for title, which in (("missing, left as initialised", m.missing), ("not used", m.unexpected)):
-            lines += [f"{title}: {tensor}" for tensor in which]
+        by_reason: dict[str, int] = {}
+        for entry in m.dead:
+            by_reason[entry.reason] = by_reason.get(entry.reason, 0) + 1
+        lines += [f"- {count} of them: {reason}" for reason, count in by_reason.items()]
+        lines += [f"missing, left as initialised: {entry}" for entry in m.missing]
+        lines += [f"not used: {entry}" for entry in m.unexpected]
         return [*lines, *self.notes]
 
     def report(self) -> dict[str, Any]:
         """What ``import.json`` holds."""
-        m = self.matching
-        listed = {name: [asdict(t) for t in getattr(m, name)] for name in ("matched", "dead", "missing", "unexpected")}
+        kinds = ("matched", "dead", "missing", "unexpected")
         return {
             "schema_version": 1,
-            "method": self.method,
-            "scale": self.scale,
-            "preset": self.preset,
-            "protocol": self.protocol,
-            "settings": self.settings,
-            "origin": {"file": self.file.name, "sha256": self.sha256},
-            "values": m.values,
+            **{name: getattr(self, name) for name in ("method", "scale", "preset", "protocol", "settings", "origin")},
+            "values": self.matching.values,
             "notes": list(self.notes),
-            **listed,
+            "outside": list(self.outside),
+            **{kind: [asdict(entry) for entry in getattr(self.matching, kind)] for kind in kinds},
         }
 
 
 class MismatchError(UserError):
-    """A checkpoint that does not fit; `matching` has everything that is left over on either side, the sentence its beginning."""
+    """A checkpoint that does not fit. `matching` has all that is left over on either side; the sentence the first of it."""
 
     def __init__(self, message: str, matching: Matching) -> None:
         super().__init__(message)
         self.matching = matching
 
+    def lines(self) -> list[str]:
+        """All that is left over, for people."""
+        missing = [f"missing in the file: {entry}" for entry in self.matching.missing]
+        return missing + [f"of no use here: {entry}" for entry in self.matching.unexpected]
+
 
 def released(method: str) -> Released:
-    """The rules of a method. UserError when it has none, or when they cannot be read."""
+    """The rules of a method. UserError for an unknown method, one without rules, or rules that cannot be read."""
     methods().card(method)
     path = _rules_file(method)
     if not path.is_file():
-        have = ", ".join(name for name in methods().names() if _rules_file(name).is_file())
-        raise UserError(f"import-weights {method}: there are no rules for a released checkpoint of it; there are for: {have}")
-    try:
-        return Released.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        raise UserError(f"{path}: {explain(error)}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: {error}") from None
+        have = ", ".join(_with_rules()) or "none"
+        raise UserError(f"method '{method}' has no rules for checkpoints of its authors' code; those that have: {have}")
+    return read_rules(path)
 
 
 def import_weights(
@@ -238,34 +119,31 @@ def import_weights(
     partial: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> ImportOutcome:
-    """Read a checkpoint that the authors' code wrote and make a bundle of it: a new folder ``to``, made only on success.
+    """Make a bundle of a checkpoint that the authors' code wrote: a new folder ``to``, made only on success.
 
     file: safetensors, or what torch saved: a state dict, or one wrapped by Lightning (``{"state_dict": ...}``, prefixed names),
-    DataParallel (``module.``), or under a key that the method's rules know. scale: found from the shapes where it is not given.
+    by DataParallel (``module.``), or under a key that the method's rules know. scale: found from the shapes when not given.
     partial: what has no counterpart in the file stays as initialised (seed 0), and what has none here is left out. settings: of
-    the method, over those of the rules and those that the shapes tell.
+    the method, over the preset of the rules and what the shapes tell.
 
-    The folder holds ``weights.safetensors``, with a header (`mcsr_bench.weights.BundleInfo`), and ``import.json``, the report.
-    Raises UserError, one sentence, for a file that cannot be read safely or does not fit, an unknown method, scale or setting, or
-    a folder that is there.
+    The folder holds ``weights.safetensors``, whose header is a `mcsr_bench.weights.BundleInfo`, and ``import.json``, the report.
+    Raises UserError, one sentence, for a file that cannot be read safely or does not fit (`MismatchError`), for an unknown
+    method, scale or setting, and when ``to`` is there.
     """
     rules = released(method)
     file, to = Path(file), Path(to)
-    if to.exists() and not (to.is_dir() and not any(to.iterdir())):
-        raise UserError(f"--to {to}: is there already; a bundle is written to a new folder")
-    state, outside = state_dict(file, read_foreign(file), rules)
+    if to.exists():
+        raise UserError(f"--to {to}: is there already; a bundle is a new folder")
+    state, outside = state_dict(file, read_foreign(file, rules.containers), rules)
     chosen = {**settings_from_shapes(rules, state), **dict(settings or {})}
-    matching = _best(method, file, state, rules, scale, chosen)
-    if not matching.complete and not partial:
-        raise _mismatch(method, file, state, rules, matching, chosen, given=scale)
+    matching = _best(method, file, rules, chosen, state, scale, partial=partial)
     loaded = load_method(method, matching.scale, rules.preset, **chosen)
     tensors = dict(loaded.state())
-    for pair in matching.matched:
-        found = _computed(matching.rules[pair.ours], pair.name, state)
+    for entry in matching.matched:
+        found = computed(matching.rules[entry.ours], entry.name, state)
         if not torch.isfinite(found).all():
-            raise UserError(f"{file}: tensor '{pair.name}' holds NaN or Inf")
-        tensors[pair.ours] = found.to(tensors[pair.ours].dtype)
-    loaded.load_state(tensors)
+            raise UserError(f"{file}: the tensor {entry.name} holds NaN or Inf")
+        tensors[entry.ours] = found.to(tensors[entry.ours].dtype)
     outcome = ImportOutcome(
         method=method,
         scale=matching.scale,
@@ -273,90 +151,132 @@ def import_weights(
         protocol=rules.protocol,
         settings=loaded.settings.model_dump(mode="json"),
         bundle=to,
-        file=file,
-        sha256=files.file_digest(file),
+        origin={"file": file.name, "sha256": files.file_digest(file), "code": rules.code},
         matching=matching,
+        outside=outside,
         notes=_notes(rules, matching, outside),
     )
-    _write(outcome, loaded, rules)
+    info = BundleInfo(
+        **{name: getattr(outcome, name) for name in ("method", "scale", "preset", "protocol", "settings", "origin")}
+    )
+
+    def build(folder: Path) -> None:
+        save_tensors(folder / WEIGHTS, tensors, info.model_dump(mode="json"))
+        files.write_json(folder / REPORT, outcome.report())
+
+    files.build_folder(to, build)
     return outcome
 
 
-def state_dict(file: Path, content: Any, rules: Released) -> tuple[State, list[str]]:
+def state_dict(file: Path, content: Any, rules: Released) -> tuple[State, tuple[str, ...]]:
     """The tensors of the network in a checkpoint's content, wrappers and prefixes taken off, and the names beside the network.
 
-    Raises UserError when there are none.
+    Raises UserError, naming the file, when there are none.
     """
     for key in (*rules.containers, "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping):
         raise UserError(f"{file}: holds a {type(content).__name__}, not tensors by name")
-    state = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    state: State = {n: value for n, value in content.items() if isinstance(n, str) and isinstance(value, Tensor)}
     if not state:
-        keys = ", ".join(repr(key) for key in list(content)[:5])
-        raise UserError(f"{file}: holds no tensors by name (its keys are {keys or 'none'})")
+        keys = ", ".join(repr(key) for key in list(content)[:5]) or "none"
+        raise UserError(f"{file}: holds no tensors by name (its keys: {keys})")
     outside: list[str] = []
     while True:
         if all(name.startswith("module.") for name in state):
-            state = _without(state, "module.")
-            continue
-        prefix = next((p for p in rules.prefixes if any(name.startswith(p) for name in state)), None)
-        if prefix is None:
-            return state, outside
-        # What a Lightning module has beside the network, e.g. the sums of its metrics.
+            prefix = "module."
+        else:
+            found = [p for p in rules.prefixes if any(name.startswith(p) for name in state)]
+            if not found:
+                return state, tuple(outside)
+            prefix = found[0]
         outside += [name for name in state if not name.startswith(prefix)]
-        state = _without(state, prefix)
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
-def settings_from_shapes(rules: Released, state: State) -> dict[str, Any]:
-    """The settings that a checkpoint's names and shapes tell; those that they do not are left to the preset."""
-    found: dict[str, Any] = {}
-    for rule in rules.setting:
-        if rule.by:
-            if rule.by in found:
-                found[rule.name] = rule.values.get(str(found[rule.by]), rule.otherwise)
-            continue
-        assert rule.theirs is not None
-        like = [tensor for name, tensor in state.items() if rule.theirs.fullmatch(name)]
-        if like and rule.axis is None:
-            found[rule.name] = len(like)
-        elif like and rule.axis is not None and rule.axis < like[0].ndim:
-            found[rule.name] = like[0].shape[rule.axis]
-    return found
+def _rules_file(method: str) -> Path:
+    return methods().plugins()[method].folder / RULES
 
 
-def match(state: State, ours: State, rules: Released, scale: int) -> Matching:
-    """Pair the tensors of a checkpoint with those of a network at a scale, by the rules; shapes alone are looked at."""
-    shapes = {name: tensor.to("meta") for name, tensor in state.items()}
-    matched: dict[str, Tensors] = {}
-    applied: dict[str, Rename] = {}
-    dead: list[Tensors] = []
-    unexpected: list[Tensors] = []
-    values = dict.fromkeys(("matched_parameters", "matched_buffers", "dead_parameters", "dead_buffers"), 0)
-    for name, tensor in state.items():
-        shape = shape_text(tensor)
-        rule = next((r for r in rules.rename if _holds(r, name, shape, scale, state)), None)
-        if rule is None:
-            skipped = next((r for r in rules.dead if r.theirs.fullmatch(name)), None)
-            if skipped is None:
-                unexpected.append(Tensors(name, shape, reason="unknown"))
-            else:
-                dead.append(Tensors(name, shape, reason=skipped.why))
-                values["dead_buffers" if skipped.buffer else "dead_parameters"] += tensor.numel()
-            continue
-        target = _target(rule, name)
-        reason = _misfit(rule, name, target, shapes, ours, matched)
-        if reason:
-            unexpected.append(Tensors(name, shape, target, reason))
-            continue
-        matched[target] = Tensors(name, shape, target, _arithmetic(rule))
-        applied[target] = rule
-        values["matched_buffers" if _is_buffer(target) else "matched_parameters"] += ours[target].numel()
-    missing = tuple(Tensors(name, shape_text(tensor)) for name, tensor in ours.items() if name not in matched)
-    return Matching(scale, tuple(matched.values()), tuple(dead), missing, tuple(unexpected), values, applied)
+def _with_rules() -> list[str]:
+    return [name for name in methods().names() if _rules_file(name).is_file()]
 
 
-def shape_text(tensor: Tensor) -> str:
-    """E.g. ``64x1x3x3``; ``scalar`` for no axes."""
-    return "x".join(map(str, tensor.shape)) or "scalar"
+def _matching(method: str, scale: int, rules: Released, settings: dict[str, Any], state: State) -> Matching:
+    """Of a checkpoint with the method's network at a scale, which is built without memory."""
+    with torch.device("meta"):
+        built = load_method(method, scale, rules.preset, **settings)
+    buffers = {name for name, _ in built.network.named_buffers()} if isinstance(built, TorchMethod) else set()
+    return match(state, built.state(), buffers, rules, scale)
+
+
+def _best(
+    method: str,
+    file: Path,
+    rules: Released,
+    settings: dict[str, Any],
+    state: State,
+    scale: int | None,
+    *,
+    partial: bool,
+) -> Matching:
+    """At the one scale that a checkpoint fits, or at the one that is asked for. UserError when there is none, or several."""
+    at = {
+        s: _matching(method, s, rules, settings, state) for s in ((scale,) if scale else methods().card(method).scales)
+    }
+    complete = [m for m in at.values() if m.complete]
+    least = min(m.left_over for m in at.values())
+    nearest = complete or [m for m in at.values() if m.left_over == least]
+    if not complete and not (partial and nearest[0].matched):
+        raise _mismatch(method, file, nearest[0], _hint(method, rules, settings, state, scale))
+    if len(nearest) > 1:
+        scales = " and ".join(str(m.scale) for m in nearest)
+        raise UserError(f"{file}: does not tell the scale ({scales} fit equally well); say it by --scale")
+    return nearest[0]
+
+
+def _hint(method: str, rules: Released, settings: dict[str, Any], state: State, scale: int | None) -> str:
+    """What the user may have meant by a checkpoint that does not fit."""
+    for other in (name for name in _with_rules() if name != method):
+        if known_names(released(other), state) == len(state) > known_names(rules, state):
+            return f"it looks like a checkpoint of {other}"
+    for other_scale in methods().card(method).scales if scale else ():
+        if _matching(method, other_scale, rules, settings, state).complete:
+            return f"it fits at {other_scale}x"
+    return "--partial takes what fits"
+
+
+def _mismatch(method: str, file: Path, matching: Matching, hint: str) -> MismatchError:
+    parts = []
+    if not matching.matched:
+        parts.append("none of its tensors is known")
+        hint = "" if hint.startswith("--") else hint
+    else:
+        if matching.missing:
+            parts.append(f"{_many(matching.missing)} of the network not in it: {_some(matching.missing)}")
+        if matching.unexpected:
+            parts.append(f"{_many(matching.unexpected)} of no use: {_some(matching.unexpected)}")
+    parts += [hint] if hint else []
+    return MismatchError(f"{file}: does not fit {method} at {matching.scale}x; {'; '.join(parts)}", matching)
+
+
+def _many(entries: tuple[Entry, ...]) -> str:
+    return f"{len(entries)} tensor{'' if len(entries) == 1 else 's'}"
+
+
+def _some(entries: tuple[Entry, ...]) -> str:
+    more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
+    return ", ".join(map(str, entries[:_SHOWN])) + more
+
+
+def _notes(rules: Released, matching: Matching, outside: tuple[str, ...]) -> tuple[str, ...]:
+    notes = list(rules.notes)
+    notes += [rule.why for rule in matching.rules.values() if rule.why]
+    if matching.missing:
+        notes.append(
+            f"{_many(matching.missing)} not in the file, left as initialised: these weights are not what was trained."
+        )
+    if outside:
+        notes.append(f"Left out, for they lie beside the network: {', '.join(outside)}.")
+    return tuple(dict.fromkeys(notes))

@@ -38,8 +38,9 @@ from mcsr_bench.results import DataRecord, TrialRecord, read_trial, trial_folder
 from mcsr_bench.sampling import Sampler
 from mcsr_bench.store import StoredVolume, open_store
 from mcsr_bench.training import CHECKPOINT, LOG, Loop, load_weights, save_weights
+from mcsr_bench.weights import WEIGHTS, BundleInfo
 
-WEIGHTS, PREDICTIONS = "weights.safetensors", "predictions.h5"
+PREDICTIONS = "predictions.h5"
 VOLUMES, SLICES = "volumes.csv", "slices.csv"
 
 Report = Callable[[str, int, int, str], None]
@@ -221,7 +222,8 @@ def _train(
         if np.isfinite(loop.seconds_per_step):
             record.profile["seconds_per_step"] = loop.seconds_per_step
         record.seconds["train"] = time.perf_counter() - began + record.seconds.get("train", 0.0)
-        save_weights(method, path, {"method": spec.method, "scale": spec.scale, "key": spec.key})
+        info = BundleInfo(**{name: getattr(spec, name) for name in BundleInfo.model_fields if name != "origin"})
+        save_weights(method, path, info.model_dump(mode="json"))
     load_weights(method, path, spec.device)
 
 

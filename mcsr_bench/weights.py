@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +75,13 @@ def read_info(path: Path) -> BundleInfo | None:
         return None
 
 
-def read_foreign(path: Path) -> Any:
+def read_foreign(path: Path, containers: Sequence[str] = ()) -> Any:
     """The content of a checkpoint that another program wrote: tensors in mappings and lists, on the CPU.
 
     Reads safetensors, and what ``torch.save`` wrote as far as ``torch.load(weights_only=True)`` takes it: code is never unpickled.
     Raises UserError when the file is missing, damaged, our own, or holds objects besides tensors and plain values; the sentence
-    then has the three lines of Python that extract the tensors where the user trusts the file.
+    then has the three lines of Python that extract the tensors where the user trusts the file. containers: keys under which they
+    may lie, besides ``state_dict``.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -96,7 +97,7 @@ def read_foreign(path: Path) -> Any:
     except PermissionError:
         raise UserError(f"{path}: cannot be read: permission denied") from None
     except Exception as error:  # of a file that may be anything: torch has no one exception for it
-        raise UserError(_refusal(path, error)) from None
+        raise UserError(_refusal(path, error, containers)) from None
 
 
 def _safetensors(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -108,7 +109,7 @@ def _safetensors(path: Path, device: torch.device | str) -> tuple[dict[str, Tens
         raise UserError(f"{path}: cannot be read as safetensors: {error}") from None
 
 
-def _refusal(path: Path, error: Exception) -> str:
+def _refusal(path: Path, error: Exception, containers: Sequence[str]) -> str:
     """Why torch did not read a file, as a sentence."""
     message = str(error)
     found = re.search(r"GLOBAL\s+([\w.]+)", message)
@@ -122,10 +123,13 @@ def _refusal(path: Path, error: Exception) -> str:
     load = f'torch.jit.load("{path}", map_location="cpu").state_dict()'
     if not script:
         load = f'torch.load("{path}", map_location="cpu", weights_only=False)'
+    tensors = "state"
+    for key in ("state_dict", *containers):
+        tensors = f'state.get("{key}", {tensors})'
     return (
         f"{path}: holds {what}, and code in files is never run here; if you trust where it comes from, take its tensors out with "
         "these three lines of Python, where the program that wrote it is installed, and import tensors.pt:\n"
         "    import torch\n"
         f"    state = {load}\n"
-        '    torch.save({k: v for k, v in state.get("state_dict", state).items() if torch.is_tensor(v)}, "tensors.pt")'
+        f'    torch.save({{k: v for k, v in {tensors}.items() if torch.is_tensor(v)}}, "tensors.pt")'
     )

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: small nets on m
 
 import pytest
 
+from mcsr_bench import registry
 from mcsr_bench.cli import main
 
 
@@ -42,6 +43,16 @@ def fastmri_tree(fastmri_files: ModuleType, tmp_path: Path) -> Callable[..., Pat
         return root
 
     return build
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_plugins() -> Iterator[None]:
+    """Plugins that a test file adds are forgotten after it: what there is must not depend on the order of files."""
+    kept = [(kind(), kind()._extra) for kind in (registry.methods, registry.datasets, registry.reports)]
+    yield
+    for found, extra in kept:
+        if found._extra != extra:
+            found._extra, found._found = extra, None
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import typer
 
 from mcsr_bench.errors import UserError, disk_error
 
-from . import authors, experiments, looking, results
+from . import authors, experiments, looking, results, weights
 
 app = typer.Typer(
     name="mcsr-bench",
@@ -25,6 +25,8 @@ app.command()(looking.info)
 app.command()(looking.profile)
 app.command()(results.report)
 app.command()(results.stress)
+app.command("import-weights")(weights.import_weights)
+app.command()(weights.predict)
 app.command()(authors.check)
 app.command()(authors.new)
 

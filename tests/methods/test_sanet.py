@@ -318,6 +318,32 @@ def test_the_released_preset_is_the_four_stages_that_the_released_code_runs() ->
         )
 
 
+@pytest.mark.parametrize(("scale", "up_steps", "live"), [(2, 1, 4_637_057), (4, 2, 4_784_769)])
+def test_hand_count_of_the_released_network(scale: int, up_steps: int, live: int) -> None:
+    """Part by part from the published layer list: four stages, eight maps, nothing dead."""
+    with torch.device("meta"):
+        method = load_method("sanet", scale, "released")
+    assert isinstance(method, TorchMethod)
+    network = method.network
+    assert isinstance(network, SANetNetwork)
+    assert len(network.fusions) == len(network.auxiliary_groups) == len(network.target_groups) == 4
+    conv = 64 * 64 * 9 + 64
+    block = 2 * conv + (64 * 4 + 4) + (4 * 64 + 64)
+    attention, one_map, csam = 43_392, 64 * 9 + 1, 27 + 1 + 1
+    ends = (64 * 128 * 9 + 64) + conv + 2 * (64 * 9 + 1)
+    parts = {
+        "target_head": 9 * 64 + 64,
+        "auxiliary_head": 9 * 64 + 64,
+        "target_up": up_steps * (64 * 256 * 9 + 256) + conv,
+        "target_groups": 4 * (6 * block + conv),
+        "auxiliary_groups": 4 * (6 * block + conv),
+        "fusions": 4 * (attention + one_map),
+        "readout": 1 + (8 * 64 * 64 * 9 + 64) + 2 * csam + ends,
+    }
+    assert {name: count(child) for name, child in network.named_children() if count(child)} == parts
+    assert sum(parts.values()) == live
+
+
 def test_joint_super_resolution_starts_from_both_lr_images() -> None:
     """An up-sampler more (184 640 at the paper's size), both contrasts out, and the HR auxiliary is never looked at."""
     with torch.device("meta"):

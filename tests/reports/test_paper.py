@@ -169,4 +169,6 @@ def test_the_page_escapes_everything_and_asks_nobody(tmp_path):
 
 def test_cleared_prepared_data_cost_the_picture_not_the_table(three, tmp_path):
     written = write(three, tmp_path / "to")
-    assert [p.name for p in written] == ["index.html", "report.md", "scores.csv"]
+    names = {p.name for p in written}
+    assert {"index.html", "report.md", "scores.csv", "comparisons.csv"} <= names
+    assert not any(p.name.startswith("comparison-") for p in written)
