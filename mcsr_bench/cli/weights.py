@@ -23,13 +23,18 @@ def import_weights(
     plugins: Plugins = None,
 ) -> None:
     """Read a checkpoint written by the authors' own code, without running anything in it, into a bundle for `predict`."""
+    from mcsr_bench.importing import MismatchError
     from mcsr_bench.importing import import_weights as read
 
     add_plugins(plugins)
     given = settings(changes)
     if other := sorted(set(given) - {method}):
         raise UserError(f"--set {other[0]}...: only settings of {method} count here")
-    outcome = read(method, file, to, scale=scale, partial=partial, settings=given.get(method))
+    try:
+        outcome = read(method, file, to, scale=scale, partial=partial, settings=given.get(method))
+    except MismatchError as error:
+        print("\n".join(error.lines()))
+        raise
     print("\n".join(outcome.lines()))
 
 
