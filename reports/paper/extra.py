@@ -1,25 +1,23 @@
-"""The tables beside the main one: reported against reproduced, where the error lies, cost, patients, seeds, ranks, stress."""
+"""The tables beside the main one: where the error lies, patients, seeds, ranks, stress; and all of them in order."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pandas as pd
 
-from mcsr_bench.errors import UserError
 from mcsr_bench.metrics import METRICS
-from mcsr_bench.profiling import SIZE, Cost, cost
-from mcsr_bench.published import METRICS as PAPER_METRICS
 from mcsr_bench.report import Cell, Table
-from mcsr_bench.results import Results, TrialRecord
+from mcsr_bench.results import Results
 from mcsr_bench.statistics import Friedman, friedman, patient_scores, spread
 from mcsr_bench.stress import stress_table
 
+from .efficiency import efficiency
+from .reported import reported
 from .sheets import Sheet
-from .table import metric_name, score_text, title
+from .table import metric_name, title
 
 REGIONS = ("psnr@foreground", "psnr@high", "psnr@low", "psnr@boundary", "hfen", "kspace-error")
 PSNR = "psnr@volume-max"
@@ -33,54 +31,6 @@ def extra_tables(sheets: Sequence[Sheet], results: Results) -> Iterator[Table]:
             if table is not None:
                 yield table
     yield from ranks(sheets)
-
-
-def reported(sheet: Sheet, results: Results) -> Table | None:
-    """The paper's value, ours, the gap, and why they may differ."""
-    rows = []
-    for (dataset, method, variant), entry in sheet.entries.items():
-        for metric, said in entry.printed.items():
-            gap = entry.mean[metric] - float(said.mean)
-            digits = METRICS[metric].decimals
-            rows.append(
-                (
-                    Cell(sheet.label(method, variant)),
-                    Cell(dataset),
-                    Cell(PAPER_METRICS[metric]),
-                    Cell(f"{said.text}" + (f" ({said.note})" if said.note else "")),
-                    Cell(score_text(entry, metric)),
-                    Cell(f"{gap:+.{digits}f}"),
-                )
-            )
-    if not rows:
-        return None
-    columns = ("method", "dataset", "metric", "reported", "reproduced", "gap")
-    return Table(
-        f"reported-{sheet.name}", f"Reported against reproduced: {title(sheet)}", columns, tuple(rows), _why(sheet)
-    )
-
-
-def _why(sheet: Sheet) -> tuple[str, ...]:
-    """Why a gap need not mean that somebody is wrong."""
-    out = []
-    aliases = {r.data.reported_as for r in sheet.records}
-    paper = sheet.layout.paper_dataset
-    if paper and aliases != {paper}:
-        out.append(
-            f"The paper's values are of {paper}, ours of {', '.join(sheet.datasets)}: only their order compares."
-        )
-    if sheet.preset != "paper":
-        out.append(f"Preset {sheet.preset} is not the paper's size and budget.")
-    if sheet.protocol != "sanet-2021":
-        out.append(
-            f"Protocol {sheet.protocol}: LR at the HR amplitude, centred crop, no clamping, test data untouched; the paper's "
-            "pipeline leaves LR brighter, normalises HR by LR statistics, clamps the reference and validates on the test list."
-        )
-    out.append("The paper's ± is not defined alike in all its tables; ours is over patients.")
-    assumed = sorted({r.method for r in sheet.records if r.card.get("assumptions") and r.card.get("trains")})
-    if assumed:
-        out.append(f"Assumptions about the methods ({', '.join(assumed)}): mcsr-bench info method NAME lists them.")
-    return tuple(out)
 
 
 def regions(sheet: Sheet, results: Results) -> Table | None:
@@ -118,69 +68,6 @@ def regions(sheet: Sheet, results: Results) -> Table | None:
 def _best(stats: pd.DataFrame, dataset: str, metric: str) -> float:
     column = stats.xs((dataset, metric), level=("dataset", "metric"))["mean"]
     return float(column.max() if METRICS[metric].higher_is_better else column.min())
-
-
-def efficiency(sheet: Sheet, results: Results) -> Table | None:
-    """Size and arithmetic at HR 320, and the wall time that the trials took where they ran."""
-    rows = []
-    uncounted: set[str] = set()
-    for row in sheet.rows:
-        trials = [r for r in sheet.records if (r.method, r.variant) == (row.method, row.variant)]
-        if not trials or not trials[0].card.get("trains"):
-            continue
-        found = _cost(trials[0])
-        uncounted |= set(found.uncounted) if found else set()
-        slices = trials[0].data.slices["test"]
-        rows.append(
-            (
-                Cell(row.label),
-                Cell(f"{found.parameters:,}" if found else _profile(trials, "parameters", "{:,.0f}")),
-                Cell(f"{found.dead_parameters:,}" if found else "-"),
-                Cell(f"{found.macs / 1e9:.2f}" if found else "-"),
-                Cell(f"{found.flops / 1e9:.2f}" if found else "-"),
-                Cell(_profile(trials, "seconds_per_step", "{:.3f}")),
-                Cell(_seconds(trials, "train", 1)),
-                Cell(_seconds(trials, "predict", slices)),
-            )
-        )
-    if not rows:
-        return None
-    columns = (
-        *("method", "parameters", "of them without gradient", "GMACs", "GFLOPs"),
-        *("s per step", "training, s", "prediction, s per slice"),
-    )
-    devices = ", ".join(sorted({f"{r.device}, {r.threads} thread(s)" for r in sheet.records}))
-    shapes = sorted({shape for r in sheet.records for shape in r.data.hr_shapes})
-    notes = (
-        f"GMACs and GFLOPs (2 x MACs) of one slice at HR {SIZE} x {SIZE}, {sheet.scale}x, batch 1: convolutions and matrix "
-        f"products; not counted: {', '.join(sorted(uncounted)) or 'nothing'}.",
-        f"Wall times (median over trials) on {devices}, float32, HR {', '.join(f'{h} x {w}' for h, w in shapes)}; training "
-        "includes validation; other work on the machine counts too. `mcsr-bench profile` measures properly.",
-    )
-    return Table(f"efficiency-{sheet.name}", f"Cost: {title(sheet)}", columns, tuple(rows), notes)
-
-
-@cache
-def _counted(method: str, scale: int, preset: str, settings: tuple[tuple[str, object], ...]) -> Cost | None:
-    try:
-        return cost(method, scale, preset, settings=dict(settings))
-    except UserError:  # the method of an earlier or foreign run is not here any more: its record still has the size
-        return None
-
-
-def _cost(record: TrialRecord) -> Cost | None:
-    settings = tuple(sorted((k, v) for k, v in record.settings.items() if not isinstance(v, (list, dict))))
-    return _counted(record.method, record.scale, record.preset, settings)
-
-
-def _profile(trials: Sequence[TrialRecord], key: str, form: str) -> str:
-    values = [r.profile[key] for r in trials if key in r.profile]
-    return form.format(float(np.median(values))) if values else "-"
-
-
-def _seconds(trials: Sequence[TrialRecord], stage: str, per: int) -> str:
-    values = [r.seconds[stage] / max(per, 1) for r in trials if stage in r.seconds]
-    return f"{np.median(values):.3g}" if values else "-"
 
 
 def seeds(sheet: Sheet, results: Results) -> Table | None:

@@ -1,0 +1,79 @@
+"""What the methods of a sheet cost: counted at HR 320, and timed where the trials ran."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+
+from mcsr_bench.errors import UserError
+from mcsr_bench.profiling import SIZE, Cost, cost
+from mcsr_bench.report import Cell, Table
+from mcsr_bench.results import Results, TrialRecord
+
+from .sheets import Sheet
+from .table import title
+
+
+def efficiency(sheet: Sheet, results: Results) -> Table | None:
+    """Size and arithmetic at HR 320, and the wall time that the trials took where they ran."""
+    rows = []
+    uncounted: set[str] = set()
+    for row in sheet.rows:
+        trials = [r for r in sheet.records if (r.method, r.variant) == (row.method, row.variant)]
+        if not trials or not trials[0].card.get("trains"):
+            continue
+        found = _cost(trials[0])
+        uncounted |= set(found.uncounted) if found else set()
+        slices = trials[0].data.slices["test"]
+        rows.append(
+            (
+                Cell(row.label),
+                Cell(f"{found.parameters:,}" if found else _profile(trials, "parameters", "{:,.0f}")),
+                Cell(f"{found.dead_parameters:,}" if found else "-"),
+                Cell(f"{found.macs / 1e9:.2f}" if found else "-"),
+                Cell(f"{found.flops / 1e9:.2f}" if found else "-"),
+                Cell(_profile(trials, "seconds_per_step", "{:.3f}")),
+                Cell(_seconds(trials, "train", 1)),
+                Cell(_seconds(trials, "predict", slices)),
+            )
+        )
+    if not rows:
+        return None
+    columns = (
+        *("method", "parameters", "of them without gradient", "GMACs", "GFLOPs"),
+        *("s per step", "training, s", "prediction, s per slice"),
+    )
+    devices = ", ".join(sorted({f"{r.device}, {r.threads} thread(s)" for r in sheet.records}))
+    shapes = sorted({shape for r in sheet.records for shape in r.data.hr_shapes})
+    notes = (
+        f"GMACs and GFLOPs (2 x MACs) of one slice at HR {SIZE} x {SIZE}, {sheet.scale}x, batch 1: convolutions and matrix "
+        f"products; not counted: {', '.join(sorted(uncounted)) or 'nothing'}.",
+        f"Wall times (median over trials) on {devices}, float32, HR {', '.join(f'{h} x {w}' for h, w in shapes)}; training "
+        "includes validation; other work on the machine counts too. `mcsr-bench profile` measures properly.",
+    )
+    return Table(f"efficiency-{sheet.name}", f"Cost: {title(sheet)}", columns, tuple(rows), notes)
+
+
+@cache
+def _counted(method: str, scale: int, preset: str, settings: tuple[tuple[str, object], ...]) -> Cost | None:
+    try:
+        return cost(method, scale, preset, settings=dict(settings))
+    except UserError:  # the method of an earlier or foreign run is not here any more: its record still has the size
+        return None
+
+
+def _cost(record: TrialRecord) -> Cost | None:
+    settings = tuple(sorted((k, v) for k, v in record.settings.items() if not isinstance(v, (list, dict))))
+    return _counted(record.method, record.scale, record.preset, settings)
+
+
+def _profile(trials: Sequence[TrialRecord], key: str, form: str) -> str:
+    values = [r.profile[key] for r in trials if key in r.profile]
+    return form.format(float(np.median(values))) if values else "-"
+
+
+def _seconds(trials: Sequence[TrialRecord], stage: str, per: int) -> str:
+    values = [r.seconds[stage] / max(per, 1) for r in trials if stage in r.seconds]
+    return f"{np.median(values):.3g}" if values else "-"

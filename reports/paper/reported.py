@@ -1,0 +1,59 @@
+"""Reported against reproduced: the paper's values beside ours, and why they may differ."""
+
+from __future__ import annotations
+
+from mcsr_bench.metrics import METRICS
+from mcsr_bench.published import METRICS as PAPER_METRICS
+from mcsr_bench.report import Cell, Table
+from mcsr_bench.results import Results
+
+from .sheets import Sheet
+from .table import score_text, title
+
+
+def reported(sheet: Sheet, results: Results) -> Table | None:
+    """The paper's value, ours, the gap, and why they may differ."""
+    rows = []
+    for (dataset, method, variant), entry in sheet.entries.items():
+        for metric, said in entry.printed.items():
+            gap = entry.mean[metric] - float(said.mean)
+            digits = METRICS[metric].decimals
+            rows.append(
+                (
+                    Cell(sheet.label(method, variant)),
+                    Cell(dataset),
+                    Cell(PAPER_METRICS[metric]),
+                    Cell(f"{said.text}" + (f" ({said.note})" if said.note else "")),
+                    Cell(score_text(entry, metric)),
+                    Cell(f"{gap:+.{digits}f}"),
+                )
+            )
+    if not rows:
+        return None
+    columns = ("method", "dataset", "metric", "reported", "reproduced", "gap")
+    return Table(
+        f"reported-{sheet.name}", f"Reported against reproduced: {title(sheet)}", columns, tuple(rows), _why(sheet)
+    )
+
+
+def _why(sheet: Sheet) -> tuple[str, ...]:
+    """Why a gap need not mean that somebody is wrong."""
+    out = []
+    aliases = {r.data.reported_as for r in sheet.records}
+    paper = sheet.layout.paper_dataset
+    if paper and aliases != {paper}:
+        out.append(
+            f"The paper's values are of {paper}, ours of {', '.join(sheet.datasets)}: only their order compares."
+        )
+    if sheet.preset != "paper":
+        out.append(f"Preset {sheet.preset} is not the paper's size and budget.")
+    if sheet.protocol != "sanet-2021":
+        out.append(
+            f"Protocol {sheet.protocol}: LR at the HR amplitude, centred crop, no clamping, test data untouched; the paper's "
+            "pipeline leaves LR brighter, normalises HR by LR statistics, clamps the reference and validates on the test list."
+        )
+    out.append("The paper's ± is not defined alike in all its tables; ours is over patients.")
+    assumed = sorted({r.method for r in sheet.records if r.card.get("assumptions") and r.card.get("trains")})
+    if assumed:
+        out.append(f"Assumptions about the methods ({', '.join(assumed)}): mcsr-bench info method NAME lists them.")
+    return tuple(out)
