@@ -100,11 +100,6 @@ def test_all_metrics_are_compared_and_every_format_is_written(run_folder, tmp_pa
         assert {"md": {".md"}, "csv": {".csv"}, "latex": {".tex"}, "html": {".html"}}[chosen] <= kinds
 
 
-def texts(to, name):
-    [path] = (to / "tables").glob(f"{name}-*.tex")
-    return path.read_text()
-
-
 def test_reported_against_reproduced_says_the_gap_and_why(run_folder, tmp_path):
     build_report([run_folder], tmp_path / "to")
     markdown = (tmp_path / "to" / "report.md").read_text(encoding="utf-8")
