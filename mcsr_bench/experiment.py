@@ -25,10 +25,11 @@ from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.registry import add_plugins, datasets, methods, reports
 from mcsr_bench.report import Report, Table
 from mcsr_bench.results import DataRecord, Results, TrialRecord, load_results, read_trial
+from mcsr_bench.splits import Manifest, manifest, read_split, write_manifest
 from mcsr_bench.store import Store, build_store
 from mcsr_bench.trial import TrialSpec
 
-EXPERIMENT = "experiment.json"
+EXPERIMENT, SPLIT = "experiment.json", "split.json"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Prepared:
     dataset: Dataset
     store: Store
     split: Split
+    manifest: Manifest
+    """The split by patients."""
     data: DataRecord
 
 
@@ -85,9 +88,20 @@ def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
         ready = [
             prepared
             for dataset in loaded
-            for prepared in prepare(dataset, protocol, scales, jobs=jobs, listener=listener, plugins=spec.plugins)
+            for prepared in prepare(
+                dataset,
+                protocol,
+                scales,
+                split_file=spec.split,
+                jobs=jobs,
+                listener=listener,
+                plugins=spec.plugins,
+            )
         ]
         _write_spec(spec)
+        for prepared in ready:
+            where = dataset_folder(prepared, standards[prepared.dataset.name])
+            write_manifest(spec.out / where / SPLIT, prepared.manifest)
     for prepared in ready:
         trials += [
             TrialSpec(
@@ -118,22 +132,24 @@ def prepare(
     protocol: Protocol,
     scales: Sequence[int],
     *,
+    split_file: Path | None = None,
     jobs: int = 1,
     listener: Listener | None = None,
     plugins: Sequence[Path] = (),
 ) -> list[Prepared]:
-    """Validate a dataset, split it and build its stores: one `Prepared` per scale."""
+    """Validate a dataset, split it (or take the split of a file) and build its stores: one `Prepared` per scale."""
     listener = listener or Listener()
     cases = dataset.cases()
     _check_cases(dataset, cases)
-    split = dataset.split(cases, protocol)
+    split = read_split(split_file, dataset, cases) if split_file else dataset.split(cases, protocol)
     split.check(cases)
+    made = manifest(dataset, split, cases)
     used = {*split.train, *split.validation, *split.test}
     cases = [case for case in cases if case.volume_id in used]
     out = []
     for scale in scales:
         store = build_store(dataset, cases, protocol, scale, jobs=jobs, listener=listener, plugins=plugins)
-        out.append(Prepared(dataset, store, split, _data_record(dataset, store, split)))
+        out.append(Prepared(dataset, store, split, made, _data_record(dataset, store, split)))
     for finding in dataset.findings:
         if finding.severity != "info":
             listener.warning(f"{finding.file}: {finding.message}" if finding.file else finding.message)
@@ -155,7 +171,15 @@ def prepare_all(spec: ExperimentSpec, listener: Listener | None = None) -> list[
     return [
         prepared
         for dataset in loaded
-        for prepared in prepare(dataset, protocol, spec.scales, jobs=jobs, listener=listener, plugins=spec.plugins)
+        for prepared in prepare(
+            dataset,
+            protocol,
+            spec.scales,
+            split_file=spec.split,
+            jobs=jobs,
+            listener=listener,
+            plugins=spec.plugins,
+        )
     ]
 
 
@@ -276,6 +300,12 @@ def _data_record(dataset: Dataset, store: Store, split: Split) -> DataRecord:
         store=store.key,
         marks=list(dict.fromkeys(marks)),
     )
+
+
+def dataset_folder(prepared: Prepared, standard: dict[str, Any]) -> str:
+    """The folder of a dataset's results in a run: ``DATASET[@VARIANT]``."""
+    variant = _dataset_variant(prepared.dataset, standard)
+    return f"{prepared.dataset.name}@{variant}" if variant else prepared.dataset.name
 
 
 def _dataset_variant(dataset: Dataset, standard: dict[str, Any]) -> str:

@@ -26,6 +26,8 @@ class ExperimentSpec(Defaults):
     scales: tuple[int, ...]
     """Empty with suites: each at its own scales."""
     data_root: Path | None = None
+    split: Path | None = None
+    """A manifest of patients instead of the dataset's own split."""
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """``--set``: per method or dataset, what differs from the preset or default."""
     plugins: tuple[Path, ...] = ()
@@ -167,6 +169,8 @@ def _check(spec: ExperimentSpec) -> None:
     ):
         if not values:
             raise UserError(f"{what} is empty")
+    if spec.split is not None and len(spec.datasets) > 1:
+        raise UserError(f"--split {spec.split}: is for one dataset, this run has {', '.join(spec.datasets)}")
     if min(spec.seeds) < 0:
         raise UserError(f"--seeds {min(spec.seeds)}: a seed is 0 or larger")
     if spec.jobs < 0:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .options import AsJson, DataRoot, Jobs, Plugins, Set, names, numbers, settings
+from .options import AsJson, DataRoot, Jobs, Plugins, Set, SplitFile, names, numbers, settings
 
 
 def run(
@@ -21,6 +21,7 @@ def run(
     suite: Annotated[str | None, typer.Option(help="Experiments of the paper by name, with commas between.")] = None,
     protocol: Annotated[str | None, typer.Option(help="mcsr-1 or sanet-2021.")] = None,
     data_root: DataRoot = None,
+    split: SplitFile = None,
     against: Annotated[str | None, typer.Option(help="References of the p-values, with commas between.")] = None,
     changes: Set = None,
     jobs: Jobs = 0,
@@ -42,6 +43,7 @@ def run(
         suite=names(suite),
         protocol=protocol,
         data_root=data_root,
+        split=split,
         against=names(against),
         settings=settings(changes),
         jobs=jobs,
@@ -67,6 +69,7 @@ def prepare(
     scale: Annotated[str | None, typer.Option(help="2, 3, 4 or 8; several with commas between.")] = None,
     protocol: Annotated[str | None, typer.Option(help="mcsr-1 or sanet-2021.")] = None,
     data_root: DataRoot = None,
+    split: SplitFile = None,
     changes: Set = None,
     jobs: Jobs = 0,
     plugins: Plugins = None,
@@ -81,6 +84,7 @@ def prepare(
         scale=numbers("--scale", scale),
         protocol=protocol,
         data_root=data_root,
+        split=split,
         settings=settings(changes),
         jobs=jobs,
         plugins=plugins or (),

@@ -20,6 +20,10 @@ Set = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 DataRoot = Annotated[Path | None, typer.Option("--data-root", metavar="DIR", help="Where the dataset's files lie.")]
+SplitFile = Annotated[
+    Path | None,
+    typer.Option("--split", metavar="FILE", help="Patients of train, validation and test, as in a split.json."),
+]
 Jobs = Annotated[int, typer.Option(help="Worker processes; 0: one per core (GPU).")]
 
 

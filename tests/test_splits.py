@@ -1,0 +1,113 @@
+"""Splits as files: written, read back the same, and refused where they leak; folds that test everybody once."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mcsr_bench as mb
+from mcsr_bench.dataset import Case
+from mcsr_bench.errors import UserError
+from mcsr_bench.loading import load_dataset
+from mcsr_bench.protocol import MCSR_1
+from mcsr_bench.registry import add_plugins
+from mcsr_bench.splits import folds, manifest, read_split, write_manifest
+
+TOYS = Path(__file__).parent / "toys"
+
+
+@pytest.fixture
+def toy():
+    add_plugins(TOYS)
+    return load_dataset("toy")
+
+
+def changed(path, toy, **changes):
+    made = manifest(toy, toy.split(toy.cases(), MCSR_1), toy.cases()).model_dump(mode="json")
+    path.write_text(json.dumps({**made, **changes}))
+    return path
+
+
+def test_a_split_comes_back_from_its_file(toy, tmp_path):
+    cases = toy.cases()
+    split = toy.split(cases, MCSR_1)
+    write_manifest(tmp_path / "s.json", manifest(toy, split, cases))
+    back = read_split(tmp_path / "s.json", toy, cases)
+    for part in ("train", "validation", "test"):
+        assert set(getattr(back, part)) == set(getattr(split, part))
+    assert back.rule.startswith("from a file")
+    assert toy.findings == []
+
+
+def test_patients_that_the_file_leaves_out_are_left_out_and_marked(toy, tmp_path):
+    split = read_split(
+        changed(tmp_path / "s.json", toy, train=["p00"], validation=["p01"], test=["p02"]), toy, toy.cases()
+    )
+    assert (split.train, split.validation, split.test) == (("p00-v0",), ("p01-v0",), ("p02-v0",))
+    [finding] = toy.findings
+    assert finding.marks
+    assert "7 of 10 patients" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"train": ["p00", "p01"], "test": ["p01"], "validation": ["p02"]}, "patient p01 is in both train and test"),
+        ({"train": ["p00", "p00"], "test": ["p01"], "validation": ["p02"]}, "patient p00 is in train twice"),
+        ({"train": ["p77"]}, "patient p77 of train is not in dataset 'toy'"),
+        ({"dataset": "knee"}, "is of dataset 'knee'"),
+        ({"test": []}, "no test volumes"),
+        ({"patient_disjoint": False}, "never taken from a file"),
+        ({"schema_version": 2}, "no manifest of a split"),
+        ({"extra": 1}, "no manifest of a split"),
+        ({"train": "p00"}, "no manifest of a split"),
+    ],
+)
+def test_bad_manifests_get_a_sentence(toy, tmp_path, changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        read_split(changed(tmp_path / "s.json", toy, **changes), toy, toy.cases())
+
+
+def test_files_that_are_none_get_a_sentence(toy, tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        read_split(tmp_path / "none.json", toy, toy.cases())
+    (tmp_path / "bad.json").write_bytes(b"\xff\x00{")
+    with pytest.raises(UserError, match="not readable as JSON"):
+        read_split(tmp_path / "bad.json", toy, toy.cases())
+
+
+def test_a_run_writes_its_split_and_takes_it_again(here, tmp_path):
+    command = ("run", "--methods", "zerofill", "--dataset", "toy", "--plugins", TOYS, "--preset", "smoke", "--scale", 2)
+    first = here(*command, "--out", tmp_path / "a")
+    assert first.returncode == 0, first.stderr
+    [path] = (tmp_path / "a").glob("toy*/split.json")
+    made = json.loads(path.read_text())
+    test = mb.load_results(tmp_path / "a").volumes["patient_id"]
+    assert set(made["test"]) == set(test)
+    swapped = tmp_path / "swapped.json"
+    swapped.write_text(json.dumps({**made, "test": made["validation"], "validation": made["test"]}))
+    again = here(*command, "--split", swapped, "--out", tmp_path / "b")
+    assert again.returncode == 0, again.stderr
+    results = mb.load_results(tmp_path / "b")
+    assert set(results.volumes["patient_id"]) == set(made["validation"])
+    assert results.records[0].data.split_rule.startswith("from a file")
+    assert results.records[0].key != mb.load_results(tmp_path / "a").records[0].key
+    two = here(*command, "--dataset", "toy,brain-sim", "--split", swapped, "--out", tmp_path / "c")
+    assert two.returncode == 2
+    assert "is for one dataset" in two.stderr
+
+
+@given(st.integers(3, 12), st.integers(3, 12), st.integers(0, 3), st.integers(1, 3))
+def test_folds_test_every_patient_once_and_never_share_one(patients, k, seed, volumes):
+    cases = [Case(f"p{i}", f"p{i}-{v}", 1, (8, 8)) for i in range(patients) for v in range(volumes)]
+    if k > patients:
+        with pytest.raises(UserError, match="--folds"):
+            folds(cases, k, seed)
+        return
+    made = folds(cases, k, seed)
+    assert sorted(v for split in made for v in split.test) == sorted(c.volume_id for c in cases)
+    for split in made:
+        split.check(cases)
+    assert [s.hash for s in made] == [s.hash for s in folds(list(reversed(cases))[::-1], k, seed)]
