@@ -6,20 +6,22 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib as mpl
 import pandas as pd
 
 from mcsr_bench import files
-from mcsr_bench.errors import UserError
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.report import FORMATS, Layout, Report, Table
 from mcsr_bench.results import Results
 from mcsr_bench.statistics import COLUMNS, comparisons
 
 from .extra import extra_tables
-from .figure import comparison, draw
+from .figures import Drawing, drawings
+from .figures import brief as brief_drawings
+from .figures.style import SETTINGS
 from .latex import latex
 from .page import Picture, markdown, page
-from .sheets import Sheet, references, sheets, standard_layouts
+from .sheets import references, sheets, standard_layouts
 from .table import numbers, table
 
 _DPI = 200
@@ -50,7 +52,9 @@ class PaperReport(Report):
         groups = sheets(results, against, layouts, found)
         tables = [table(sheet, results) for sheet in groups]
         more = [] if brief else list(extra_tables(groups, results))
-        pictures = list(self._pictures(groups, results, to)) if "html" in formats else []
+        shown_figures = brief_drawings(groups, results) if brief else drawings(groups, results)
+        wanted = {"html", "latex"} & set(formats)
+        pictures = list(_pictures(shown_figures, to, formats)) if wanted else []
         written: list[Path] = []
         if "html" in formats:
             files.write_text(to / "index.html", page(tables, more, pictures, results))
@@ -71,23 +75,17 @@ class PaperReport(Report):
                 written.append(to / "tables" / name)
         return [*written, *(to / "figures" / p.name for p in pictures)]
 
-    def _pictures(self, groups: list[Sheet], results: Results, to: Path) -> Iterator[Picture]:
-        for sheet in groups:
-            for dataset in sheet.datasets:
-                picture = self._picture(sheet, results, dataset)
-                if picture is None:
-                    continue
-                with files.replacing(to / "figures" / picture.name) as temporary:
-                    temporary.write_bytes(picture.png)
-                yield picture
 
-    def _picture(self, sheet: Sheet, results: Results, dataset: str) -> Picture | None:
-        try:
-            shown = comparison(sheet, results, dataset)
-        except UserError:  # the prepared data were cleared from the cache: tables need them no more, pictures do
-            return None
-        if shown is None:
-            return None
-        buffer = io.BytesIO()
-        draw(shown).savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-        return Picture(f"comparison-{dataset}-{sheet.name}.png", shown.title, buffer.getvalue(), shown.caption)
+def _pictures(drawings: Iterator[Drawing], to: Path, formats: tuple[str, ...]) -> Iterator[Picture]:
+    """Each drawing into ``figures/``: PNG, CSV, and PDF where LaTeX is asked for."""
+    for one in drawings:
+        image = io.BytesIO()
+        with mpl.rc_context(SETTINGS):  # type: ignore[arg-type]
+            one.figure.savefig(image, format="png", dpi=_DPI, metadata={"Software": None})
+            if "latex" in formats:
+                with files.replacing(to / "figures" / f"{one.name}.pdf") as temporary:
+                    one.figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})
+        with files.replacing(to / "figures" / f"{one.name}.png") as temporary:
+            temporary.write_bytes(image.getvalue())
+        files.write_table(to / "figures" / f"{one.name}.csv", one.data)
+        yield Picture(f"{one.name}.png", one.title, image.getvalue(), one.caption)

@@ -24,7 +24,7 @@ def efficiency(sheet: Sheet, results: Results) -> Table | None:
         trials = [r for r in sheet.records if (r.method, r.variant) == (row.method, row.variant)]
         if not trials or not trials[0].card.get("trains"):
             continue
-        found = _cost(trials[0])
+        found = counted(trials[0])
         uncounted |= set(found.uncounted) if found else set()
         slices = trials[0].data.slices["test"]
         rows.append(
@@ -64,7 +64,8 @@ def _counted(method: str, scale: int, preset: str, settings: tuple[tuple[str, ob
         return None
 
 
-def _cost(record: TrialRecord) -> Cost | None:
+def counted(record: TrialRecord) -> Cost | None:
+    """Size and arithmetic of a trial's network at HR 320; None without a network, or when the method is not here any more."""
     settings = tuple(sorted((k, v) for k, v in record.settings.items() if not isinstance(v, (list, dict))))
     return _counted(record.method, record.scale, record.preset, settings)
 

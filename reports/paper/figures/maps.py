@@ -1,0 +1,120 @@
+"""What a method looks at (Fig. 7) and selects (Fig. 3): its attention maps and the features behind them, from stored weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from mcsr_bench.errors import UserError
+from mcsr_bench.loading import load_method
+from mcsr_bench.method import Batch
+from mcsr_bench.protocol import get_protocol
+from mcsr_bench.results import Results, TrialRecord, trial_folder
+from mcsr_bench.store import StoredVolume
+from mcsr_bench.training import load_weights
+from mcsr_bench.trial import WEIGHTS
+
+from ..sheets import Sheet
+from .comparison import chosen_slice
+from .drawing import Drawing
+from .scores import note
+from .style import PAGE, SETTINGS, canvas
+
+Maps = dict[str, NDArray[np.float64]]
+_PRIORS, _FEATURES = ("prior_high", "prior_low"), ("high", "low")
+
+
+def maps(sheet: Sheet, results: Results) -> Iterator[Drawing]:
+    """For the first trial on each dataset whose method hands out pairs of maps per stage ("prior_high_1", "prior_low_1", ...)."""
+    if sheet.role != "target":
+        return
+    for dataset in sheet.datasets:
+        for record in (r for r in sheet.records if r.dataset_label == dataset and r.card.get("contrasts") == "multi"):
+            found = _maps(record, sheet, results)
+            if found is None:
+                continue
+            volume, position, images = found
+            yield from _drawings(sheet, record, volume, position, images)
+            break
+
+
+def _maps(record: TrialRecord, sheet: Sheet, results: Results) -> tuple[StoredVolume, int, Maps] | None:
+    """The maps of the median patient's middle slice, each (H, W): a mean over channels of absolute values."""
+    path = next((p for root in results.folders if (p := trial_folder(root, record) / WEIGHTS).is_file()), None)
+    if path is None:
+        return None
+    try:
+        chosen = chosen_slice(sheet, results, record.dataset_label)
+        method = load_method(record.method, record.scale, record.preset, **record.settings)
+        load_weights(method, path)
+    except UserError:  # prepared data cleared, or a method that is not here any more
+        return None
+    if chosen is None:
+        return None
+    volume, position = chosen.volume, chosen.position
+    one = slice(position, position + 1)
+    batch = Batch.of(
+        target_lr=torch.from_numpy(np.array(volume.target_lr[one])),
+        aux=torch.from_numpy(np.array(volume.aux[one])),
+        aux_lr=torch.from_numpy(np.array(volume.aux_lr[one])),
+        scale=record.scale,
+        protocol=get_protocol(record.protocol),
+        joint=record.joint,
+    )
+    images = {name: np.asarray(m[0].abs().mean(0), np.float64) for name, m in method.maps(batch).items() if m.ndim == 4}
+    complete = all(any(name.startswith(f"{kind}_") for name in images) for kind in _PRIORS)
+    return (volume, position, images) if complete else None
+
+
+def _drawings(
+    sheet: Sheet, record: TrialRecord, volume: StoredVolume, position: int, images: Maps
+) -> Iterator[Drawing]:
+    stages = sorted({int(name.rpartition("_")[2]) for name in images if name.startswith("prior_high_")})
+    truth = np.abs(np.asarray(volume.target[position])).astype(np.float64)
+    name = sheet.label(record.method, record.variant)
+    where = f"{volume.volume_id}, slice {volume.slice_index[position]} (the median patient's middle slice)"
+    for kinds, file, what in (
+        (_PRIORS, "attention", "attention to high-intensity regions (above) and to the rest (below), 0 to 1"),
+        (
+            _FEATURES,
+            "features",
+            "features selected in high-intensity regions (above) and in the rest (below): mean over channels",
+        ),
+    ):
+        if not all(f"{kind}_{stage}" in images for kind in kinds for stage in stages):
+            continue
+        H, W = truth.shape
+        columns = len(stages) + 1
+        cell = min(PAGE / columns, 1.6)
+        figure, axes = canvas(cell * columns, 2 * (cell * H / W + 0.2), 2, columns)
+        with mpl.rc_context(SETTINGS):  # type: ignore[arg-type]
+            axes[0].imshow(truth, cmap="gray", vmin=0, vmax=np.percentile(truth, 99.7))
+            axes[0].set_title("HR")
+            for row, kind in enumerate(kinds):
+                shown = [images[f"{kind}_{stage}"] for stage in stages]
+                top = 1.0 if file == "attention" else max(float(np.percentile(s, 99.7)) for s in shown) or 1.0
+                for k, image in enumerate(shown):
+                    ax = axes[row * columns + 1 + k]
+                    ax.imshow(image, cmap="viridis", vmin=0, vmax=top)
+                    if row == 0:
+                        ax.set_title(f"stage {stages[k]}")
+            for ax in axes:
+                ax.axis("off")
+        rows = [
+            {
+                "map": f"{kind}_{s}",
+                "mean": images[f"{kind}_{s}"].mean(),
+                "min": images[f"{kind}_{s}"].min(),
+                "max": images[f"{kind}_{s}"].max(),
+            }
+            for kind in kinds
+            for s in stages
+        ]
+        caption = f"{name} on {record.dataset_label}, {where}: {what}. {note(sheet)}"
+        label = f"{file}-{record.dataset_label}-{sheet.name}"
+        yield Drawing(label, f"{name}: {file}", caption, figure, pd.DataFrame(rows))

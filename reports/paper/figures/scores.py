@@ -1,0 +1,178 @@
+"""Figures of scores: ablation bars (Fig. 6), sweeps (Figs. 8 and 9), and differences patient by patient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from mcsr_bench.metrics import METRICS
+from mcsr_bench.results import Results
+from mcsr_bench.statistics import CONFIDENCE, patient_scores
+
+from ..sheets import STANDARD_METRICS, Sheet
+from ..table import metric_name, title
+from .drawing import Drawing
+from .style import COLUMN, PAGE, SETTINGS, Palette, canvas
+
+_HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
+
+
+def interval(scores: Sequence[float]) -> tuple[float, float]:
+    """Mean and half width of its 95 % t interval; NaN half width for fewer than two."""
+    n = len(scores)
+    if n < 2:
+        return float(np.mean(scores)), np.nan
+    half = stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1) * np.std(scores, ddof=1) / np.sqrt(n)
+    return float(np.mean(scores)), float(half)
+
+
+def by_row(sheet: Sheet, results: Results, metrics: Sequence[str] = STANDARD_METRICS) -> pd.DataFrame:
+    """Per dataset, row and metric: mean, half width of the 95 % interval over patients, and their number."""
+    rows = []
+    part = volumes(sheet, results)
+    for metric in metrics:
+        scores = patient_scores(part, metric)
+        for row in sheet.rows:
+            own = scores[(scores["method"] == row.method) & (scores["variant"] == row.variant)]
+            for dataset, one in own.groupby("dataset", sort=True):
+                mean, half = interval(list(one["score"]))
+                where = {"dataset": dataset, "label": row.label, "method": row.method, "variant": row.variant}
+                rows.append({**where, "metric": metric, "mean": mean, "half_width": half, "n_patients": len(one)})
+    return pd.DataFrame(rows)
+
+
+def volumes(sheet: Sheet, results: Results) -> pd.DataFrame:
+    """The rows of `Results.volumes` behind a sheet."""
+    table = results.volumes
+    keep = np.ones(len(table), bool)
+    for key in ("scale", "preset", "protocol_hash", "track", "contrast"):
+        keep &= (table[key] == getattr(sheet, key)).to_numpy()
+    named = {(row.method, row.variant) for row in sheet.rows}
+    pairs = zip(table["method"], table["variant"], strict=True)
+    return table[keep & np.fromiter((pair in named for pair in pairs), bool, len(table))]
+
+
+def note(sheet: Sheet) -> str:
+    """Patients, seeds, preset, and that simulated data are simulated."""
+    data = [r.data for r in sheet.records]
+    seeds = len({r.seed for r in sheet.records})
+    text = f"Protocol {sheet.protocol}, preset {sheet.preset}, {seeds} seed(s)."
+    return text if all(d.real for d in data) else text + " Simulated, not real data."
+
+
+def ablation(sheet: Sheet, results: Results) -> Iterator[Drawing]:
+    """Bars with intervals for a table whose rows are settings of one method."""
+    if (
+        sheet.layout.kind != "table"
+        or not sheet.layout.name
+        or len({r.method for r in sheet.rows}) != 1
+        or len(sheet.rows) < 2
+    ):
+        return
+    data = by_row(sheet, results)
+    for dataset in sheet.datasets:
+        here = data[data["dataset"] == dataset]
+        figure, axes = canvas(PAGE, 2.2, 1, len(STANDARD_METRICS))
+        with mpl.rc_context(SETTINGS):  # type: ignore[arg-type]
+            for ax, metric in zip(axes, STANDARD_METRICS, strict=True):
+                part = here[here["metric"] == metric]
+                for i, (mean, half) in enumerate(zip(part["mean"], part["half_width"], strict=True)):
+                    hatch = _HATCHES[i % len(_HATCHES)]
+                    ax.bar(i, mean, 0.7, color="#9ecae1", edgecolor="black", linewidth=0.7, hatch=hatch)
+                    ax.errorbar(i, mean, half, color="black", capsize=3, linewidth=1)
+                low, high = (part["mean"] - part["half_width"]).min(), (part["mean"] + part["half_width"]).max()
+                ax.set_ylim(low - 0.6 * (high - low), high + 0.1 * (high - low))
+                ax.set_xticks(range(len(part)), list(part["label"]))
+                ax.set_ylabel(metric_name(metric))
+                ax.grid(axis="x", visible=False)
+        caption = f"{title(sheet)}, on {dataset}: mean and 95 % interval over patients; the axis does not begin at 0. {note(sheet)}"
+        yield Drawing(f"ablation-{dataset}-{sheet.name}", f"Ablation on {dataset}", caption, figure, here)
+
+
+def sweep(sheet: Sheet, results: Results) -> Iterator[Drawing]:
+    """Score against the value of a setting, for suites whose rows are named KEY=VALUE."""
+    if sheet.layout.kind != "sweep" or len(sheet.rows) < 2:
+        return
+    data = by_row(sheet, results)
+    parts = data["label"].str.partition("=")
+    data["setting"], data["value"] = parts[0], pd.to_numeric(parts[2], errors="coerce")
+    data = data.dropna(subset=["value"]).sort_values(["dataset", "metric", "value"])
+    chosen = {name.partition("@")[2].partition("=")[2] for name in sheet.references}
+    for dataset in sheet.datasets:
+        here = data[data["dataset"] == dataset]
+        figure, axes = canvas(PAGE, 2.2, 1, len(STANDARD_METRICS))
+        with mpl.rc_context(SETTINGS):  # type: ignore[arg-type]
+            for ax, metric in zip(axes, STANDARD_METRICS, strict=True):
+                part = here[here["metric"] == metric]
+                ax.fill_between(
+                    part["value"], part["mean"] - part["half_width"], part["mean"] + part["half_width"], color="#dddddd"
+                )
+                ax.plot(part["value"], part["mean"], "o-", color="black")
+                for text in chosen:
+                    if text:
+                        ax.axvline(float(text), color="#0072b2", linestyle="--", linewidth=1)
+                ax.set_xlabel(str(part["setting"].iloc[0]))
+                ax.set_ylabel(metric_name(metric))
+        marked = f" Dashed: the paper's choice ({', '.join(sorted(chosen - {''}))})." if chosen - {""} else ""
+        caption = f"{title(sheet)}, on {dataset}: mean and 95 % interval over patients.{marked} {note(sheet)}"
+        yield Drawing(f"sweep-{dataset}-{sheet.name}", sheet.layout.title, caption, figure, here)
+
+
+def differences(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing]:
+    """Method minus reference for every patient, with the mean and its 95 % t interval."""
+    part = volumes(sheet, results)
+    for reference in sheet.references:
+        name, _, variant = reference.partition("@")
+        rows = []
+        for metric in STANDARD_METRICS:
+            scores = patient_scores(part, metric)
+            base = scores[(scores["method"] == name) & (scores["variant"] == variant)].set_index(
+                ["dataset", "patient_id"]
+            )["score"]
+            for row in sheet.rows:
+                if (row.method, row.variant) == (name, variant):
+                    continue
+                own = scores[(scores["method"] == row.method) & (scores["variant"] == row.variant)]
+                own_score = own.set_index(["dataset", "patient_id"])["score"]
+                gap = (own_score - base).dropna().rename("difference").reset_index()
+                rows.append(gap.assign(label=row.label, metric=metric))
+        if not rows:
+            continue
+        data = pd.concat(rows, ignore_index=True)[["dataset", "label", "metric", "patient_id", "difference"]]
+        for dataset, here in data.groupby("dataset", sort=True):
+            labels = [row.label for row in sheet.rows if row.label in set(here["label"])]
+            figure, axes = canvas(PAGE, 0.9 + 0.24 * len(labels), 1, len(STANDARD_METRICS))
+            with mpl.rc_context(SETTINGS):  # type: ignore[arg-type]
+                for ax, metric in zip(axes, STANDARD_METRICS, strict=True):
+                    for i, label in enumerate(labels):
+                        values = here[(here["label"] == label) & (here["metric"] == metric)]["difference"].to_numpy()
+                        jitter = (np.arange(len(values)) % 5 - 2) * 0.07
+                        ax.plot(values, i + jitter, "o", color="#999999", markersize=2.5)
+                        mean, half = interval(list(values))
+                        ax.errorbar(
+                            mean, i, xerr=half, color=palette.colour(label), marker=palette.marker(label), capsize=3
+                        )
+                    ax.axvline(0, color="black", linewidth=0.8)
+                    ax.set_yticks(range(len(labels)), labels if metric == STANDARD_METRICS[0] else [""] * len(labels))
+                    ax.invert_yaxis()
+                    better = "right" if METRICS[metric].higher_is_better else "left"
+                    ax.set_xlabel(f"{metric_name(metric)} minus {reference}'s ({better} is better)")
+            caption = (
+                f"{title(sheet)}, on {dataset}: every patient's difference to {reference} (grey), mean and 95 % t interval. "
+                f"{note(sheet)}"
+            )
+            safe = reference.replace("@", "-")
+            yield Drawing(
+                f"differences-{dataset}-{safe}-{sheet.name}",
+                f"Against {reference}, patient by patient",
+                caption,
+                figure,
+                here,
+            )
+
+
+__all__ = ["COLUMN", "ablation", "by_row", "differences", "interval", "note", "sweep", "volumes"]

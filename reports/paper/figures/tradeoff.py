@@ -1,0 +1,102 @@
+"""Score against size and arithmetic, with the Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+
+from mcsr_bench.results import Results
+
+from ..efficiency import counted
+from ..extra import PSNR
+from ..sheets import Sheet
+from ..table import title
+from .drawing import Drawing
+from .scores import note
+from .style import PAGE, SETTINGS, Palette, canvas
+
+_FEWEST = 3
+
+
+def front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Which points nothing beats: no other one costs at most as much and scores at least as high, and is better in one."""
+    kept = []
+    for i in range(len(cost)):
+        no_worse = (cost <= cost[i]) & (score >= score[i])
+        better = (cost < cost[i]) | (score > score[i])
+        kept.append(not (no_worse & better).any())
+    return np.array(kept, bool)
+
+
+def pareto(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing]:
+    """PSNR against parameters and against multiply-accumulates at HR 320, for at least three trained methods."""
+    if sheet.layout.kind != "table" or sheet.role != "target" or PSNR not in sheet.metrics:
+        return
+    for dataset in sheet.datasets:
+        rows, flat = [], []
+        for row in sheet.rows:
+            trials = sheet.trials(dataset, row.method, row.variant)
+            entry = sheet.entries.get((dataset, row.method, row.variant))
+            if entry is None:
+                continue
+            found = counted(trials[0])
+            if found is None:
+                if not trials[0].card.get("trains", True):
+                    flat.append((row.label, entry.mean[PSNR]))
+                continue
+            rows.append(
+                {"label": row.label, "psnr": entry.mean[PSNR], "parameters": found.parameters, "macs": found.macs}
+            )
+        if len(rows) < _FEWEST:
+            continue
+        data = pd.DataFrame(rows)
+        for key in ("parameters", "macs"):
+            data[f"front_{key}"] = front(data[key].to_numpy(float), data["psnr"].to_numpy(float))
+        figure, axes = canvas(PAGE, 2.8, 1, 2)
+        with mpl.rc_context(SETTINGS):  # type: ignore[arg-type]
+            for ax, (key, name) in zip(
+                axes, (("parameters", "parameters"), ("macs", "multiply-accumulates, HR 320")), strict=True
+            ):
+                ax.set_xscale("log")
+                edge = data[data[f"front_{key}"]].sort_values(key)
+                ax.step(edge[key], edge["psnr"], where="post", color="#999999", linewidth=1, zorder=1)
+                for label, x, y in zip(data["label"], data[key], data["psnr"], strict=True):
+                    ax.plot(x, y, palette.marker(label), color=palette.colour(label), zorder=3)
+                _names(ax, data[key].to_numpy(float), data["psnr"].to_numpy(float), list(data["label"]))
+                if flat:
+                    best = max(flat, key=lambda one: one[1])
+                    ax.axhline(best[1], color="#bbbbbb", linestyle=":", linewidth=1)
+                    ax.annotate(
+                        best[0], (1, best[1]), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=6.5
+                    )
+                ax.set_xlabel(name)
+                ax.margins(0.18, 0.15)
+            axes[0].set_ylabel("PSNR (dB)")
+        caption = (
+            f"{title(sheet)}, on {dataset}: score against size and arithmetic; grey line: the Pareto front. {note(sheet)} "
+            "Dotted: the best interpolation."
+        )
+        yield Drawing(f"pareto-{dataset}-{sheet.name}", f"Score against cost on {dataset}", caption, figure, data)
+
+
+def _names(ax: mpl.axes.Axes, x: np.ndarray, y: np.ndarray, labels: list[str]) -> None:
+    """Labels beside the points, moved up or down until none lies on another."""
+    span_x, span_y = np.ptp(np.log10(x)) or 1.0, np.ptp(y) or 1.0
+    placed: list[tuple[float, float]] = []
+    for i in np.argsort(-y):
+        u, v = np.log10(x[i]) / span_x, y[i] / span_y
+        offset = 0.0
+        while any(abs(u - a) < 0.2 and abs(v + offset - b) < 0.07 for a, b in placed):
+            offset -= 0.02
+        placed.append((u, v + offset))
+        ax.annotate(
+            labels[i],
+            (x[i], y[i] + offset * span_y),
+            xytext=(5, 0),
+            textcoords="offset points",
+            fontsize=6.5,
+            va="center",
+        )
