@@ -50,7 +50,7 @@ def curves(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
                 )
                 axes[1].plot(one["step"], one["loss"], color=colour, linestyle=line, linewidth=0.8)
             axes[0].set_ylabel("validation PSNR (dB)")
-            axes[1].set_ylabel("training loss (of each method's own kind)")
+            axes[1].set_ylabel("training loss")
             axes[1].set_yscale("log")
             for ax in axes:
                 ax.set_xlabel("step")

@@ -48,7 +48,7 @@ def rank_diagrams(sheets: Sequence[Sheet], palette: Palette) -> Iterator[Drawing
                 level = depth - 0.45 * (i if left else len(ranks) - 1 - i) - 0.3
                 end = 0.4 if left else len(ranks) + 0.6
                 ax.plot([rank, rank, end], [0, level, level], color=palette.colour(str(name)), linewidth=1)
-                ax.text(end, level, f"{name} {rank:.2f} ", ha="right" if left else "left", va="center", fontsize=7)
+                ax.text(end, level, f" {name} {rank:.2f} ", ha="right" if left else "left", va="center", fontsize=7)
             ax.plot([1, len(ranks)], [0, 0], color="black", linewidth=1)
             for tick in range(1, len(ranks) + 1):
                 ax.plot([tick] * 2, [0, 0.12], color="black", linewidth=1)

@@ -70,7 +70,12 @@ def pareto(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
                     best = max(flat, key=lambda one: one[1])
                     ax.axhline(best[1], color="#bbbbbb", linestyle=":", linewidth=1)
                     ax.annotate(
-                        best[0], (1, best[1]), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=6.5
+                        best[0],
+                        (0.01, best[1]),
+                        xycoords=("axes fraction", "data"),
+                        ha="left",
+                        va="bottom",
+                        fontsize=6.5,
                     )
                 ax.set_xlabel(name)
                 ax.margins(0.18, 0.15)
@@ -85,13 +90,18 @@ def pareto(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
 def _names(ax: mpl.axes.Axes, x: np.ndarray, y: np.ndarray, labels: list[str]) -> None:
     """Labels beside the points, moved up or down until none lies on another."""
     span_x, span_y = np.ptp(np.log10(x)) or 1.0, np.ptp(y) or 1.0
-    placed: list[tuple[float, float]] = []
+    taken = [(np.log10(a) / span_x, b / span_y) for a, b in zip(x, y, strict=True)]  # the points themselves
     for i in np.argsort(-y):
         u, v = np.log10(x[i]) / span_x, y[i] / span_y
-        offset = 0.0
-        while any(abs(u - a) < 0.2 and abs(v + offset - b) < 0.07 for a, b in placed):
-            offset -= 0.02
-        placed.append((u, v + offset))
+        # Beside the point; else above or below it, a little farther each time.
+        steps = (0.0, 0.05, -0.05, 0.1, -0.1, 0.15, -0.15, 0.2, -0.2)
+        free = (
+            s
+            for s in steps
+            if all(not (-0.02 < a - u < 0.3 and abs(v + s - b) < 0.045) for a, b in taken if (a, b) != (u, v))
+        )
+        offset = next(free, 0.0)
+        taken.append((u + 0.1, v + offset))
         ax.annotate(
             labels[i],
             (x[i], y[i] + offset * span_y),
