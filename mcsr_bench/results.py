@@ -211,6 +211,12 @@ def _scores(path: Path, identity: dict[str, Any]) -> pd.DataFrame:
         table = pd.read_csv(path, dtype={"patient_id": str, "volume_id": str, "contrast": str})
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: the scores of a finished trial cannot be read: {error}") from None
+    keys = [key for key in (*_WHERE[:1], "volume_id", "slice_index") if key in table]
+    if missing := sorted({*_WHERE} - set(table)):
+        raise UserError(f"{path}: the scores of a finished trial have no column {missing[0]}")
+    twice = table[table.duplicated(keys)]
+    if len(twice):
+        raise UserError(f"{path}: holds volume {twice['volume_id'].iloc[0]} ({twice['contrast'].iloc[0]}) twice")
     for position, (column, value) in enumerate(identity.items()):
         table.insert(position, column, value)
     return table

@@ -41,8 +41,15 @@ def patient_scores(volumes: pd.DataFrame, metric: str) -> pd.DataFrame:
     volumes: `Results.volumes`. The mean over a patient's volumes within a seed, then over seeds.
     """
     keys = [*GROUP, *METHOD, "patient_id"]
-    per_seed = volumes.groupby([*keys, "seed"], sort=True, dropna=False, observed=True)[metric].mean()
-    return per_seed.groupby(keys, sort=True, observed=True).mean().rename("score").reset_index()
+    per_seed = _means(volumes, [*keys, "seed"], metric)
+    return _means(per_seed.rename(metric).reset_index(), keys, metric).rename("score").reset_index()
+
+
+def _means(table: pd.DataFrame, keys: Sequence[str], metric: str) -> pd.Series:
+    """Means by group; a group with a NaN in it is NaN: a score that is missing must not vanish from an average."""
+    groups = table.groupby(list(keys), sort=True, dropna=False, observed=True)[metric]
+    means = groups.mean()
+    return means.mask(groups.count() < groups.size())
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ def compare(method: pd.DataFrame, reference: pd.DataFrame, *, bootstrap: bool = 
         .join(reference.set_index("patient_id")["score"].rename("b"), how="outer")
         .sort_index()  # the bootstrap draws by position
     )
-    common = pair[pair["a"].notna() & pair["b"].notna()]
+    common = pair.loc[sorted(set(method["patient_id"]) & set(reference["patient_id"]))]
     return compare_pairs(
         common["a"].to_numpy(np.float64),
         common["b"].to_numpy(np.float64),

@@ -41,6 +41,11 @@ def test_several_runs_are_read_together(run_folder):
         (lambda f: (f / "trial.json").write_text('{"status": "done"}'), "not a readable trial record"),
         (lambda f: (f / "volumes.csv").unlink(), "cannot be read"),
         (lambda f: (f / "volumes.csv").write_text(""), "cannot be read"),
+        (lambda f: (f / "volumes.csv").write_text("a,b\n1,2\n"), "have no column contrast"),
+        (
+            lambda f: (f / "volumes.csv").write_text((t := (f / "volumes.csv").read_text()) + t.splitlines()[1] + "\n"),
+            "twice",
+        ),
     ],
 )
 def test_damaged_results_are_named(run_folder, tmp_path, damage, sentence):

@@ -60,6 +60,14 @@ def test_a_patient_counts_once_whatever_volumes_and_seeds_it_has():
     assert dict(found) == {"p1": (3.0 + 5.0) / 2, "p2": (4.0 + 8.0) / 2}  # volumes first, then seeds
 
 
+def test_a_nan_never_vanishes_from_an_average():
+    table = pd.DataFrame(rows("a", {"p1": [1.0, np.nan], "p2": [4.0]}, seed=0) + rows("a", {"p2": [np.nan]}, seed=1))
+    assert patient_scores(table, "m")["score"].isna().tolist() == [True, True]
+    other = patient_scores(pd.DataFrame(rows("b", {"p1": [1.0], "p2": [2.0]})), "m")
+    found = compare(patient_scores(table, "m"), other)
+    assert (found.n_patients, found.n_dropped, found.reason) == (2, 0, "a score is not finite")
+
+
 def test_contrasts_are_kept_apart():
     table = pd.DataFrame(rows("a", {"p1": 1.0}, contrast="T1") + rows("a", {"p1": 3.0}, contrast="T2"))
     assert sorted(patient_scores(table, "m")["score"]) == [1.0, 3.0]

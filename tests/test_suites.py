@@ -113,3 +113,14 @@ def test_a_suite_runs_and_prints_its_table_by_the_papers_names(here, tmp_path):
     assert "of 10" in out.stdout  # the step at which 99 % of the final validation PSNR is reached
     assert "42.10" not in out.stdout  # changed settings are not the paper's lines
     assert {p.name.split("-")[0] for p in (tmp_path / "r").glob("*/x2/*")} == {"sanet@L1", "sanet@L2"}
+
+
+def test_every_suite_runs_at_smoke(here, tmp_path):
+    """All of the paper's experiments in one command, on five tiny subjects."""
+    command = ("run", "--suite", ",".join(suites()), "--preset", "smoke", "--set=brain-sim.subjects=5", "--jobs", 2)
+    out = here(*command, "--out", tmp_path / "r")
+    assert out.returncode == 0, out.stderr
+    for suite in suites().values():
+        assert suite.title.split(":")[0] in out.stdout
+    names = {p.name for p in (tmp_path / "r").glob("*/x2/*")}
+    assert {"sanet@Ab_1", "sanet@L2", "sanet@alpha=0.3", "sanet@groups=8", "sanet@joint", "mcmrsr"} <= names

@@ -13,7 +13,7 @@ from mcsr_bench import files
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.report import FORMATS, Layout, Report, Table
 from mcsr_bench.results import Results
-from mcsr_bench.statistics import COLUMNS, comparisons
+from mcsr_bench.statistics import COLUMNS, comparisons, spread
 
 from .extra import extra_tables
 from .figures import Drawing, drawings
@@ -24,7 +24,7 @@ from .page import Picture, markdown, page
 from .sheets import references, sheets, standard_layouts
 from .table import numbers, table
 
-_DPI = 200
+_DPI = 150
 
 
 class PaperReport(Report):
@@ -70,6 +70,11 @@ class PaperReport(Report):
             scores = {"scores.csv": pd.concat([numbers(sheet) for sheet in groups])}
             if found is not None:
                 scores["comparisons.csv"] = found[list(COLUMNS)]
+                means = [spread(results.volumes, m).assign(metric=m) for m in METRICS if m in results.volumes]
+                scores["metrics.csv"] = pd.concat(means)
+            for one in more:
+                cells = [[cell.text for cell in row] for row in one.rows]
+                scores[f"{one.name}.csv"] = pd.DataFrame(cells, columns=list(one.columns))
             for name, frame in scores.items():
                 files.write_table(to / "tables" / name, frame)
                 written.append(to / "tables" / name)

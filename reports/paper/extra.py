@@ -15,6 +15,7 @@ from mcsr_bench.statistics import Friedman, friedman, patient_scores, spread
 from mcsr_bench.stress import stress_table
 
 from .efficiency import efficiency
+from .notes import basis
 from .reported import reported
 from .sheets import Sheet
 from .table import metric_name, title
@@ -29,7 +30,7 @@ def extra_tables(sheets: Sequence[Sheet], results: Results) -> Iterator[Table]:
         for make in (reported, regions, efficiency, seeds, stress, patients):
             table = make(sheet, results)
             if table is not None:
-                yield table
+                yield replace(table, notes=(*table.notes, basis(sheet)))
     yield from ranks(sheets)
 
 

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.results import Results
 
 from .sheets import Sheet
+
+
+def basis(sheet: Sheet) -> str:
+    """What a table rests on, in one line: protocol, data, patients, seeds, version."""
+    version = ", ".join(sorted({r.versions.get("mcsr-bench", "?") for r in sheet.records}))
+    data = []
+    for dataset in sheet.datasets:
+        d = next(r.data for r in sheet.records if r.dataset_label == dataset)
+        simulated = "" if d.real else ", simulated"
+        data.append(
+            f"{dataset}{simulated} ({d.fingerprint[:12]}, {d.patients['test']} patients, {d.slices['test']} slices, "
+            f"{d.track} track)"
+        )
+    seeds = ", ".join(map(str, sorted({r.seed for r in sheet.records})))
+    return (
+        f"Protocol {sheet.protocol} ({sheet.protocol_hash}), preset {sheet.preset}, seeds {seeds}, mcsr-bench {version}; "
+        f"{'; '.join(data)}."
+    )
 
 
 def notes(sheet: Sheet, results: Results) -> list[str]:
@@ -37,6 +57,7 @@ def notes(sheet: Sheet, results: Results) -> list[str]:
         out.append(
             f"{cell}: paired t-test over patients against {' and '.join(sheet.references)}, fixed before looking; not corrected."
         )
+    out += _gaps(sheet)
     out += [f"No p-values against {name}: it was not run here." for name in sheet.missing_references]
     phase = sorted({r.method_label for r in sheet.records if r.card.get("track") == "complex"})
     if phase and len(phase) < len(sheet.rows):
@@ -48,13 +69,27 @@ def notes(sheet: Sheet, results: Results) -> list[str]:
             "sanet-2021 follows the published code: its validation list is the test set, and alignment is unknown. "
             "Slice-level values are what papers print; slices of one patient are not independent, so they are no p-values."
         )
-    failed = [
-        r
-        for r in results.records
-        if r.status == "failed" and r.scale == sheet.scale and r.dataset_label in sheet.datasets
-    ]
-    out += [f"Failed: {r.method_label} on {r.dataset_label} seed {r.seed}: {r.reason}" for r in failed]
+    for r in results.records:
+        if r.status == "done" or r.scale != sheet.scale or r.dataset_label not in sheet.datasets:
+            continue
+        where = f"{r.method_label} on {r.dataset_label} seed {r.seed}"
+        out.append(f"Failed: {where}: {r.reason}" if r.status == "failed" else f"Unfinished, left out: {where}.")
     return out
+
+
+def _gaps(sheet: Sheet) -> list[str]:
+    """Patients that only one of two methods has, and scores that are no numbers."""
+    out = []
+    for (dataset, method, variant), entry in sheet.entries.items():
+        name = f"{sheet.label(method, variant)} on {dataset}"
+        for reference, found in entry.comparisons.items():
+            dropped = max((int(one["n_dropped"]) for one in found.values()), default=0)
+            if dropped:
+                out.append(f"{name} and {reference} are compared on their common patients; {dropped} were dropped.")
+        wrong = sorted(METRICS[m].title for m, value in entry.mean.items() if not np.isfinite(value))
+        if wrong:
+            out.append(f"{name}: {', '.join(wrong)} is not finite for at least one patient.")
+    return list(dict.fromkeys(out))
 
 
 def _seeds(sheet: Sheet) -> str:

@@ -214,8 +214,8 @@ def _entry(
         variant = row.paper.format(role=role)
         said = {m: published(table, where, record.scale, alias, m, variant) for m in own} if alias else {}
     return Entry(
-        mean={m: float(t["score"].mean()) for m, t in own.items()},
-        std={m: float(t["score"].std(ddof=1)) for m, t in own.items()},
+        mean={m: float(t["score"].mean(skipna=False)) for m, t in own.items()},
+        std={m: float(t["score"].std(ddof=1, skipna=False)) for m, t in own.items()},
         n_patients=len(own[layout.metrics[0]]),
         comparisons=compared,
         printed={m: p for m, p in said.items() if p is not None},

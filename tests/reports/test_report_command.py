@@ -233,3 +233,33 @@ def test_the_page_opens_in_a_browser_without_error_or_request(run_folder, tmp_pa
     page = (tmp_path / "to" / "index.html").read_text(encoding="utf-8")
     assert not {host for host in asked if host in page}
     assert "<script" not in page
+
+
+def test_unequal_patients_nan_scores_and_unfinished_trials_are_named(tmp_path):
+    out = tmp_path / "r"
+    data = fake.data_record("knee", patients=9)
+    fake.write_trial_of(out, "zerofill", fake.draw("zerofill", 9), data=data)
+    fake.write_trial_of(out, "minet", fake.draw("minet", 7), data=data)
+    fake.write_trial_of(out, "edsr", [*fake.draw("edsr", 8), float("nan")], data=data)
+    fake.write_trial_of(out, "sanet", fake.draw("sanet", 9), data=data, status="running")
+    experiment(out)
+    [table], _ = build_report([out], tmp_path / "to", formats=["md", "csv"])
+    text = " ".join(table.notes)
+    assert "minet on knee and zerofill are compared on their common patients; 2 were dropped." in text
+    assert "edsr on knee: PSNR, SSIM is not finite for at least one patient." in text
+    assert "Unfinished, left out: sanet on knee seed 0." in text
+    cells = {row[0].text: [cell.text for cell in row] for row in table.rows}
+    assert "no test" in cells["edsr"][-1]
+    found = pd.read_csv(tmp_path / "to/tables/comparisons.csv")
+    row = found[(found["method"] == "minet") & (found["metric"] == "psnr@volume-max")].iloc[0]
+    assert (row["n_patients"], row["n_dropped"]) == (7, 2)
+
+
+def test_every_table_says_what_it_rests_on(run_folder, tmp_path):
+    build_report([run_folder], tmp_path / "to", formats=["md"])
+    parts = (tmp_path / "to" / "report.md").read_text(encoding="utf-8").split("## ")[1:]
+    assert len(parts) >= 5
+    for part in parts:
+        for piece in ("Protocol mcsr-1", "preset small", "9 ", "mcsr-bench 0.0"):
+            assert piece in part, part[:80]
+        assert files.digest("knee", 16)[:12] in part, part[:80]
