@@ -12,6 +12,7 @@ from mcsr_bench import kspace
 from mcsr_bench.method import Batch, Prediction, TorchMethod, TrainingSettings
 
 from .network import McMRSRNetwork
+from .phase import enlarged, slow_phase
 
 
 class McMRSRSettings(TrainingSettings):
@@ -19,6 +20,8 @@ class McMRSRSettings(TrainingSettings):
 
     data: Literal["complex", "magnitude"]
     """Real and imaginary parts; or magnitudes, for data without phase (then there is no data consistency)."""
+    phase: Literal["kept", "demodulated"]
+    """Complex data as they are; or without the slow phase of their LR images, which is put back on the output."""
     width: Annotated[int, Field(ge=1)]
     """Feature channels, a multiple of heads."""
     groups: Annotated[int, Field(ge=1)]
@@ -79,8 +82,12 @@ class McMRSR(TorchMethod):
         if self.settings.data == "magnitude":
             images = (batch.target_lr_magnitude, batch.aux_lr_magnitude, batch.aux_magnitude)
             return self.network(*(image[:, None] for image in images))[:, 0]
-        output = self.network(*map(_channels, (batch.target_lr_complex, batch.aux_lr_complex, batch.aux_complex)))
-        return torch.view_as_complex(output.permute(0, 2, 3, 1).contiguous())
+        target_lr, aux_lr, aux = batch.target_lr_complex, batch.aux_lr_complex, batch.aux_complex
+        if self.settings.phase == "kept":
+            return _complex(self.network(_channels(target_lr), _channels(aux_lr), _channels(aux)))
+        own, other = slow_phase(target_lr), slow_phase(aux_lr)
+        images = (target_lr * own.conj(), aux_lr * other.conj(), aux * enlarged(other, self.scale).conj())
+        return _complex(self.network(*map(_channels, images))) * enlarged(own, self.scale)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """l(output, target) before data consistency + kspace_weight * squared error of the (unnormalised) k-space after it."""
@@ -117,3 +124,8 @@ def data_consistent(image: Tensor, batch: Batch) -> Tensor:
 def _channels(image: Tensor) -> Tensor:
     """Complex (B, H, W) to (B, 2, H, W), real and imaginary part."""
     return torch.view_as_real(image).permute(0, 3, 1, 2)
+
+
+def _complex(channels: Tensor) -> Tensor:
+    """The inverse of `_channels`."""
+    return torch.complex(channels[:, 0], channels[:, 1])

@@ -316,6 +316,33 @@ def test_after_data_consistency_the_lr_kspace_is_the_measured_one(scale: int, pr
     torch.testing.assert_close(truth, batch.target_complex, atol=1e-4, rtol=1e-4)  # the target is consistent already
 
 
+def test_slow_phase_is_taken_off_and_put_back() -> None:
+    """A smooth phase on everything changes nothing but the output's phase; kept, it changes what the network sees."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(3)
+    magnitudes = torch.rand(2, 1, 32, 32, generator=generator) + 0.5
+    y, x = torch.meshgrid(torch.arange(32) - 16, torch.arange(32) - 16, indexing="ij")
+    target_phase, aux_phase = torch.exp(0.04j * x + 0.9j), torch.exp(-0.03j * y + 0.2j)
+
+    def batch(target: torch.Tensor, aux: torch.Tensor) -> Batch:
+        protocol = get_protocol("mcsr-1")
+        low = [
+            image[:, ::2, ::2].contiguous() for image in (target, aux)
+        ]  # sampled, so that the phase is the same function
+        return Batch.of(low[0], aux, low[1], scale=2, protocol=protocol)
+
+    plain = batch(magnitudes[0] + 0j, magnitudes[1] + 0j)
+    turned = batch(magnitudes[0] * target_phase, magnitudes[1] * aux_phase)
+    for phase, same in (("demodulated", True), ("kept", False)):
+        method = loaded(phase=phase, consistency=False)
+        method.network.eval()
+        with torch.no_grad():
+            one, two = method.forward(plain), method.forward(turned)
+        inner = (slice(None), slice(4, -4), slice(4, -4))
+        difference = (one * target_phase - two)[inner].abs().max() / one.abs().max()
+        assert bool(difference < 0.1) == same, (phase, difference)
+
+
 def test_loss_by_hand() -> None:
     method, batch = loaded(kspace_weight=0.01, patch=0), make_batch()
     assert batch.target is not None
