@@ -90,6 +90,8 @@ class Released(_Rules):
     """Keys under which the state dict may lie, besides ``state_dict``."""
     prefixes: tuple[str, ...] = ()
     """Prefixes that wrappers put before every name, besides DataParallel's ``module.``."""
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    """Settings that these checkpoints were trained with, over the preset's."""
     setting: tuple[FromShapes, ...] = ()
     rename: tuple[Rename, ...] = Field(min_length=1)
     dead: tuple[Dead, ...] = ()

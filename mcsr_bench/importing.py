@@ -135,7 +135,7 @@ def import_weights(
     if to.exists():
         raise UserError(f"--to {to}: is there already; a bundle is a new folder")
     state, outside = state_dict(file, read_foreign(file, rules.containers), rules)
-    chosen = {**settings_from_shapes(rules, state), **dict(settings or {})}
+    chosen = {**rules.fixed, **settings_from_shapes(rules, state), **dict(settings or {})}
     matching = _best(method, file, rules, chosen, state, scale, partial=partial)
     loaded = load_method(method, matching.scale, rules.preset, **chosen)
     tensors = dict(loaded.state())

@@ -241,6 +241,7 @@ def test_mcmrsr_of_the_released_table(scale: int, tmp_path: Path) -> None:
     assert idle == {e.ours for e in outcome.matching.matched if any(fnmatchcase(e.ours, p) for p in patterns)}
     assert len(idle) == {2: 18, 4: 0}[scale]
     assert [outcome.settings[k] for k in ("width", "groups", "depth", "heads")] == [60, 4, 6, 6]
+    assert outcome.settings["phase"] == "kept"
 
 
 @pytest.mark.parametrize("scale", [2, 4])
