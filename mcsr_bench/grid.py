@@ -122,8 +122,8 @@ def _layout(spec: ExperimentSpec, suite: Suite) -> Layout:
     rows = []
     for row in _rows(spec, suite):
         variant = _point(spec, row, scales[0]).variant
-        # What --set changed is no longer the paper's line.
-        paper = row.paper if variant == row.name else None
+        # What --set changed is no longer the paper's line, and a named setting is one only where the suite says which.
+        paper = row.paper if variant == row.name and (row.paper or not row.name) else None
         rows.append(LayoutRow(row.method, variant, row.label or row.name or row.method, paper))
     return Layout(
         name=suite.id,

@@ -77,6 +77,13 @@ def test_the_papers_lines_are_found_and_set_takes_them_away():
     assert changed.rows[0].variant.startswith("Ab_1-")
 
 
+def test_a_named_setting_never_borrows_the_papers_number_of_the_method_itself():
+    """Fig. 8 prints no values: SANet's number in Table I must not stand beside alpha=0.1."""
+    for name in ("fig8", "fig9", "params", "joint"):
+        for row in layouts(experiment_spec(suite=name, preset="paper"))[0].rows:
+            assert row.paper in ({None, "joint SR {role}"} if row.variant else {""})
+
+
 def test_references_are_the_papers_unless_told_otherwise():
     assert layouts(experiment_spec(suite="table1"))[0].against == ("sanet",)
     assert layouts(experiment_spec(suite="table4"))[0].against == ("sanet@L1",)

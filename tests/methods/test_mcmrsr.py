@@ -85,7 +85,7 @@ def test_dead_parameters_are_those_of_the_card_at_2x_and_none_at_4x() -> None:
         names = dict(McMRSRNetwork(scale).named_parameters())  # type: ignore[arg-type]
         found = [p.numel() for n, p in names.items() if any(fnmatchcase(n, pattern) for pattern in card.dead_at(scale))]
         assert sum(found) == dead
-        assert len(found) == (10 if scale == 2 else 0) or sum(found) == dead
+        assert len(found) == (18 if scale == 2 else 0)
 
 
 @pytest.mark.parametrize("scale", [2, 4])
