@@ -65,10 +65,21 @@ def test_size_and_cost_of_the_facts(scale: int, parameters: int, giga_macs: floa
     assert counter.get_total_flops() / 2e9 == pytest.approx(giga_macs, rel=0.001)
 
 
+def hand_count(width: int, encoder_blocks: int, decoder_blocks: int) -> int:
+    """Of one level, from the layer list."""
+    same = 9 * width * width + width
+    encoder = 10 * width + encoder_blocks * 2 * same
+    up = 9 * width * 4 * width + 4 * width
+    join = 9 * 2 * width * width + width
+    return 2 * encoder + up + join + decoder_blocks * 2 * same + 9 * width + 1
+
+
 def test_card_has_every_setting_and_the_right_sizes() -> None:
     card = methods().card("lyu")
     assert card.presets.keys() == card.parameters.keys() == {"quick", "small", "paper"}
     for preset, sizes in card.parameters.items():
+        one = hand_count(*(card.presets[preset][k] for k in ("width", "encoder_blocks", "decoder_blocks")))
+        assert sizes == {"x2": one, "x4": 2 * one, "x8": 3 * one}
         assert card.presets[preset].keys() == methods().load("lyu").Settings.model_fields.keys()
         for scale in (2, 4, 8):
             with torch.device("meta"):
@@ -152,6 +163,27 @@ def test_generator_and_critic_losses_are_sums_of_their_terms(vgg_file: Path) -> 
     penalty = gradient_penalty(critic, target[:, None], image[:, None])
     by_hand = critic(image[:, None]).mean() - critic(target[:, None]).mean() + 10 * penalty
     assert found == pytest.approx(by_hand.item(), rel=1e-4)
+
+
+def test_critic_learns_to_put_real_above_fake() -> None:
+    """Without the penalty its loss is mean score of fake less mean score of real, and falls as it trains."""
+    method, batch = loaded(4, **ADVERSARIAL, penalty_weight=0.0), make_batch(4)
+    assert method.critics is not None
+    output, targets = [2 * t + 1 for t in method.targets(batch)], method.targets(batch)
+
+    def margin() -> float:
+        assert method.critics is not None
+        with torch.no_grad():
+            pairs = zip(method.critics, output, targets, strict=True)
+            return sum((c(t[:, None]).mean() - c(o[:, None]).mean()).item() for c, o, t in pairs)
+
+    optimizer = torch.optim.Adam(method.critics.parameters(), 1e-2)
+    for _ in range(10):
+        optimizer.zero_grad()
+        method.critic_loss(output, batch).backward()
+        optimizer.step()
+    assert margin() > 0.1
+    assert method.critic_loss(output, batch).item() == pytest.approx(-margin(), rel=1e-3)
 
 
 def test_critic_layers_by_hand() -> None:

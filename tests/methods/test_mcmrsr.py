@@ -1,7 +1,8 @@
-"""McMRSR: size and cost against measurements, attention and matching against numpy, data consistency against numpy."""
+"""McMRSR: size and cost against measurements, phase, loss and data consistency against numpy (parts: test_mcmrsr_parts.py)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -16,10 +17,8 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.loading import load_method
 from mcsr_bench.method import Batch
 from mcsr_bench.methods.mcmrsr import McMRSR, data_consistent
-from mcsr_bench.methods.mcmrsr.aggregation import JointResidualAggregation, SpatialAdaptation
-from mcsr_bench.methods.mcmrsr.attention import SwinBlock, WindowAttention, from_windows, relative_index, to_windows
-from mcsr_bench.methods.mcmrsr.matching import coarse_positions, fine_matches, match, regions, transfer
 from mcsr_bench.methods.mcmrsr.network import McMRSRNetwork
+from mcsr_bench.methods.mcmrsr.phase import enlarged, slow_phase
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import methods
 
@@ -53,7 +52,7 @@ def test_published_size_and_cost(scale: Any, channels: int, parameters: int, gig
         low, high = torch.empty(1, channels, 320 // scale, 320 // scale), torch.empty(1, channels, 320, 320)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(low, low, high)
-    assert count(network) == parameters
+    assert count(network) == parameters == hand_count(channels, 60, 4, 6, 6, (12, 8, 4))
     assert counter.get_total_flops() / 2e9 == pytest.approx(giga_macs, rel=0.001)
 
 
@@ -68,10 +67,32 @@ def test_parts_have_the_sizes_of_the_facts() -> None:
     assert count(network.aggregation.out) == 1_082
 
 
+def hand_count(
+    channels: int, width: int, groups: int, depth: int, heads: int, blocks: Sequence[int], window: int = 8
+) -> int:
+    """From the layer list: the same at 2x and 4x."""
+
+    def conv3(inputs: int, outputs: int) -> int:
+        return 9 * inputs * outputs + outputs
+
+    e = width
+    same, residual = conv3(e, e), 2 * conv3(e, e)
+    shallow = conv3(channels, e) + 2 * residual
+    attention = e * 3 * e + 3 * e + e * e + e + (2 * window - 1) ** 2 * heads
+    block = 4 * e + attention + e * 2 * e + 2 * e + 2 * e * e + e
+    transformer = groups * (depth * block + same) + 4 * e + same
+    pyramid = conv3(channels, e) + 2 * same
+    adaptation = conv3(2 * e, e) + 2 * same
+    merging = 2 * (4 * same + conv3(2 * e, e))
+    return shallow + transformer + pyramid + adaptation + merging + sum(blocks) * residual + conv3(e, channels)
+
+
 def test_card_has_every_setting_and_the_right_sizes() -> None:
     card = methods().card("mcmrsr")
     assert card.presets.keys() == card.parameters.keys() == {"quick", "small", "paper"}
     for preset, sizes in card.parameters.items():
+        layers = {k: card.presets[preset][k] for k in ("width", "groups", "depth", "heads", "blocks")}
+        assert sizes == dict.fromkeys(("x2", "x4"), hand_count(2, **layers))
         assert card.presets[preset].keys() == methods().load("mcmrsr").Settings.model_fields.keys()
         for scale in (2, 4):
             with torch.device("meta"):
@@ -102,199 +123,16 @@ def test_gradients_reach_all_but_the_dead(scale: int) -> None:
         assert (p.grad is not None and bool(p.grad.abs().max() > 0)) == expected, name
 
 
-# --- attention -------------------------------------------------------------------------------------------------------
-
-
-def numpy_attention(
-    attention: WindowAttention, x: np.ndarray, allowed: np.ndarray, positions: np.ndarray, window: int
-) -> np.ndarray:
-    """One window in float64: x (T, C), allowed (T, T), positions (T, 2)."""
-    T, C = x.shape
-    heads = attention.heads
-    w = {k: v.detach().double().numpy() for k, v in attention.state_dict().items()}
-    qkv = x @ w["qkv.weight"].T + w["qkv.bias"]
-    q, k, v = (qkv[:, i * C : (i + 1) * C].reshape(T, heads, C // heads) for i in range(3))
-    out = np.zeros((T, heads, C // heads))
-    for head in range(heads):
-        for i in range(T):
-            logits = np.full(T, -np.inf)
-            for j in range(T):
-                if allowed[i, j]:
-                    dy, dx = positions[i] - positions[j] + window - 1
-                    bias = w["bias"][dy * (2 * window - 1) + dx, head]
-                    logits[j] = q[i, head] @ k[j, head] / np.sqrt(C // heads) + bias
-            weight = np.exp(logits - logits.max())
-            out[i, head] = (weight / weight.sum()) @ v[:, head]
-    return out.reshape(T, C) @ w["proj.weight"].T + w["proj.bias"]
-
-
-@pytest.mark.parametrize("shifted", [False, True])
-def test_window_attention_is_attention_among_true_neighbours(shifted: bool) -> None:
-    """A shifted block by hand: each token attends to the tokens of its window that were its neighbours before the roll."""
-    torch.manual_seed(0)
-    window, C, h, w = 4, 4, 8, 12
-    block = SwinBlock(C, 2, window, shifted=shifted, drop_path=0.0).eval()
-    nn.init.normal_(block.attention.bias)
-    x = torch.randn(1, h, w, C)
-    block.mlp = nn.Sequential()  # its part is x + mlp(norm(x)); without it the norm alone is added
-    with torch.no_grad():
-        found = block(x)[0].double().numpy()
-        normed = block.norm1(x)[0].double().numpy()
-    shift = window // 2 if shifted else 0
-    out = np.zeros((h, w, C))
-    for y, x0 in np.ndindex(h, w):
-        wy, wx = ((y - shift) % h) // window, ((x0 - shift) % w) // window
-        members = [
-            (a, b)
-            for a, b in np.ndindex(h, w)
-            if ((a - shift) % h) // window == wy and ((b - shift) % w) // window == wx
-        ]
-        tokens = np.array(members)
-        rolled = np.stack([(tokens[:, 0] - shift) % h, (tokens[:, 1] - shift) % w], 1)
-        allowed = (np.abs(tokens[:, None] - tokens[None]) < window).all(-1)  # what wrapped round lies far away
-        i = members.index((y, x0))
-        values = np.stack([normed[a, b] for a, b in members])
-        local = rolled - rolled.min(0)
-        out[y, x0] = numpy_attention(block.attention, values, allowed, local, window)[i]
-    middle = x[0].double().numpy() + out
-    with torch.no_grad():
-        expected = middle + block.norm2(torch.from_numpy(middle).float()).double().numpy()
-    np.testing.assert_allclose(found, expected, atol=2e-5)
-
-
-def test_windows_come_back_and_relative_indices_are_differences() -> None:
-    x = torch.arange(2 * 8 * 16 * 3.0).reshape(2, 8, 16, 3)
-    assert torch.equal(from_windows(to_windows(x, 4), 4, (2, 8, 16)), x)
-    index = relative_index(3)
-    assert index[0, 0] == index[4, 4] == 12  # no displacement: the middle of 5 x 5
-    assert index[0, 8] == 0
-    assert index[8, 0] == 24
-    assert len(torch.unique(index)) == 25
-
-
-def test_stochastic_depth_keeps_the_expectation_and_is_off_when_predicting() -> None:
-    torch.manual_seed(0)
-    block = SwinBlock(4, 1, 4, shifted=False, drop_path=0.5)
-    y = torch.ones(4000, 1, 1, 1)
-    kept = block.train()._dropped(y)
-    assert set(kept.unique().tolist()) == {0.0, 2.0}
-    assert kept.mean().item() == pytest.approx(1.0, abs=0.05)
-    assert torch.equal(block.eval()._dropped(y), y)
-
-
-# --- matching --------------------------------------------------------------------------------------------------------
-
-
-def test_a_planted_translation_is_found_exactly() -> None:
-    """The auxiliary is the target, moved by (3, -5) LR pixels: every inner pixel finds itself, at every scale."""
-    torch.manual_seed(0)
-    high = torch.randn(1, 6, 64, 64)
-    low = high[:, :, ::2, ::2].contiguous()
-    moved_low, moved_high = torch.roll(low, (3, -5), (2, 3)), torch.roll(high, (6, -10), (2, 3))
-    first, second = match(low, moved_low, [moved_low, moved_high])
-    inner = (slice(None), slice(None), slice(8, 24), slice(8, 24))
-    torch.testing.assert_close(first[inner], low[inner], atol=1e-4, rtol=1e-4)
-    inner = (slice(None), slice(None), slice(18, 46), slice(18, 46))
-    torch.testing.assert_close(second[inner], high[inner], atol=1e-4, rtol=1e-4)
-
-
-def test_coarse_search_by_brute_force() -> None:
-    rng = np.random.default_rng(0)
-    target, aux = rng.normal(size=(2, 3, 16, 24))
-    top, left = coarse_positions(torch.from_numpy(target)[None], torch.from_numpy(aux)[None])
-    rim_t = np.pad(target, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    for block, (by, bx) in enumerate(np.ndindex(2, 3)):
-        total = np.zeros((16, 24))
-        for d in (1, 2, 3):
-            wide = np.pad(aux, ((0, 0), (d, d), (d, d)))
-            cy, cx = 8 * by + 5, 8 * bx + 5
-            own = rim_t[:, [cy - d, cy, cy + d]][:, :, [cx - d, cx, cx + d]].ravel()
-            for y, x in np.ndindex(16, 24):
-                other = wide[:, [y, y + d, y + 2 * d]][:, :, [x, x + d, x + 2 * d]].ravel()
-                total[y, x] += own @ other / np.linalg.norm(own) / np.linalg.norm(other)
-        y, x = np.unravel_index(total.argmax(), total.shape)
-        expected = (min(max(y - 6, 0), 16 - 13), min(max(x - 6, 0), 24 - 13))
-        assert (int(top[0, block]), int(left[0, block])) == expected
-
-
-def test_fine_search_by_brute_force() -> None:
-    rng = np.random.default_rng(1)
-    block, region = rng.normal(size=(3, 10, 10)), rng.normal(size=(3, 15, 12))
-    index, similarity = fine_matches(torch.from_numpy(block)[None], torch.from_numpy(region)[None])
-    for i, (y, x) in enumerate(np.ndindex(8, 8)):
-        own = block[:, y : y + 3, x : x + 3].ravel()
-        scores = np.array(
-            [
-                own @ (other := region[:, a : a + 3, b : b + 3].ravel()) / np.linalg.norm(own) / np.linalg.norm(other)
-                for a, b in np.ndindex(13, 10)
-            ]
-        )
-        assert int(index[0, i]) == scores.argmax()
-        assert float(similarity[0, y, x]) == pytest.approx(scores.max(), abs=1e-9)
-
-
-@pytest.mark.parametrize("factor", [1, 2])
-def test_transfer_averages_overlapping_neighbourhoods(factor: int) -> None:
-    rng = np.random.default_rng(2)
-    region = rng.normal(size=(2, 15 * factor, 12 * factor))
-    index = rng.integers(0, 13 * 10, size=64)
-    found = transfer(torch.from_numpy(region)[None], torch.from_numpy(index)[None], factor)[0].numpy()
-    total, hits = np.zeros((2, 10 * factor, 10 * factor)), np.zeros((10 * factor, 10 * factor))
-    for i, (y, x) in enumerate(np.ndindex(8, 8)):
-        a, b = divmod(int(index[i]), 10)
-        patch = region[:, a * factor : (a + 3) * factor, b * factor : (b + 3) * factor]
-        total[:, y * factor : (y + 3) * factor, x * factor : (x + 3) * factor] += patch
-        hits[y * factor : (y + 3) * factor, x * factor : (x + 3) * factor] += 1
-    np.testing.assert_allclose(found, (total / hits)[:, factor:-factor, factor:-factor], atol=1e-12)
-
-
-def test_regions_stay_inside_and_have_a_rim() -> None:
-    features = torch.arange(16 * 24.0).reshape(1, 1, 16, 24)
-    zero, three, eleven = torch.tensor([0]), torch.tensor([3]), torch.tensor([11])
-    found = regions(features, zero, three, eleven)[0, 0]
-    assert found.shape == (15, 15)
-    assert torch.equal(found[1:-1, 1:-1], features[0, 0, 3:16, 11:24])
-    assert torch.equal(found[-1, 1:-1], features[0, 0, 15, 11:24])  # the edge, repeated
-
-
-# --- aggregation -----------------------------------------------------------------------------------------------------
-
-
-def test_adaptation_gives_the_reference_the_targets_mean_and_spread() -> None:
-    """With corrections at zero: instance-normalised reference times the target's deviation, plus its mean."""
-    adapt = SpatialAdaptation(3)
-    for layer in (adapt.gamma, adapt.beta):
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    target, reference = torch.randn(2, 2, 3, 8, 6) * 3 + 1
-    found = adapt(target, reference)
-    t, r = target.double().numpy(), reference.double().numpy()
-    axes = (2, 3)
-    normed = (r - r.mean(axes, keepdims=True)) / np.sqrt(r.var(axes, keepdims=True) + 1e-5)
-    expected = normed * t.std(axes, ddof=1, keepdims=True) + t.mean(axes, keepdims=True)
-    np.testing.assert_allclose(found.detach().numpy(), expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("up", [True, False])
-def test_joint_residual_aggregation_by_its_formula(up: bool) -> None:
-    merge = JointResidualAggregation(3, up=up)
-    target, reference = torch.randn(1, 3, 4, 6), torch.randn(1, 3, 8, 12) if up else torch.randn(1, 3, 4, 6)
-    u = torch.relu(merge.up_a(torch.relu(merge.down_a(reference)) - target)) + reference
-    v = torch.relu(merge.up_b(target - torch.relu(merge.down_b(reference)) + target))
-    expected = torch.relu(merge.join(torch.cat((u, v), 1)))
-    found = merge(target, reference)
-    assert found.shape == reference.shape
-    torch.testing.assert_close(found, expected)
-
-
 # --- the method ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("protocol", ["mcsr-1", "sanet-2021"])
-@pytest.mark.parametrize("scale", [2, 4])
-def test_after_data_consistency_the_lr_kspace_is_the_measured_one(scale: int, protocol: str) -> None:
-    """In numpy: degrading the prediction gives the LR data, and the rest of its k-space is untouched."""
-    batch = make_batch(scale, protocol=protocol)
+@pytest.mark.parametrize(("scale", "lr_shape"), [(2, (16, 8)), (4, (16, 8)), (2, (7, 10)), (3, (5, 7))])
+def test_after_data_consistency_the_lr_kspace_is_the_measured_one(
+    scale: int, lr_shape: tuple[int, int], protocol: str
+) -> None:
+    """In numpy, sizes even and odd: degrading the prediction gives the LR data, and the rest of its k-space is untouched."""
+    batch = make_batch(scale, lr_shape, protocol=protocol)
     image = torch.randn(2, *batch.hr_shape, dtype=torch.complex64)
     found = data_consistent(image, batch).numpy()
     axes = (-2, -1)
@@ -341,6 +179,37 @@ def test_slow_phase_is_taken_off_and_put_back() -> None:
         inner = (slice(None), slice(4, -4), slice(4, -4))
         difference = (one * target_phase - two)[inner].abs().max() / one.abs().max()
         assert bool(difference < 0.1) == same, (phase, difference)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_constant_phases_go_straight_through(scale: int) -> None:
+    """A constant phase of the target turns the output alike, one of the auxiliary does nothing: exactly."""
+    method, batch = loaded(scale, phase="demodulated", consistency=False), make_batch(scale)
+    own, other = np.exp(1.1j), np.exp(-2.3j)
+    turned = replace(
+        batch, target_lr=batch.target_lr * own, aux=batch.aux * other, aux_lr=batch.aux_lr * other, target=None
+    )
+    one, two = method.predict(batch.without_target()), method.predict(turned)
+    assert isinstance(one, torch.Tensor)
+    assert isinstance(two, torch.Tensor)
+    torch.testing.assert_close(one * own, two, atol=1e-4, rtol=1e-4)
+
+
+def test_slow_phase_by_hand_and_where_there_is_no_signal() -> None:
+    rng = np.random.default_rng(6)
+    low = rng.normal(size=(5, 6)) + 1j * rng.normal(size=(5, 6))
+    found = slow_phase(torch.from_numpy(low)[None])[0].numpy()
+    wide, taps = np.pad(low, 2, mode="edge"), np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1])
+    smooth = np.array([[(wide[i : i + 5, j : j + 5] * taps).sum() for j in range(6)] for i in range(5)])
+    np.testing.assert_allclose(found, smooth / np.abs(smooth), atol=1e-12)
+    large = enlarged(torch.from_numpy(found)[None], 4)[0].numpy()
+    edge = np.pad(found, ((0, 1), (0, 1)), mode="edge")
+    for i, j in np.ndindex(20, 24):
+        (a, p), (b, q) = divmod(i, 4), divmod(j, 4)
+        corners = edge[a : a + 2, b : b + 2] * np.outer([4 - p, p], [4 - q, q])
+        assert large[i, j] == pytest.approx(corners.sum() / np.abs(corners.sum()), abs=1e-9)
+    nothing = torch.zeros(1, 8, 8, dtype=torch.complex64)
+    assert torch.equal(slow_phase(nothing), torch.ones_like(nothing))
 
 
 def test_loss_by_hand() -> None:

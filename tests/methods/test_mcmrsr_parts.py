@@ -1,0 +1,222 @@
+"""Parts of McMRSR: window attention, matching and aggregation against numpy by brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mcsr_bench.methods.mcmrsr import matching
+from mcsr_bench.methods.mcmrsr.aggregation import JointResidualAggregation, SpatialAdaptation
+from mcsr_bench.methods.mcmrsr.attention import SwinBlock, WindowAttention, from_windows, relative_index, to_windows
+from mcsr_bench.methods.mcmrsr.matching import coarse_positions, fine_matches, match, regions, transfer
+
+# --- attention -------------------------------------------------------------------------------------------------------
+
+
+def numpy_attention(
+    attention: WindowAttention, x: np.ndarray, allowed: np.ndarray, positions: np.ndarray, window: int
+) -> np.ndarray:
+    """One window in float64: x (T, C), allowed (T, T), positions (T, 2)."""
+    T, C = x.shape
+    heads = attention.heads
+    w = {k: v.detach().double().numpy() for k, v in attention.state_dict().items()}
+    qkv = x @ w["qkv.weight"].T + w["qkv.bias"]
+    q, k, v = (qkv[:, i * C : (i + 1) * C].reshape(T, heads, C // heads) for i in range(3))
+    out = np.zeros((T, heads, C // heads))
+    for head in range(heads):
+        for i in range(T):
+            logits = np.full(T, -np.inf)
+            for j in range(T):
+                if allowed[i, j]:
+                    dy, dx = positions[i] - positions[j] + window - 1
+                    bias = w["bias"][dy * (2 * window - 1) + dx, head]
+                    logits[j] = q[i, head] @ k[j, head] / np.sqrt(C // heads) + bias
+            weight = np.exp(logits - logits.max())
+            out[i, head] = (weight / weight.sum()) @ v[:, head]
+    return out.reshape(T, C) @ w["proj.weight"].T + w["proj.bias"]
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_window_attention_is_attention_among_true_neighbours(shifted: bool) -> None:
+    """A shifted block by hand: each token attends to the tokens of its window that were its neighbours before the roll."""
+    torch.manual_seed(0)
+    window, C, h, w = 4, 4, 8, 12
+    block = SwinBlock(C, 2, window, shifted=shifted, drop_path=0.0).eval()
+    nn.init.normal_(block.attention.bias)
+    x = torch.randn(1, h, w, C)
+    block.mlp = nn.Sequential()  # its part is x + mlp(norm(x)); without it the norm alone is added
+    with torch.no_grad():
+        found = block(x)[0].double().numpy()
+        normed = block.norm1(x)[0].double().numpy()
+    shift = window // 2 if shifted else 0
+    out = np.zeros((h, w, C))
+    for y, x0 in np.ndindex(h, w):
+        wy, wx = ((y - shift) % h) // window, ((x0 - shift) % w) // window
+        members = [
+            (a, b)
+            for a, b in np.ndindex(h, w)
+            if ((a - shift) % h) // window == wy and ((b - shift) % w) // window == wx
+        ]
+        tokens = np.array(members)
+        rolled = np.stack([(tokens[:, 0] - shift) % h, (tokens[:, 1] - shift) % w], 1)
+        allowed = (np.abs(tokens[:, None] - tokens[None]) < window).all(-1)  # what wrapped round lies far away
+        i = members.index((y, x0))
+        values = np.stack([normed[a, b] for a, b in members])
+        local = rolled - rolled.min(0)
+        out[y, x0] = numpy_attention(block.attention, values, allowed, local, window)[i]
+    middle = x[0].double().numpy() + out
+    with torch.no_grad():
+        expected = middle + block.norm2(torch.from_numpy(middle).float()).double().numpy()
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_windows_come_back_and_relative_indices_are_differences() -> None:
+    x = torch.arange(2 * 8 * 16 * 3.0).reshape(2, 8, 16, 3)
+    assert torch.equal(from_windows(to_windows(x, 4), 4, (2, 8, 16)), x)
+    index = relative_index(3)
+    assert index[0, 0] == index[4, 4] == 12  # no displacement: the middle of 5 x 5
+    assert index[0, 8] == 0
+    assert index[8, 0] == 24
+    assert len(torch.unique(index)) == 25
+
+
+def test_stochastic_depth_keeps_the_expectation_and_is_off_when_predicting() -> None:
+    torch.manual_seed(0)
+    block = SwinBlock(4, 1, 4, shifted=False, drop_path=0.5)
+    y = torch.ones(4000, 1, 1, 1)
+    kept = block.train()._dropped(y)
+    assert set(kept.unique().tolist()) == {0.0, 2.0}
+    assert kept.mean().item() == pytest.approx(1.0, abs=0.05)
+    assert torch.equal(block.eval()._dropped(y), y)
+
+
+# --- matching --------------------------------------------------------------------------------------------------------
+
+
+def test_a_planted_translation_is_found_exactly() -> None:
+    """The auxiliary is the target, moved by (3, -5) LR pixels: every inner pixel finds itself, at every scale."""
+    torch.manual_seed(0)
+    high = torch.randn(1, 6, 64, 64)
+    low = high[:, :, ::2, ::2].contiguous()
+    moved_low, moved_high = torch.roll(low, (3, -5), (2, 3)), torch.roll(high, (6, -10), (2, 3))
+    first, second = match(low, moved_low, [moved_low, moved_high])
+    inner = (slice(None), slice(None), slice(8, 24), slice(8, 24))
+    torch.testing.assert_close(first[inner], low[inner], atol=1e-4, rtol=1e-4)
+    inner = (slice(None), slice(None), slice(18, 46), slice(18, 46))
+    torch.testing.assert_close(second[inner], high[inner], atol=1e-4, rtol=1e-4)
+
+
+def test_a_block_copied_from_far_away_is_fetched_exactly() -> None:
+    """The auxiliary is noise but for one block of the target with its surroundings, planted 24 and 16 LR pixels from home."""
+    generator = torch.Generator().manual_seed(4)
+    target = torch.randn(2, 5, 40, 40, generator=generator)
+    auxiliary = torch.randn(2, 5, 40, 40, generator=generator)
+    high = torch.randn(2, 5, 160, 160, generator=generator)
+    auxiliary[1, :, 24:38, 18:32] = target[1, :, 5:19, 5:19]  # block rows and columns 8..15 with a rim of 3
+    first, second = match(target, auxiliary, [auxiliary, high])
+    there, home = (1, slice(None), slice(27, 35), slice(21, 29)), (1, slice(None), slice(8, 16), slice(8, 16))
+    torch.testing.assert_close(auxiliary[there], target[home], rtol=0, atol=0)
+    # At 1x all overlapping neighbourhoods agree; at 4x they are the place's own, times a similarity of 1 inside the block.
+    torch.testing.assert_close(first[home], target[home], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(second[1, :, 36:60, 36:60], high[1, :, 112:136, 88:112], atol=1e-5, rtol=1e-5)
+
+
+def test_matching_in_portions_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are searched a few at a time to bound memory, also across the images of a batch."""
+    target, auxiliary = torch.randn(2, 3, 4, 16, 24, generator=torch.Generator().manual_seed(5))
+    levels = [auxiliary, torch.randn(3, 4, 32, 48)]
+    whole = match(target, auxiliary, levels)
+    monkeypatch.setattr(matching, "_CHUNK", 5)
+    for one, two in zip(whole, match(target, auxiliary, levels), strict=True):
+        torch.testing.assert_close(one, two, atol=1e-6, rtol=1e-6)
+
+
+def test_coarse_search_by_brute_force() -> None:
+    rng = np.random.default_rng(0)
+    target, aux = rng.normal(size=(2, 3, 16, 24))
+    top, left = coarse_positions(torch.from_numpy(target)[None], torch.from_numpy(aux)[None])
+    rim_t = np.pad(target, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    for block, (by, bx) in enumerate(np.ndindex(2, 3)):
+        total = np.zeros((16, 24))
+        for d in (1, 2, 3):
+            wide = np.pad(aux, ((0, 0), (d, d), (d, d)))
+            cy, cx = 8 * by + 5, 8 * bx + 5
+            own = rim_t[:, [cy - d, cy, cy + d]][:, :, [cx - d, cx, cx + d]].ravel()
+            for y, x in np.ndindex(16, 24):
+                other = wide[:, [y, y + d, y + 2 * d]][:, :, [x, x + d, x + 2 * d]].ravel()
+                total[y, x] += own @ other / np.linalg.norm(own) / np.linalg.norm(other)
+        y, x = np.unravel_index(total.argmax(), total.shape)
+        expected = (min(max(y - 6, 0), 16 - 13), min(max(x - 6, 0), 24 - 13))
+        assert (int(top[0, block]), int(left[0, block])) == expected
+
+
+def test_fine_search_by_brute_force() -> None:
+    rng = np.random.default_rng(1)
+    block, region = rng.normal(size=(3, 10, 10)), rng.normal(size=(3, 15, 12))
+    index, similarity = fine_matches(torch.from_numpy(block)[None], torch.from_numpy(region)[None])
+    for i, (y, x) in enumerate(np.ndindex(8, 8)):
+        own = block[:, y : y + 3, x : x + 3].ravel()
+        scores = np.array(
+            [
+                own @ (other := region[:, a : a + 3, b : b + 3].ravel()) / np.linalg.norm(own) / np.linalg.norm(other)
+                for a, b in np.ndindex(13, 10)
+            ]
+        )
+        assert int(index[0, i]) == scores.argmax()
+        assert float(similarity[0, y, x]) == pytest.approx(scores.max(), abs=1e-9)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_transfer_averages_overlapping_neighbourhoods(factor: int) -> None:
+    rng = np.random.default_rng(2)
+    region = rng.normal(size=(2, 15 * factor, 12 * factor))
+    index = rng.integers(0, 13 * 10, size=64)
+    found = transfer(torch.from_numpy(region)[None], torch.from_numpy(index)[None], factor)[0].numpy()
+    total, hits = np.zeros((2, 10 * factor, 10 * factor)), np.zeros((10 * factor, 10 * factor))
+    for i, (y, x) in enumerate(np.ndindex(8, 8)):
+        a, b = divmod(int(index[i]), 10)
+        patch = region[:, a * factor : (a + 3) * factor, b * factor : (b + 3) * factor]
+        total[:, y * factor : (y + 3) * factor, x * factor : (x + 3) * factor] += patch
+        hits[y * factor : (y + 3) * factor, x * factor : (x + 3) * factor] += 1
+    np.testing.assert_allclose(found, (total / hits)[:, factor:-factor, factor:-factor], atol=1e-12)
+
+
+def test_regions_stay_inside_and_have_a_rim() -> None:
+    features = torch.arange(16 * 24.0).reshape(1, 1, 16, 24)
+    zero, three, eleven = torch.tensor([0]), torch.tensor([3]), torch.tensor([11])
+    found = regions(features, zero, three, eleven)[0, 0]
+    assert found.shape == (15, 15)
+    assert torch.equal(found[1:-1, 1:-1], features[0, 0, 3:16, 11:24])
+    assert torch.equal(found[-1, 1:-1], features[0, 0, 15, 11:24])  # the edge, repeated
+
+
+# --- aggregation -----------------------------------------------------------------------------------------------------
+
+
+def test_adaptation_gives_the_reference_the_targets_mean_and_spread() -> None:
+    """With corrections at zero: instance-normalised reference times the target's deviation, plus its mean."""
+    adapt = SpatialAdaptation(3)
+    for layer in (adapt.gamma, adapt.beta):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    target, reference = torch.randn(2, 2, 3, 8, 6) * 3 + 1
+    found = adapt(target, reference)
+    t, r = target.double().numpy(), reference.double().numpy()
+    axes = (2, 3)
+    normed = (r - r.mean(axes, keepdims=True)) / np.sqrt(r.var(axes, keepdims=True) + 1e-5)
+    expected = normed * t.std(axes, ddof=1, keepdims=True) + t.mean(axes, keepdims=True)
+    np.testing.assert_allclose(found.detach().numpy(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_joint_residual_aggregation_by_its_formula(up: bool) -> None:
+    merge = JointResidualAggregation(3, up=up)
+    target, reference = torch.randn(1, 3, 4, 6), torch.randn(1, 3, 8, 12) if up else torch.randn(1, 3, 4, 6)
+    u = torch.relu(merge.up_a(torch.relu(merge.down_a(reference)) - target)) + reference
+    v = torch.relu(merge.up_b(target - torch.relu(merge.down_b(reference)) + target))
+    expected = torch.relu(merge.join(torch.cat((u, v), 1)))
+    found = merge(target, reference)
+    assert found.shape == reference.shape
+    torch.testing.assert_close(found, expected)
