@@ -6,6 +6,7 @@ made), and ``train``, ``validation``, ``test``: lists of patient ids. Reading it
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -46,7 +47,11 @@ def manifest(dataset: Dataset, split: Split, cases: Sequence[Case]) -> Manifest:
 
 
 def write_manifest(path: Path, made: Manifest) -> None:
-    """Write a manifest in one move."""
+    """Write a manifest in one move; a file that already holds it is left untouched."""
+    if path.is_file():
+        with contextlib.suppress(ValueError):
+            if Manifest.model_validate(files.read_json(path)) == made:
+                return
     files.write_json(path, made.model_dump(mode="json"))
 
 
