@@ -53,6 +53,41 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Where the samples of a volume lie in the patient."""
+
+    shape: tuple[int, int, int]
+    """(slices, H, W)."""
+    affine: tuple[tuple[float, ...], ...]
+    """4 x 4, from (slice, row, column) indices to RAS+ millimetres."""
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The affine as an array (4, 4)."""
+        return np.array(self.affine, dtype=np.float64)
+
+    @property
+    def voxel(self) -> tuple[float, float, float]:
+        """Edge lengths of a voxel in millimetres: across slices, down the rows, along the columns."""
+        a, b, c = (float(v) for v in np.linalg.norm(self.matrix[:3, :3], axis=0))
+        return a, b, c
+
+    def difference(self, other: Grid) -> str:
+        """How two grids differ, as a clause; "" when they are the same.
+
+        Same: equal matrix, and no corner of it more than a tenth of the smallest voxel edge apart.
+        """
+        if self.shape != other.shape:
+            return " and ".join(
+                f"{'matrix ' if g is self else ''}{' x '.join(map(str, g.shape))}" for g in (self, other)
+            )
+        corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
+        corners[:, :3] *= np.array(self.shape) - 1
+        apart = float(np.linalg.norm(corners @ (self.matrix - other.matrix).T, axis=1).max())
+        return f"positions up to {apart:.2g} mm apart" if apart > 0.1 * min(self.voxel) else ""
+
+
+@dataclass(frozen=True)
 class Split:
     """Which volumes train, validate and test, by ``volume_id``."""
 
@@ -149,6 +184,24 @@ class Dataset(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """A hash of the data: of generated data recipe, seed and sizes; of real data the bytes of the files listed."""
+
+    def grids(self, case: Case) -> tuple[Grid, Grid] | None:
+        """Where target and auxiliary lie, read from headers; None where the files do not say: then they share a grid.
+
+        Where the two differ, the engine registers the case (``--register``) with `read_contrast`, and never calls `read`.
+        """
+        return None
+
+    def read_contrast(self, case: Case, kind: Literal["target", "auxiliary"]) -> Iterator[NDArray[np.complex64]]:
+        """The slices of one contrast on its own grid, complex64 (H, W), in anatomical order, one at a time."""
+        for target, auxiliary in self.read(case):
+            yield target if kind == "target" else auxiliary
+
+    def raw_kspace(
+        self, case: Case, kind: Literal["target", "auxiliary"]
+    ) -> Iterator[NDArray[np.complex64]] | None:
+        """The k-space as it lies in the file, complex64 (coils, H, W) per slice, for inspection; None where files hold images."""
+        return None
 
     def prepare_message(self) -> str:
         """What the progress bar says while the store is built."""
