@@ -197,9 +197,7 @@ class Dataset(ABC):
         for target, auxiliary in self.read(case):
             yield target if kind == "target" else auxiliary
 
-    def raw_kspace(
-        self, case: Case, kind: Literal["target", "auxiliary"]
-    ) -> Iterator[NDArray[np.complex64]] | None:
+    def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"]) -> Iterator[NDArray[np.complex64]] | None:
         """The k-space as it lies in the file, complex64 (coils, H, W) per slice, for inspection; None where files hold images."""
         return None
 

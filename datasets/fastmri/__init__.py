@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from mcsr_bench.dataset import Case, Dataset, DatasetSettings, Finding, Slice, Split
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
+from mcsr_bench.raw.digests import digests
+from mcsr_bench.raw.kspace_file import images, kspace_slices
+from mcsr_bench.raw.patients import components
 
 from .catalogue import Coils, Row, catalogue
-from .digests import digests
 from .pairs import PairLists, own_lists, published_lists, shown
-from .patients import components
-from .volume import images
 
 
 class FastMRISettings(DatasetSettings):
@@ -90,6 +91,10 @@ class FastMRI(Dataset):
             closing(images(auxiliary_file, case.shape)) as auxiliary,
         ):
             yield from islice(zip(target, auxiliary, strict=False), case.n_slices)
+
+    def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"]) -> Iterator[NDArray[np.complex64]]:
+        """All coils of every slice that both files have, as stored."""
+        return islice(kspace_slices(Path(case.files[0 if kind == "target" else 1])), case.n_slices)
 
     def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
         """The lists' own split, as the protocol wants it.

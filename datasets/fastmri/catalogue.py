@@ -8,9 +8,9 @@ from typing import Literal
 
 from mcsr_bench.dataset import Finding
 from mcsr_bench.errors import UserError
+from mcsr_bench.raw.kspace_file import Volume, inspect
 
 from .pairs import Pair, PairLists, shown
-from .volume import Volume, inspect
 
 Coils = Literal["auto", "singlecoil", "multicoil"]
 

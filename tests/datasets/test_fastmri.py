@@ -16,12 +16,12 @@ import torch
 from mcsr_bench.cards import DatasetCard
 from mcsr_bench.dataset import Finding
 from mcsr_bench.datasets.fastmri import FastMRI, FastMRISettings
-from mcsr_bench.datasets.fastmri.header import parse
 from mcsr_bench.datasets.fastmri.pairs import published_lists
-from mcsr_bench.datasets.fastmri.patients import components
-from mcsr_bench.datasets.fastmri.volume import crop_shape
 from mcsr_bench.kspace import combine_coils
 from mcsr_bench.protocol import MCSR_1, SANET_2021
+from mcsr_bench.raw.header import parse
+from mcsr_bench.raw.kspace_file import crop_shape
+from mcsr_bench.raw.patients import components
 from mcsr_bench.registry import datasets
 
 Tree = Callable[..., Path]

@@ -11,9 +11,9 @@ import pytest
 
 from mcsr_bench.dataset import Case, Finding
 from mcsr_bench.datasets.fastmri import FastMRI, FastMRISettings
-from mcsr_bench.datasets.fastmri.header import parse
 from mcsr_bench.errors import UserError
 from mcsr_bench.protocol import MCSR_1
+from mcsr_bench.raw.header import parse
 
 Tree = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -209,5 +209,5 @@ def test_a_file_that_breaks_while_it_is_read(
     data = dataset(root)
     case: Case = data.cases()[0]
     fastmri_files.spoil(root, first_pair[1], "truncated")
-    with pytest.raises(UserError, match=rf"fastmri: {first_pair[1]}\.h5 is damaged or truncated"):
+    with pytest.raises(UserError, match=rf"/{first_pair[1]}\.h5 is damaged or truncated"):
         list(data.read(case))

@@ -1,9 +1,13 @@
-"""One fastMRI file: what can be seen without reading its pixels, and its slices as complex images, one at a time."""
+"""One HDF5 file of k-space in the layout that fastMRI introduced: what can be seen without reading its samples, and its slices.
+
+``kspace`` complex (slices, [coils,] H, W), ``ismrmrd_header`` XML, attributes ``acquisition`` and ``patient_id``, optionally
+``reconstruction_esc`` or ``reconstruction_rss`` (slices, h, w). Centred, orthonormal (arXiv:1811.08839).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,21 +65,28 @@ def crop_shape(raw: tuple[int, int], recon: tuple[int, int]) -> tuple[int, int]:
 
 def images(path: Path, shape: tuple[int, int]) -> Generator[NDArray[np.complex64], None, None]:
     """The slices of a file in its order, complex64 ``shape`` each, in the file's units. UserError when one cannot be read."""
-    with ExitStack() as stack:
-        with _explained(path, "fastmri: "):
-            kspace = stack.enter_context(h5py.File(path, "r"))["kspace"]
-            n = int(kspace.shape[0])
-        for index in range(n):
-            with _explained(path, "fastmri: "):
-                samples = np.asarray(kspace[index])
+    with closing(kspace_slices(path)) as slices:
+        for samples in slices:
             yield _image(samples, shape)
 
 
+def kspace_slices(path: Path) -> Generator[NDArray[np.complex64], None, None]:
+    """The k-space of a file slice by slice, complex64 (coils, H, W), one coil where the file has none. UserError as `images`."""
+    where = f"{path.parent}/"
+    with ExitStack() as stack:
+        with _explained(path, where):
+            kspace = stack.enter_context(h5py.File(path, "r"))["kspace"]
+            n = int(kspace.shape[0])
+        for index in range(n):
+            with _explained(path, where):
+                samples = np.asarray(kspace[index]).astype(np.complex64, copy=False)
+            yield samples if samples.ndim == 3 else samples[None]
+
+
 def _image(kspace: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.complex64]:
-    """k-space (H, W) or (coils, H, W) to a complex image; coils are combined at full field of view."""
-    full = to_image(torch.from_numpy(kspace.astype(np.complex64)))
-    if full.ndim == 3:
-        full = combine_coils(full)
+    """k-space (coils, H, W) to a complex image; several coils are combined at full field of view."""
+    full = to_image(torch.from_numpy(kspace))
+    full = combine_coils(full) if full.shape[0] > 1 else full[0]
     return np.ascontiguousarray(crop_centre(full, shape).numpy())
 
 

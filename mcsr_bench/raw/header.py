@@ -1,4 +1,4 @@
-"""The ISMRMRD header of a fastMRI file: the few numbers that are used, read without trusting the text.
+"""The ISMRMRD header in an HDF5 file of k-space: the few numbers that are used, read without trusting the text.
 
 Source: fastMRI's own loader reads the same elements (encodedSpace, reconSpace, limits of kspace_encoding_step_1).
 """

@@ -1,0 +1,1 @@
+"""Floor 1: raw files that several datasets share a format of: HDF5 k-space with an ISMRMRD header, patients, digests."""
