@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Card(BaseModel):
@@ -87,6 +87,7 @@ class MethodCard(Card):
 class DatasetCard(Card):
     """The card of a dataset."""
 
+    class_name: str = Field(default="", alias="class")
     source: str
     licence: str
     access: str
@@ -100,6 +101,18 @@ class DatasetCard(Card):
     size_setting: str = ""
     """The setting that is the HR size in pixels per side, where data are generated: preset ``smoke`` makes it small."""
     notes: tuple[str, ...] = ()
+    configures: str = ""
+    """Another dataset that this one is a named configuration of, instead of ``class`` and code of its own."""
+    settings: dict[str, Any] = {}
+    """With ``configures``: the settings that differ from that dataset's defaults."""
+
+    @model_validator(mode="after")
+    def _one_of_class_and_configures(self) -> DatasetCard:
+        if bool(self.class_name) == bool(self.configures):
+            raise ValueError("a dataset's card has either class or configures")
+        if self.settings and not self.configures:
+            raise ValueError("settings go with configures; a class has its own defaults")
+        return self
 
 
 class ReportCard(Card):

@@ -309,7 +309,7 @@ def dataset_folder(prepared: Prepared, standard: dict[str, Any]) -> str:
 
 
 def _dataset_variant(dataset: Dataset, standard: dict[str, Any]) -> str:
-    usual = type(dataset).Settings(**standard)
+    usual = type(dataset).Settings(**datasets().card(dataset.name).settings | standard)
     return variant_of(usual.model_dump(mode="json"), dataset.settings.model_dump(mode="json"))
 
 

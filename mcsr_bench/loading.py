@@ -68,9 +68,9 @@ def smoke_settings(dataset: DatasetCard, method_cards: Iterable[MethodCard], sca
 
 def load_dataset(name: str, data_root: str | Path | None = None, **settings: Any) -> Dataset:
     """A dataset by name. Raises UserError for an unknown name or setting, or a missing data root."""
-    datasets().card(name)
+    standard = datasets().card(name).settings
     dataset_class: type[Dataset] = datasets().load(name)
-    values = checked(dataset_class.Settings, settings, name)
+    values = checked(dataset_class.Settings, {**standard, **settings}, name)
     root = None if data_root is None else Path(data_root).expanduser()
     if dataset_class.needs_root:
         if root is None:

@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import sys
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -77,7 +77,7 @@ class Registry(Generic[C]):
                     name = f"{plugin.name} ({folder})"
                     plugin = Plugin(name, folder, module, plugin.card, reason)
                 found[plugin.name] = plugin
-            self._found = dict(sorted(found.items()))
+            self._found = {name: _with_base(plugin, found) for name, plugin in sorted(found.items())}
         return self._found
 
     def names(self) -> list[str]:
@@ -97,6 +97,8 @@ class Registry(Generic[C]):
     def load(self, name: str) -> Any:
         """Import a plugin and return its class. UserError with the reason when the import fails."""
         card = self.card(name)
+        if base := _configured(card):
+            return self.load(base)
         plugin = self.plugins()[name]
         try:
             module = self._import(plugin)
@@ -136,7 +138,8 @@ class Registry(Generic[C]):
             card = self._card_type.model_validate(values)
         except ValidationError as error:
             return Plugin(name, folder, module, None, f"{path}: {explain(error)}")
-        return Plugin(name, folder, module, card, _broken_code(folder) or _missing_requirement(card.requires))
+        code = "" if _configured(card) else _broken_code(folder)
+        return Plugin(name, folder, module, card, code or _missing_requirement(card.requires))
 
     def _import(self, plugin: Plugin[C]) -> ModuleType:
         if not plugin.module.startswith("mcsr_bench_plugin_"):
@@ -176,6 +179,24 @@ def _broken_code(folder: Path) -> str:
         except (SyntaxError, ValueError) as error:
             return f"{path}: {error}"
     return ""
+
+
+def _configured(card: Card) -> str:
+    """The plugin that a card without code configures, or ""."""
+    return card.configures if isinstance(card, DatasetCard) else ""
+
+
+def _with_base(plugin: Plugin[C], found: dict[str, Plugin[C]]) -> Plugin[C]:
+    """A plugin that configures another is as usable as that one, which must have code of its own."""
+    base = _configured(plugin.card) if plugin.card is not None else ""
+    if not base or plugin.reason:
+        return plugin
+    other = found.get(base)
+    if other is None or other.card is None or _configured(other.card):
+        return replace(
+            plugin, reason=f"configures '{base}', which is no {'dataset with a class' if other else 'dataset'}"
+        )
+    return replace(plugin, reason=f"configures '{base}', which is disabled: {other.reason}") if other.reason else plugin
 
 
 def _missing_requirement(requires: tuple[str, ...]) -> str:

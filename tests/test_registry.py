@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mcsr_bench.cards import MethodCard
+from mcsr_bench.cards import DatasetCard, MethodCard
 from mcsr_bench.errors import UserError
-from mcsr_bench.registry import Registry
+from mcsr_bench.loading import load_dataset
+from mcsr_bench.registry import Registry, add_plugins, datasets, methods, reports
 
 CARD = """
 name = "{name}"
@@ -134,3 +135,70 @@ def test_an_entry_point_of_another_package_is_found(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
     )
     assert "A method <class 'theirnet.Mine'>" in out.stdout, out.stderr
+
+
+TOYS = Path(__file__).parent / "toys"
+TINY = """
+kind = "dataset"
+name = "tiny"
+title = "A simulated toy, small"
+source = "made up"
+licence = "none"
+access = "none needed"
+contrasts = ["T2w", "T1w"]
+track = "complex"
+real = false
+configures = "{base}"
+[settings]
+size = 33
+"""
+
+
+@pytest.fixture
+def configured(tmp_path):
+    (tmp_path / "plugins" / "tiny").mkdir(parents=True)
+    (tmp_path / "plugins" / "tiny" / "card.toml").write_text(TINY.format(base="toy"))
+    kept = {kind: kind()._extra for kind in (datasets, methods, reports)}
+    add_plugins(TOYS)
+    add_plugins(tmp_path / "plugins")
+    yield
+    for kind, extra in kept.items():
+        kind()._extra, kind()._found = extra, None
+
+
+def test_a_card_without_code_configures_another_dataset(configured):
+    tiny, toy = load_dataset("tiny"), load_dataset("toy")
+    assert type(tiny) is type(toy)
+    assert tiny.settings.size == 33 != toy.settings.size
+    assert load_dataset("tiny", size=35).settings.size == 35
+    assert tiny.cases()[0].shape == (33, 33)
+
+
+@pytest.mark.parametrize(
+    ("base", "reason"),
+    [
+        ("nowhere", "configures 'nowhere', which is no dataset"),
+        ("tiny", "configures 'tiny', which is no dataset with a class"),
+        ("toy", ""),
+    ],
+)
+def test_a_configuration_is_as_usable_as_what_it_configures(tmp_path, base, reason):
+    (tmp_path / "plugins" / "tiny").mkdir(parents=True)
+    (tmp_path / "plugins" / "tiny" / "card.toml").write_text(TINY.format(base=base))
+    registry = Registry("dataset", DatasetCard, tmp_path / "nothing", "nothing", "mcsr_bench.no_such_group")
+    for path in (TOYS, tmp_path / "plugins"):
+        registry.add_folder(path)
+    assert registry.plugins()["tiny"].reason == reason
+
+
+def test_a_dataset_has_either_a_class_or_a_base():
+    values = {"kind": "dataset", "name": "x", "title": "x", "source": "x", "licence": "x", "access": "x", "real": True}
+    values |= {"contrasts": ("T2", "T1"), "track": "complex"}
+    for more in ({}, {"class": "A", "configures": "b"}, {"class": "A", "settings": {"a": 1}}):
+        with pytest.raises(ValueError, match="configures"):
+            DatasetCard.model_validate(values | more)
+
+
+def test_a_setting_that_a_configuration_gets_wrong_names_it(configured):
+    with pytest.raises(UserError, match=r"no setting of tiny 'sise'; did you mean 'size'\?"):
+        load_dataset("tiny", sise=3)
