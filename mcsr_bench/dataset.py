@@ -88,6 +88,19 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """How one contrast of a case lies in its file, as headers say it."""
+
+    shape: tuple[int, ...]
+    """Of the array in the file: (slices, [coils,] H, W) of k-space, (slices, H, W) of images, before any crop."""
+    dtype: str
+    """As numpy names it."""
+    coils: int = 1
+    acquired: tuple[int, int] | None = None
+    """How many rows and columns of k-space the header says were acquired; None: it does not say."""
+
+
+@dataclass(frozen=True)
 class Split:
     """Which volumes train, validate and test, by ``volume_id``."""
 
@@ -199,6 +212,10 @@ class Dataset(ABC):
 
     def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"]) -> Iterator[NDArray[np.complex64]] | None:
         """The k-space as it lies in the file, complex64 (coils, H, W) per slice, for inspection; None where files hold images."""
+        return None
+
+    def stored(self, case: Case, kind: Literal["target", "auxiliary"]) -> Stored | None:
+        """How a contrast lies in its file, for the inspection report; None for data that are not read from files."""
         return None
 
     def prepare_message(self) -> str:

@@ -149,7 +149,7 @@ def prepare(
     out = []
     for scale in scales:
         store = build_store(dataset, cases, protocol, scale, jobs=jobs, listener=listener, plugins=plugins)
-        out.append(Prepared(dataset, store, split, made, _data_record(dataset, store, split)))
+        out.append(Prepared(dataset, store, split, made, data_record(dataset, store, split)))
     for finding in dataset.findings:
         if finding.severity != "info":
             listener.warning(f"{finding.file}: {finding.message}" if finding.file else finding.message)
@@ -274,7 +274,8 @@ def _check_cases(dataset: Dataset, cases: Sequence[Case]) -> None:
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
-def _data_record(dataset: Dataset, store: Store, split: Split) -> DataRecord:
+def data_record(dataset: Dataset, store: Store, split: Split) -> DataRecord:
+    """What tables say of the data of trials on this store and split."""
     card = datasets().card(dataset.name)
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     volumes = {part: [store.volumes[v] for v in ids] for part, ids in parts.items()}
