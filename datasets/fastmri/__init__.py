@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from mcsr_bench.dataset import Case, Dataset, DatasetSettings, Finding, Slice, Split
+from mcsr_bench.dataset import Case, Dataset, DatasetSettings, Finding, Slice, Split, Stored
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.raw.digests import digests
-from mcsr_bench.raw.kspace_file import images, kspace_slices
+from mcsr_bench.raw.kspace_file import images, inspect, kspace_slices, stored
 from mcsr_bench.raw.patients import components
 
 from .catalogue import Coils, Row, catalogue
@@ -96,6 +96,10 @@ class FastMRI(Dataset):
         """All coils of every slice that both files have, as stored."""
         return islice(kspace_slices(Path(case.files[0 if kind == "target" else 1])), case.n_slices)
 
+    def stored(self, case: Case, kind: Literal["target", "auxiliary"]) -> Stored:
+        """Array of the file, and how much of it its header says was acquired."""
+        return stored(inspect(Path(case.files[0 if kind == "target" else 1])))
+
     def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
         """The lists' own split, as the protocol wants it.
 
@@ -153,11 +157,14 @@ class FastMRI(Dataset):
         return own_lists(s.train_pairs, s.test_pairs) if s.train_pairs or s.test_pairs else published_lists()
 
     def _check_patients(self, rows: list[Row], lists: PairLists, root: Path) -> list[Row]:
-        """Tell of pairs that are of two patients; leave them out when asked to."""
+        """Tell of pairs that are of two patients, each by itself and all together; leave them out when asked to."""
         wrong = [r for r in rows if r.mismatched]
         if not wrong:
             return rows
         drop = self.settings.mismatch == "drop"
+        for row in wrong:
+            names = f"{row.fspd.path.stem} is of patient {row.fspd.patient_id} and {row.pd.path.stem} of {row.pd.patient_id}"
+            self._note(Finding("warning", "patient-mismatch", str(row.fspd.path), f"{names}, but the two are a pair"))
         message = (
             f"{len(wrong)} of {len(rows)} {'published' if lists.published else 'listed'} pairs are of two patients by patient_id "
             f"and are {'left out' if drop else 'kept'}: {shown([f'{r.pd.path.stem}/{r.fspd.path.stem}' for r in wrong], 5)}"

@@ -6,17 +6,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mcsr_bench.dataset import Stored
 from mcsr_bench.errors import UserError
 from mcsr_bench.kspace import combine_coils, crop_centre, to_image
 
@@ -44,12 +47,36 @@ class Volume:
     shape: tuple[int, int]
     """(H, W) of the image after the crop."""
     header: Header
+    """What the file's header says; made up from the arrays' shapes where `header_problem` is not empty."""
+    dtype: str
+    """Of k-space, as numpy names it."""
+    pixel: tuple[float, float] | None = None
+    """Edge lengths (down the rows, along the columns) of the uncropped image's pixels in mm; None: the header does not say."""
+    header_problem: str = ""
+    """Why the header cannot be used, as a clause; only where that was allowed."""
 
 
-def inspect(path: Path) -> Volume:
-    """Look into a file without reading k-space. UserError, one clause that begins with the file's name, for anything wrong."""
+def inspect(path: Path, *, strict: bool = True) -> Volume:
+    """Look into a file without reading k-space. UserError, one clause that begins with the file's name, for anything wrong.
+
+    strict False: a header that is absent or says nothing of the encoding is told in ``header_problem``, and ``patient_id`` may
+    be "".
+    """
     with _explained(path), h5py.File(path, "r") as file:
-        return _inspect(file, path)
+        return _inspect(file, path, strict)
+
+
+def stored(volume: Volume) -> Stored:
+    """How a volume lies in its file, as its array and its header say."""
+    coils = (volume.coils,) if volume.coils else ()
+    said = volume.header
+    acquired = (min(volume.raw[0], said.encoded[0]), min(volume.raw[1], said.acquired_columns))
+    return Stored(
+        shape=(volume.slices, *coils, *volume.raw),
+        dtype=volume.dtype,
+        coils=volume.coils or 1,
+        acquired=None if volume.header_problem else acquired,
+    )
 
 
 def crop_shape(raw: tuple[int, int], recon: tuple[int, int]) -> tuple[int, int]:
@@ -67,7 +94,7 @@ def images(path: Path, shape: tuple[int, int]) -> Generator[NDArray[np.complex64
     """The slices of a file in its order, complex64 ``shape`` each, in the file's units. UserError when one cannot be read."""
     with closing(kspace_slices(path)) as slices:
         for samples in slices:
-            yield _image(samples, shape)
+            yield image(samples, shape)
 
 
 def kspace_slices(path: Path) -> Generator[NDArray[np.complex64], None, None]:
@@ -83,14 +110,14 @@ def kspace_slices(path: Path) -> Generator[NDArray[np.complex64], None, None]:
             yield samples if samples.ndim == 3 else samples[None]
 
 
-def _image(kspace: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.complex64]:
+def image(kspace: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.complex64]:
     """k-space (coils, H, W) to a complex image; several coils are combined at full field of view."""
     full = to_image(torch.from_numpy(kspace))
     full = combine_coils(full) if full.shape[0] > 1 else full[0]
     return np.ascontiguousarray(crop_centre(full, shape).numpy())
 
 
-def _inspect(file: h5py.File, path: Path) -> Volume:
+def _inspect(file: h5py.File, path: Path, strict: bool) -> Volume:
     name = path.name
     if "kspace" not in file or not isinstance(file["kspace"], h5py.Dataset):
         raise UserError(f"{name} has no 'kspace'")
@@ -110,22 +137,43 @@ def _inspect(file: h5py.File, path: Path) -> Volume:
             f"{name} has a 'mask': it looks like a test-set file, whose k-space is undersampled; "
             "point --data-root at the train and val folders"
         )
-    header = _header(file, name)
     raw = (int(kspace.shape[-2]), int(kspace.shape[-1]))
+    reconstruction = _reconstruction(file)
+    problem = ""
     try:
-        shape = crop_shape(raw, _reconstruction(file) or header.recon)
+        header, pixel = _header(file)
+    except ValueError as error:
+        problem = str(error)
+        if strict:
+            raise UserError(f"{name} has {problem}") from None
+        header, pixel = Header(raw, reconstruction or raw, raw[1]), None
+    try:
+        shape = crop_shape(raw, reconstruction or header.recon)
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
     patient_id = _attribute(file, "patient_id")
-    if not patient_id:
+    if strict and not patient_id:
         raise UserError(f"{name} has no attribute 'patient_id', without which no split by patient can be made")
     coils = int(kspace.shape[1]) if kspace.ndim == 4 else 0
-    return Volume(path, _attribute(file, "acquisition"), patient_id, int(kspace.shape[0]), coils, raw, shape, header)
+    return Volume(
+        path,
+        _attribute(file, "acquisition"),
+        patient_id,
+        int(kspace.shape[0]),
+        coils,
+        raw,
+        shape,
+        header,
+        str(kspace.dtype),
+        pixel,
+        problem,
+    )
 
 
-def _header(file: h5py.File, name: str) -> Header:
+def _header(file: h5py.File) -> tuple[Header, tuple[float, float] | None]:
+    """Header and pixel size. ValueError with a clause that follows "FILE has"."""
     if "ismrmrd_header" not in file:
-        raise UserError(f"{name} has no 'ismrmrd_header'")
+        raise ValueError("no 'ismrmrd_header'")
     item = file["ismrmrd_header"]
     try:
         if not isinstance(item, h5py.Dataset) or item.size != 1 or item.dtype.itemsize > MAX_BYTES:
@@ -134,9 +182,25 @@ def _header(file: h5py.File, name: str) -> Header:
         value = value.reshape(-1)[0] if isinstance(value, np.ndarray) else value
         if not isinstance(value, bytes | str):
             raise ValueError("it is not text")
-        return parse(value.encode() if isinstance(value, str) else bytes(value))
+        text = value.encode() if isinstance(value, str) else bytes(value)
+        header = parse(text)
     except ValueError as error:
-        raise UserError(f"{name} has a broken 'ismrmrd_header': {error}") from None
+        raise ValueError(f"a broken 'ismrmrd_header': {error}") from None
+    return header, _pixel(text, header)
+
+
+def _pixel(text: bytes, header: Header) -> tuple[float, float] | None:
+    """Encoded field of view over encoded matrix; ``text`` has passed `parse`, so it declares no entities."""
+    root = ElementTree.fromstring(text.decode("utf-8-sig"))
+    edges: list[float] = []
+    for axis, n in zip("xy", header.encoded, strict=True):
+        said = root.findtext(f"{{*}}encoding/{{*}}encodedSpace/{{*}}fieldOfView_mm/{{*}}{axis}") or ""
+        try:
+            edges.append(float(said) / n)
+        except ValueError:
+            return None
+    rows, columns = edges
+    return (rows, columns) if all(math.isfinite(e) and e > 0 for e in edges) else None
 
 
 def _reconstruction(file: h5py.File) -> tuple[int, int] | None:

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from mcsr_bench.cards import DatasetCard
-from mcsr_bench.dataset import Finding
+from mcsr_bench.dataset import Finding, Stored
 from mcsr_bench.datasets.fastmri import FastMRI, FastMRISettings
 from mcsr_bench.datasets.fastmri.pairs import published_lists
 from mcsr_bench.kspace import combine_coils
 from mcsr_bench.protocol import MCSR_1, SANET_2021
 from mcsr_bench.raw.header import parse
-from mcsr_bench.raw.kspace_file import crop_shape
+from mcsr_bench.raw.kspace_file import crop_shape, inspect
 from mcsr_bench.raw.patients import components
 from mcsr_bench.registry import datasets
 
@@ -156,6 +156,26 @@ def test_header_numbers_of_a_real_one(fastmri_files: ModuleType) -> None:
     assert (got.encoded, got.recon, got.acquired_columns) == ((640, 372), (320, 320), 352 - 20)
 
 
+@pytest.mark.parametrize("coils", [None, 3])
+def test_stored_says_how_it_lies_in_the_file(fastmri_tree: Tree, coils: int | None) -> None:
+    data = dataset(fastmri_tree(2, 1, shape=(128, 68), acquired=50, coils=coils, slices=2))
+    case = data.cases()[0]
+    between = () if coils is None else (3,)
+    for kind in ("target", "auxiliary"):
+        assert data.stored(case, kind) == Stored((2, *between, 128, 68), "complex64", coils or 1, (128, 50))
+
+
+def test_pixels_are_the_encoded_field_of_view_over_the_encoded_matrix(
+    fastmri_tree: Tree, fastmri_files: ModuleType, first_pair: tuple[str, str]
+) -> None:
+    path = fastmri_files.file_of(fastmri_tree(2, 1), first_pair[0])
+    assert inspect(path).pixel == (280 / 128, 161 / 64)
+    for spoilt in ("0", "-3", "nan", "wide", ""):
+        text = fastmri_files.header((128, 64), (64, 64)).replace("<x>280<", f"<x>{spoilt}<")
+        fastmri_files.replace(path, "ismrmrd_header", text.encode())
+        assert inspect(path).pixel is None
+
+
 def test_multicoil_keeps_the_phase_of_the_object(fastmri_files: ModuleType, fastmri_tree: Tree) -> None:
     root = fastmri_tree(2, 1, coils=6, slices=1)
     data = dataset(root)
@@ -228,11 +248,19 @@ def test_mismatch_is_kept_with_a_mark_and_links_patients(fastmri_tree: Tree, fas
     data = dataset(root)
     cases = data.cases()
     assert [c.patient_id for c in cases] == [f"patient-00{i}" for i in (0, 0, 0, 3, 4, 5)]
-    assert finding(data, "patient-mismatch").marks
-    assert "2 of 6" in finding(data, "patient-mismatch").message
     dropping = dataset(root, mismatch="drop")
     assert [c.patient_id for c in dropping.cases()] == [f"patient-00{i}" for i in (2, 3, 4, 5)]
-    assert finding(dropping, "patient-mismatch").marks
+    for which in (data, dropping):
+        *each, together = [f for f in which.findings if f.code == "patient-mismatch"]
+        assert together.marks
+        assert "2 of 6" in together.message
+        assert [(f.severity, f.marks, f.file) for f in each] == [
+            ("warning", False, str(fastmri_files.file_of(root, names[i][1]))) for i in (0, 1)
+        ]
+        assert each[0].message == (
+            f"{names[0][1]} is of patient patient-000 and {names[0][0]} of patient-001, but the two are a pair"
+        )
+        assert "of patient patient-002 and" in each[1].message
 
 
 def test_mcsr_1_leaves_out_train_pairs_that_touch_the_test_list(fastmri_tree: Tree, fastmri_files: ModuleType) -> None:
