@@ -9,7 +9,7 @@ import typer
 
 from mcsr_bench.errors import UserError, disk_error
 
-from . import authors, experiments, looking, results, weights
+from . import authors, experiments, fetching, looking, results, weights
 
 app = typer.Typer(
     name="mcsr-bench",
@@ -27,6 +27,7 @@ app.command()(results.report)
 app.command()(results.stress)
 app.command("import-weights")(weights.import_weights)
 app.command()(weights.predict)
+app.command()(fetching.fetch)
 app.command()(authors.check)
 app.command()(authors.new)
 

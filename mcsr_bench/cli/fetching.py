@@ -1,0 +1,60 @@
+"""``fetch``: public data sets, with their licence before the first byte."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mcsr_bench.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from mcsr_bench.fetching import Source
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(help="m4raw, ixi or open-ms; for any other dataset: how to get it.")],
+    to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="The folder that gets the data.")] = None,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="You have read the licence and accept it; for scripts.")
+    ] = False,
+) -> None:
+    """Download a public data set, verified; the same command again goes on where it stopped."""
+    from mcsr_bench import console, fetching
+
+    source = fetching.sources().get(name)
+    if source is None:
+        print(_access(name, fetching.sources()))
+        return
+    if to is None:
+        raise UserError("--to is missing: the folder that gets the data")
+
+    def accept(source: Source) -> bool:
+        print(source.terms(), file=sys.stderr)
+        if accept_licence:
+            return True
+        if not sys.stdin.isatty():
+            raise UserError(f"{name}: nobody to ask; read the licence above, and say --accept-licence if you accept it")
+        print("Type yes to accept: ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() == "yes"
+
+    with console.listener() as listener:
+        fetched = fetching.fetch(source, to, accept, listener)
+    for line in fetched.lines():
+        print(line)
+    print(f"{source.layout}; recorded in {to / fetching.FETCHED}", file=sys.stderr)
+    if source.next:
+        print(f"next: {source.next.format(to=to)}", file=sys.stderr)
+
+
+def _access(name: str, fetchable: dict[str, Source]) -> str:
+    """How a user gets a dataset that is not downloaded here, from its card."""
+    from mcsr_bench import registry
+
+    known = registry.datasets()
+    if name not in known.names():
+        raise unknown_name("data set", name, {*fetchable, *known.names()})
+    card = known.card(name)
+    return f"{card.title}\nLicence: {card.licence}\nNothing was downloaded. How to get it: {card.access}"
