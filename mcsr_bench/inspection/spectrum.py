@@ -1,0 +1,177 @@
+"""How much of k-space holds something: energy summed over slices and coils, its edges along both axes, its centre."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+Float = NDArray[np.float64]
+
+STEP_RAW = 1.0
+"""Decades of energy at an edge of k-space, or of the spectrum of a complex image, that make it an edge."""
+STEP_MAGNITUDE = 0.3
+"""The same for magnitudes: taking them spreads the noise of the background over the edge."""
+STEP_FILTERED = 1.0
+"""The same where the fall spans a fifth of the axis, as an apodised edge does."""
+LEAST, LEAST_MAGNITUDE = 0.2, 0.4
+"""Edges are sought beyond this part of the half axis."""
+_NATURAL = 3.0
+"""No image of sharp borders falls faster than this power of the frequency; only what falls faster counts."""
+
+
+@dataclass(frozen=True)
+class Edges:
+    """What part of one axis holds energy."""
+
+    size: int
+    """Samples of the axis."""
+    low: int
+    """Samples without energy before the first that has some."""
+    high: int
+    """And after the last."""
+
+    @property
+    def acquired(self) -> int:
+        """Samples that hold energy."""
+        return self.size - self.low - self.high
+
+    @property
+    def extent(self) -> float:
+        """Highest frequency that holds energy over the Nyquist frequency, in (0, 1]: one-sided k-space has all of it."""
+        return 1 - 2 * min(self.low, self.high) / self.size
+
+
+class Spectrum:
+    """The energy of k-space, summed over what was added; one array of one slice's size."""
+
+    def __init__(self) -> None:
+        self._energy: Float | None = None
+        self._rows = 0.0
+
+    def add_kspace(self, kspace: NDArray[np.complex64]) -> None:
+        """k-space (coils, H, W) as in the file."""
+        self._add(
+            np.einsum("chw,chw->hw", kspace.real, kspace.real) + np.einsum("chw,chw->hw", kspace.imag, kspace.imag)
+        )
+        self._rows += len(kspace)
+
+    def add_image(self, image: NDArray[np.complex64]) -> None:
+        """A complex image (H, W). Windowed, for a crop out of a larger image would smear every edge of its spectrum."""
+        windowed = image * _window(image.shape[0], image.shape[1])
+        spectrum = fft.fftshift(fft.fft2(windowed))
+        # The shift of the image's centre to sample 0 turns phases only, which energy does not see.
+        self._add(spectrum.real**2 + spectrum.imag**2)
+        self._rows += 3 / 8  # a Hann window leaves this share of the independent samples of an axis
+
+    def _add(self, energy: NDArray[np.float32]) -> None:
+        if self._energy is None:
+            self._energy = np.zeros(energy.shape, np.float64)
+        self._energy += energy
+
+    @property
+    def seen(self) -> bool:
+        """Whether any energy was added."""
+        return self._energy is not None and bool(self._energy.any())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W); (0, 0) before anything was added."""
+        return (0, 0) if self._energy is None else (self._energy.shape[0], self._energy.shape[1])
+
+    def centre(self) -> tuple[float, float]:
+        """Where the energy is centred, in samples from (H // 2, W // 2): the centroid about the peak of the smoothed energy."""
+        assert self._energy is not None
+        H, W = self.shape
+        smooth = self._energy.copy()
+        for axis in (0, 1):
+            smooth = smooth + 0.5 * (np.roll(smooth, 1, axis) + np.roll(smooth, -1, axis))
+        y, x = np.unravel_index(int(np.argmax(smooth)), (H, W))
+        reach = 3
+        rows, columns = np.arange(y - reach, y + reach + 1), np.arange(x - reach, x + reach + 1)
+        around = self._energy[np.ix_(rows % H, columns % W)]
+        around = np.clip(around - 0.02 * around.max(), 0, None)
+        total = around.sum()
+        return float((around.sum(1) @ rows) / total - H // 2), float((around.sum(0) @ columns) / total - W // 2)
+
+    def edges(self, *, magnitude: bool, windowed: bool) -> tuple[Edges, Edges]:
+        """What part of the rows and of the columns holds energy.
+
+        ``magnitude``: the images have no phase of their own, so both halves of their k-space are the same and the step is
+        small. ``windowed``: the energy is of images, whose edges the window blurs by a sample.
+        """
+        assert self._energy is not None
+        found = []
+        for axis in (1, 0):
+            profile = self._energy.sum(axis)
+            independent = self._rows * self._energy.shape[axis] * (3 / 8 if windowed else 1)
+            found.append(_edges(profile, magnitude=magnitude, windowed=windowed, independent=independent))
+        return found[0], found[1]
+
+
+@lru_cache(maxsize=8)
+def _window(H: int, W: int) -> NDArray[np.float32]:
+    """Periodic Hann window over both axes, 1 at the centre sample."""
+    rows, columns = (0.5 + 0.5 * np.cos(2 * np.pi * (np.arange(n) - n // 2) / n) for n in (H, W))
+    return np.asarray(rows[:, None] * columns[None, :], dtype=np.float32)
+
+
+def _edges(profile: Float, *, magnitude: bool, windowed: bool, independent: float) -> Edges:
+    """Where a profile of energy (N,) along one axis ends on either side."""
+    N = len(profile)
+    centre = N // 2
+    low, high = profile[centre::-1], profile[centre:]
+    if magnitude:
+        half = min(len(low), len(high))
+        kept = _extent((low[:half] + high[:half]) / 2, magnitude=True, windowed=windowed, independent=independent)
+        if kept is None:
+            return Edges(N, 0, 0)
+        return Edges(N, max(0, len(low) - kept), max(0, len(high) - kept))
+    sides = [_extent(side, magnitude=False, windowed=windowed, independent=independent) for side in (low, high)]
+    return Edges(N, *(0 if kept is None else len(side) - kept for side, kept in zip((low, high), sides, strict=True)))
+
+
+def _extent(side: Float, *, magnitude: bool, windowed: bool, independent: float) -> int | None:
+    """How many samples from the centre outwards hold energy; None when there is no edge before the end.
+
+    side: (J,) energy from the zero frequency outwards. At an edge the energy just inside is `STEP_...` decades above all of
+    that outside, beyond what the natural fall of a spectrum explains.
+    """
+    J = len(side)
+    if J < 6 or not side.any():
+        return None
+    tiny = side.max() * 1e-30
+    width = max(2, J // 20)
+    blur = 1 if windowed else 0
+    smooth = np.convolve(np.pad(side, 1, mode="edge"), np.ones(3) / 3, mode="valid") if windowed else side
+    beyond = np.maximum.accumulate(smooth[::-1])[::-1]  # the largest from here to the end
+    sure = 5 * 0.434 / np.sqrt(max(1.0, independent * width))
+    first = STEP_MAGNITUDE if magnitude else STEP_RAW
+    best, at = 0.0, (0, 0)
+    for gap in sorted({blur, max(blur, round(0.03 * J)), max(blur, round(0.06 * J)), max(blur, round(0.1 * J))}):
+        needed = (
+            first
+            + sure
+            + (STEP_FILTERED - min(first, STEP_FILTERED)) * min(1.0, (gap - blur) / max(1.0, 0.1 * J - blur))
+        )
+        for h in range(max(2, int((LEAST_MAGNITUDE if magnitude else LEAST) * J)), J - gap):
+            start = max(1, h - gap - width)
+            if h - gap <= start:
+                continue
+            inside = side[start : h - gap].mean()
+            outside = beyond[h + gap]
+            natural = _NATURAL * np.log10((h + gap + 1) / start)
+            step = (np.log10(inside + tiny) - np.log10(outside + tiny) - natural) / needed
+            if step > max(1.0, best):
+                best, at = step, (h, gap)
+    if best == 0:
+        return None
+    h, gap = at
+    inside, outside = side[max(1, h - gap - width) : h - gap].mean(), beyond[h + gap]
+    # Between samples of a sharp, blurred edge the energy is half; down a filtered one the middle is that of the logarithms.
+    level = (inside + outside) / 2 if gap <= blur else np.sqrt(inside * max(outside, tiny))
+    above = np.flatnonzero(side[: h + gap + 1] > level)
+    return int(above[-1]) + 1 if above.size else h
