@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mcsr_bench.errors import UserError
     from mcsr_bench.loading import load_dataset, load_method
     from mcsr_bench.method import Batch, Method, Prediction, Settings, TorchMethod, TrainingSettings
+    from mcsr_bench.raw.pair_writer import write_pair
     from mcsr_bench.report import Cell, Report, Table
     from mcsr_bench.results import Results, load_results
 
@@ -25,6 +26,7 @@ _HOME = {
     "errors": ("UserError",),
     "loading": ("load_dataset", "load_method"),
     "method": ("Batch", "Method", "Prediction", "Settings", "TorchMethod", "TrainingSettings"),
+    "raw.pair_writer": ("write_pair",),
     "report": ("Cell", "Report", "Table"),
     "results": ("Results", "load_results"),
 }
@@ -54,6 +56,7 @@ __all__ = [
     "load_results",
     "run",
     "split_by_patient",
+    "write_pair",
 ]
 
 
