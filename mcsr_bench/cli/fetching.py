@@ -11,7 +11,7 @@ import typer
 from mcsr_bench.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from mcsr_bench.fetching import Source
+    from mcsr_bench.sources import Source
 
 
 def fetch(
@@ -23,10 +23,12 @@ def fetch(
 ) -> None:
     """Download a public data set, verified; the same command again goes on where it stopped."""
     from mcsr_bench import console, fetching
+    from mcsr_bench.sources import sources
 
-    source = fetching.sources().get(name)
+    known = sources()
+    source = known.get(name)
     if source is None:
-        print(_access(name, fetching.sources()))
+        print(_access(name, known))
         return
     if to is None:
         raise UserError("--to is missing: the folder that gets the data")
