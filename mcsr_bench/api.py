@@ -11,10 +11,12 @@ import pandas as pd
 import torch
 
 from mcsr_bench.cards import MethodCard
-from mcsr_bench.experiment import make_report, prepare, run_experiment
+from mcsr_bench.experiment import make_report, run_experiment
 from mcsr_bench.grid import ExperimentSpec
 from mcsr_bench.loading import load_dataset
 from mcsr_bench.method import Batch, Method, Prediction, Settings
+from mcsr_bench.prepared import prepare
+from mcsr_bench.preparing import Preparation
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results import Results
@@ -36,6 +38,8 @@ def experiment_spec(
     protocol: str | None = None,
     seeds: int | Iterable[int] | None = None,
     against: str | Iterable[str] | None = None,
+    register: str | None = None,
+    store_dtype: str | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     plugins: str | Path | Iterable[str | Path] = (),
     device: str = "auto",
@@ -60,6 +64,7 @@ def experiment_spec(
         against_given=against is not None,
         data_root=None if data_root is None else Path(data_root),
         split=None if split is None else Path(split),
+        preparation=Preparation.of(register, store_dtype),
         settings={name: dict(changes) for name, changes in (settings or {}).items()},
         plugins=tuple(Path(p) for p in _several(plugins) or ()),
         device=device,

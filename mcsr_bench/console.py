@@ -85,6 +85,8 @@ class LineListener(Listener):
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
         self._ended = self._total = 0
+        self._task = ("", 0.0, 0)
+        """What is being prepared, since when, and how much of it was there then."""
 
     def __enter__(self) -> LineListener:
         return self
@@ -93,8 +95,18 @@ class LineListener(Listener):
         pass
 
     def preparing(self, message: str, done: int, total: int) -> None:
-        if self._due("prepare", done in (0, total)):
-            self._say(f"{message}: {done}/{total}")
+        now = time.monotonic()
+        if self._task[0] != message:
+            self._task = message, now, done
+        if self._due("prepare", done in (0, total) or self._task[1] == now):
+            _, began, there = self._task
+            fresh = done - there
+            left = (
+                f", about {_duration((now - began) / fresh * (total - done))} left"
+                if 0 < fresh and done < total
+                else ""
+            )
+            self._say(f"{message}: {done}/{total}{left}")
 
     def warning(self, message: str) -> None:
         self._say(f"warning: {message}")
@@ -121,6 +133,12 @@ class LineListener(Listener):
 
     def _say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def listener() -> TerminalListener | LineListener:

@@ -25,6 +25,10 @@ Slice = tuple[NDArray[np.complex64], NDArray[np.complex64]]
 """Target and auxiliary of one slice, complex64 (H, W) each, same grid, physical units; magnitude data have zero phase."""
 
 
+SHOWN_PROBLEMS = 10
+"""How many problems of a dataset one sentence lists."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """Something about the data that a reader of a result should know."""
@@ -98,6 +102,19 @@ class Stored:
     coils: int = 1
     acquired: tuple[int, int] | None = None
     """How many rows and columns of k-space the header says were acquired; None: it does not say."""
+
+
+class BadDataError(UserError):
+    """All that is wrong with the files of a dataset, in one sentence; ``cases`` are those that could be used without the rest."""
+
+    def __init__(
+        self, dataset: str, problems: Sequence[str], cases: Sequence[Case] = (), where: Path | None = None
+    ) -> None:
+        more = f"; and {len(problems) - SHOWN_PROBLEMS} more problems" if len(problems) > SHOWN_PROBLEMS else ""
+        place = f" (data root {where})" if where else ""
+        super().__init__(f"{dataset}: {'; '.join(problems[:SHOWN_PROBLEMS])}{more}{place}")
+        self.problems = tuple(problems)
+        self.cases = tuple(cases)
 
 
 @dataclass(frozen=True)
@@ -180,7 +197,10 @@ class Dataset(ABC):
 
     @abstractmethod
     def cases(self) -> list[Case]:
-        """All cases, in a fixed order that does not depend on the file system. Raises UserError on bad input."""
+        """All cases, in a fixed order that does not depend on the file system.
+
+        Raises UserError on bad input, `BadDataError` where some cases could be used: ``prepare --check`` looks at those all the same.
+        """
 
     @abstractmethod
     def read(self, case: Case) -> Iterator[Slice]:

@@ -6,6 +6,7 @@ by a power of two to fill its range. Files are ``.npy``, memory-mapped when read
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -69,13 +70,14 @@ def decode(pairs: NDArray[np.float16], scales: NDArray[np.float32]) -> ComplexAr
 
 
 def write_volume(path: Path, slices: Iterable[ComplexArray], shape: tuple[int, int, int], dtype: StoreDtype) -> None:
-    """Write slices (H, W) one by one as a volume (S, H, W) to ``path`` (``.npy``), in ordinary writes.
+    """Write slices (H, W) one by one as a volume (S, H, W) to ``path`` (``.npy``), in ordinary writes; it is there when whole.
 
     Written, not memory-mapped: a full disk is then an error that can be reported, not a signal that kills.
     """
     pair = dtype == "float16-pair"
     scales = []
-    with path.open("wb") as handle:
+    partial = path.with_suffix(".part")
+    with partial.open("wb") as handle:
         header = {"descr": "<f2" if pair else "<c8", "fortran_order": False, "shape": (*shape, 2) if pair else shape}
         np.lib.format.write_array_header_1_0(handle, header)
         for image in slices:
@@ -88,6 +90,7 @@ def write_volume(path: Path, slices: Iterable[ComplexArray], shape: tuple[int, i
     if pair:
         with _scales(path).open("wb") as handle:
             np.lib.format.write_array(handle, np.array(scales, dtype="<f4"), allow_pickle=False)
+    os.replace(partial, path)
 
 
 def open_volume(path: Path) -> ComplexArray | PairVolume:
@@ -96,11 +99,6 @@ def open_volume(path: Path) -> ComplexArray | PairVolume:
     if array.dtype == np.float16:
         return PairVolume(array, np.load(_scales(path), allow_pickle=False))
     return array
-
-
-def files_of(path: Path) -> tuple[Path, ...]:
-    """The files that make up a volume, its scales first where it has them."""
-    return (*(p for p in (_scales(path),) if p.exists()), path)
 
 
 def _scales(path: Path) -> Path:

@@ -6,42 +6,30 @@ Nothing is trained before every name, setting and file was checked and the prepa
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mcsr_bench import files
-from mcsr_bench.dataset import Case, Dataset, Split
+from mcsr_bench.dataset import Dataset
 from mcsr_bench.engines import local
-from mcsr_bench.errors import UserError, unknown_name
+from mcsr_bench.errors import UserError
 from mcsr_bench.grid import ExperimentSpec, layouts, method_names, points, references, variant_of
 from mcsr_bench.loading import SMOKE, load_dataset, smoke_settings
+from mcsr_bench.prepared import Prepared, prepare, write_registrations
 from mcsr_bench.progress import Listener
-from mcsr_bench.protocol import Protocol, get_protocol
+from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import add_plugins, datasets, methods, reports
 from mcsr_bench.report import Report, Table
-from mcsr_bench.results import DataRecord, Results, TrialRecord, load_results, read_trial
-from mcsr_bench.splits import Manifest, manifest, read_split, write_manifest
-from mcsr_bench.store import Store, build_store
+from mcsr_bench.results import Results, TrialRecord, load_results, read_trial
+from mcsr_bench.splits import write_manifest
 from mcsr_bench.trial import TrialSpec
 
-EXPERIMENT, SPLIT = "experiment.json", "split.json"
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A dataset at a scale, ready for trials."""
-
-    dataset: Dataset
-    store: Store
-    split: Split
-    manifest: Manifest
-    """The split by patients."""
-    data: DataRecord
+EXPERIMENT, SPLIT, REGISTRATION = "experiment.json", "split.json", "registration.csv"
 
 
 def run_experiment(spec: ExperimentSpec, listener: Listener | None = None) -> tuple[Results, list[TrialRecord]]:
@@ -93,6 +81,7 @@ def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
                 protocol,
                 scales,
                 split_file=spec.split,
+                preparation=spec.preparation,
                 jobs=jobs,
                 listener=listener,
                 plugins=spec.plugins,
@@ -102,6 +91,7 @@ def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
         for prepared in ready:
             where = dataset_folder(prepared, standards[prepared.dataset.name])
             write_manifest(spec.out / where / SPLIT, prepared.manifest)
+            write_registrations(spec.out / where / REGISTRATION, prepared.store)
     for prepared in ready:
         trials += [
             TrialSpec(
@@ -125,62 +115,6 @@ def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
             for seed in spec.seeds
         ]
     return trials
-
-
-def prepare(
-    dataset: Dataset,
-    protocol: Protocol,
-    scales: Sequence[int],
-    *,
-    split_file: Path | None = None,
-    jobs: int = 1,
-    listener: Listener | None = None,
-    plugins: Sequence[Path] = (),
-) -> list[Prepared]:
-    """Validate a dataset, split it (or take the split of a file) and build its stores: one `Prepared` per scale."""
-    listener = listener or Listener()
-    cases = dataset.cases()
-    _check_cases(dataset, cases)
-    split = read_split(split_file, dataset, cases) if split_file else dataset.split(cases, protocol)
-    split.check(cases)
-    made = manifest(dataset, split, cases)
-    used = {*split.train, *split.validation, *split.test}
-    cases = [case for case in cases if case.volume_id in used]
-    out = []
-    for scale in scales:
-        store = build_store(dataset, cases, protocol, scale, jobs=jobs, listener=listener, plugins=plugins)
-        out.append(Prepared(dataset, store, split, made, data_record(dataset, store, split)))
-    for finding in dataset.findings:
-        if finding.severity != "info":
-            listener.warning(f"{finding.file}: {finding.message}" if finding.file else finding.message)
-    return out
-
-
-def prepare_all(spec: ExperimentSpec, listener: Listener | None = None) -> list[Prepared]:
-    """Validate and prepare the datasets of a spec at its scales, without a method in sight."""
-    for path in spec.plugins:
-        add_plugins(path)
-    protocol = get_protocol(spec.protocol)
-    for scale in spec.scales:
-        protocol.check_scale(scale)
-    for name in spec.settings:
-        if name not in spec.datasets:
-            raise unknown_name("dataset of this run", name, spec.datasets)
-    loaded = [load_dataset(name, spec.data_root, **spec.settings.get(name, {})) for name in spec.datasets]
-    jobs = spec.jobs or local.default_jobs("cpu")
-    return [
-        prepared
-        for dataset in loaded
-        for prepared in prepare(
-            dataset,
-            protocol,
-            spec.scales,
-            split_file=spec.split,
-            jobs=jobs,
-            listener=listener,
-            plugins=spec.plugins,
-        )
-    ]
 
 
 def make_report(spec: ExperimentSpec, results: Results) -> tuple[list[Table], list[Path]]:
@@ -256,51 +190,6 @@ def _check_folder(spec: ExperimentSpec) -> None:
                     f"--out {spec.out}: holds results of {key} {value}, this run has {getattr(spec, key)}; "
                     f"choose another --out, for they are never mixed"
                 )
-
-
-def _check_cases(dataset: Dataset, cases: Sequence[Case]) -> None:
-    if not cases:
-        raise UserError(f"dataset '{dataset.name}' holds no cases")
-    ids = [case.volume_id for case in cases]
-    for volume_id in ids:
-        if ids.count(volume_id) > 1:
-            raise UserError(f"dataset '{dataset.name}' lists the volume {volume_id} twice")
-        if not volume_id or set(volume_id) - _NAME_CHARACTERS or volume_id.startswith("."):
-            raise UserError(
-                f"dataset '{dataset.name}': the volume name {volume_id!r} has characters that file names should not have"
-            )
-
-
-_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
-
-
-def data_record(dataset: Dataset, store: Store, split: Split) -> DataRecord:
-    """What tables say of the data of trials on this store and split."""
-    card = datasets().card(dataset.name)
-    parts = {"train": split.train, "validation": split.validation, "test": split.test}
-    volumes = {part: [store.volumes[v] for v in ids] for part, ids in parts.items()}
-    marks = [f.message for f in (*dataset.findings, *store.findings) if f.marks]
-    if not split.patient_disjoint:
-        marks.append(f"not patient-disjoint: {split.rule}")
-    target, auxiliary = dataset.contrasts
-    return DataRecord(
-        name=dataset.name,
-        title=card.title,
-        real=card.real,
-        track=dataset.track,
-        target=target,
-        auxiliary=auxiliary,
-        reported_as=card.reported_as,
-        fingerprint=dataset.fingerprint(),
-        split_hash=split.hash,
-        split_rule=split.rule,
-        patient_disjoint=split.patient_disjoint,
-        patients={part: len({v.patient_id for v in vs}) for part, vs in volumes.items()},
-        slices={part: sum(len(v.slice_index) for v in vs) for part, vs in volumes.items()},
-        hr_shapes=sorted({v.shape for vs in volumes.values() for v in vs}),
-        store=store.key,
-        marks=list(dict.fromkeys(marks)),
-    )
 
 
 def dataset_folder(prepared: Prepared, standard: dict[str, Any]) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mcsr_bench.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,6 +92,48 @@ def build_folder(final: Path, build: Callable[[Path], None]) -> None:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def resumable_folder(final: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Path | None]:
+    """A folder ``.NAME.building`` beside ``final`` that is moved there when the block ends well; None where it is there by now.
+
+    What an interrupted or killed block left in the folder is still there the next time, so that work goes on where it stopped; a
+    user error or a full disk removes it. One process builds at a time: another one waits (``waiting`` is called) for the first.
+    """
+    temporary = final.with_name(f".{final.name}.building")
+    lock = _locked(temporary, final, waiting)
+    if lock is None:
+        yield None
+        return
+    try:
+        yield temporary
+        os.rename(temporary, final)
+    except (UserError, OSError):
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    finally:
+        os.close(lock)
+
+
+def _locked(temporary: Path, final: Path, waiting: Callable[[], None]) -> int | None:
+    """A descriptor that holds the lock of the folder, made if need be; None once ``final`` is there."""
+    while not final.is_dir():
+        temporary.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            pass  # a file system without locks: two builders write equal files, each in one move
+        # The one we waited for may have moved the folder into place, or removed it.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), temporary.stat()):
+                return descriptor
+        os.close(descriptor)
+    return None
 
 
 def cache_folder() -> Path:

@@ -12,6 +12,7 @@ from pydantic import Field
 from mcsr_bench import files
 from mcsr_bench.errors import UserError, unknown_name
 from mcsr_bench.loading import check_method
+from mcsr_bench.preparing import Preparation
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import datasets, methods
 from mcsr_bench.report import Layout, LayoutRow
@@ -28,6 +29,8 @@ class ExperimentSpec(Defaults):
     data_root: Path | None = None
     split: Path | None = None
     """A manifest of patients instead of the dataset's own split."""
+    preparation: Preparation = Preparation()
+    """``--register`` and ``--store-dtype``."""
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """``--set``: per method or dataset, what differs from the preset or default."""
     plugins: tuple[Path, ...] = ()

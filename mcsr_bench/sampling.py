@@ -15,7 +15,7 @@ import torch
 from mcsr_bench.dataset import Split
 from mcsr_bench.method import Batch
 from mcsr_bench.protocol import Protocol
-from mcsr_bench.store import Store, StoredVolume
+from mcsr_bench.store import Store, StoredVolume, Volume
 
 _ORDER, _PATCH = 1, 2  # streams of randomness
 
@@ -80,7 +80,7 @@ class Sampler:
     def _slices(self, volume: StoredVolume, which: range, *, with_target: bool) -> Batch:
         part = slice(which.start, which.stop)
 
-        def load(array: np.ndarray) -> torch.Tensor:
+        def load(array: Volume) -> torch.Tensor:
             return torch.from_numpy(np.array(array[part]))
 
         return Batch.of(

@@ -1,36 +1,34 @@
 """Floor 2: raw data to prepared arrays on disk.
 
-A store holds, for every volume, complex64 target and auxiliary (HR, centre-cropped) and, per scale, their LR versions, as ``.npy``
+A store holds, for every volume, target and auxiliary (HR, complex, centre-cropped) and, per scale, their LR versions, as ``.npy``
 files that are memory-mapped when read. Scales whose crop is the same share the HR part. The key of a part is a hash of all that
-should change its bytes: the data's fingerprint, the adapter and its settings, the sizes and the protocol. Parts are built slice
-by slice under a temporary name and moved into place when complete, so that a part that exists is whole, and two processes that
-build the same one do not disturb each other.
+should change its bytes: the data's fingerprint, the adapter and its settings, the sizes, the protocol, and how the user wanted the
+data prepared. Parts are built volume by volume under a temporary name and moved into place when complete, so that a part that
+exists is whole; one that was interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from statistics import median
 from typing import Any
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from mcsr_bench import files
 from mcsr_bench.dataset import Case, Dataset, Finding
+from mcsr_bench.encoding import ComplexArray, PairVolume, open_volume
 from mcsr_bench.errors import UserError
-from mcsr_bench.loading import load_dataset
-from mcsr_bench.processes import Emit, Job, run_jobs
+from mcsr_bench.preparing import FOLDERS, Preparation, Work, degrade_volumes, prepare_cases, source
 from mcsr_bench.progress import Listener
-from mcsr_bench.protocol import Protocol, get_protocol
+from mcsr_bench.protocol import Protocol
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when the files of a store change their meaning."""
 
-ComplexArray = NDArray[np.complex64]
+Volume = ComplexArray | PairVolume
 
 
 @dataclass(frozen=True)
@@ -47,26 +45,26 @@ class StoredVolume:
     lr_folder: Path
     position: int
 
-    def _open(self, folder: Path, kind: str) -> ComplexArray:
+    def _open(self, folder: Path, kind: str) -> Volume:
         return _memory_map(str(folder / kind / f"{self.position:05d}.npy"))
 
     @property
-    def target(self) -> ComplexArray:
+    def target(self) -> Volume:
         """complex64 (S, H, W), memory-mapped, read-only."""
         return self._open(self.hr_folder, "target")
 
     @property
-    def aux(self) -> ComplexArray:
+    def aux(self) -> Volume:
         """complex64 (S, H, W)."""
         return self._open(self.hr_folder, "aux")
 
     @property
-    def target_lr(self) -> ComplexArray:
+    def target_lr(self) -> Volume:
         """complex64 (S, h, w)."""
         return self._open(self.lr_folder, "target")
 
     @property
-    def aux_lr(self) -> ComplexArray:
+    def aux_lr(self) -> Volume:
         """complex64 (S, h, w)."""
         return self._open(self.lr_folder, "aux")
 
@@ -80,13 +78,16 @@ class Store:
     volumes: dict[str, StoredVolume]
     """By volume_id, in the dataset's order."""
     findings: tuple[Finding, ...]
-    """What was found while the store was built."""
+    """What was done to the data while the store was built."""
+    facts: tuple[dict[str, Any], ...]
+    """What was seen of every case, for `mcsr_bench.inspection.findings`."""
+    registrations: dict[str, dict[str, Any]]
+    """What the registration did, by the volume_id of those that were registered."""
 
 
 @lru_cache(maxsize=128)
-def _memory_map(path: str) -> ComplexArray:
-    array: ComplexArray = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
+def _memory_map(path: str) -> Volume:
+    return open_volume(Path(path))
 
 
 def store_root() -> Path:
@@ -111,7 +112,14 @@ def open_store(key: str) -> Store:
         )
         for position, v in enumerate(hr_index["volumes"])
     }
-    return Store(key, lr_index["scale"], volumes, tuple(Finding(**f) for f in hr_index["findings"]))
+    return Store(
+        key,
+        lr_index["scale"],
+        volumes,
+        findings=tuple(Finding(**f) for f in hr_index["findings"]),
+        facts=tuple(v["facts"] for v in hr_index["volumes"]),
+        registrations={v["volume_id"]: v["registration"] for v in hr_index["volumes"] if v["registration"]},
+    )
 
 
 def build_store(
@@ -120,17 +128,18 @@ def build_store(
     protocol: Protocol,
     scale: int,
     *,
+    preparation: Preparation | None = None,
     jobs: int = 1,
     listener: Listener | None = None,
     plugins: Sequence[Path] = (),
 ) -> Store:
     """The prepared data of all cases at a scale, from the cache or built now.
 
-    jobs: worker processes. plugins: the folders of ``--plugins``, which workers have to know. Raises UserError for an image too
-    small for the scale, a volume that is all zero or holds NaN or Inf, and whatever the adapter finds wrong while reading.
+    jobs: worker processes. plugins: the folders of ``--plugins``. Raises UserError for an image too small for the scale, a volume
+    that is all zero or holds NaN or Inf, grids that differ where registration is off, and whatever the adapter finds wrong.
     """
     listener = listener or Listener()
-    shapes = [protocol.hr_shape(case.shape, scale) for case in cases]
+    preparation = preparation or Preparation()
     identity = {
         "layout": LAYOUT,
         "dataset": dataset.name,
@@ -140,201 +149,108 @@ def build_store(
         "fingerprint": dataset.fingerprint(),
         "protocol": protocol.hash,
         "cases": [asdict(case) | {"files": None} for case in cases],
-        "shapes": shapes,
+        "shapes": [protocol.hr_shape(case.shape, scale) for case in cases],
+        "preparation": preparation.changes,
     }
     hr_key = f"{dataset.name}-{files.digest(identity, 16)}"
     lr_key = f"{hr_key}-x{scale}"
     root = store_root()
+    work = Work(dataset, cases, protocol, scale, preparation, tuple(plugins))
     if not (root / hr_key / "index.json").is_file():
-        job = _HrJob(dataset, cases, protocol, scale, jobs, listener, tuple(plugins))
-        files.build_folder(root / hr_key, job.build)
+        _build(root / hr_key, lambda folder: _build_hr(folder, work, jobs, listener), listener)
     if not (root / lr_key / "index.json").is_file():
-        files.build_folder(root / lr_key, lambda folder: _build_lr(folder, root / hr_key, protocol, scale))
+        _build(root / lr_key, lambda folder: _build_lr(folder, root / hr_key, work, jobs, listener), listener)
     return open_store(lr_key)
 
 
-@dataclass(frozen=True)
-class _HrJob:
-    dataset: Dataset
-    cases: Sequence[Case]
-    protocol: Protocol
-    scale: int
-    jobs: int
-    listener: Listener
-    plugins: tuple[Path, ...]
+def _build(final: Path, build: Callable[[Path], None], listener: Listener) -> None:
+    def waiting() -> None:
+        listener.warning(f"another process is building the prepared data {final.name}: waiting for it")
 
-    def build(self, folder: Path) -> None:
-        for kind in ("target", "aux"):
-            (folder / kind).mkdir()
-        n = len(self.cases)
-        self.listener.preparing(self.dataset.prepare_message(), 0, n)
-        kept: dict[int, list[int]] = {}
-        for position, slices in self._build_volumes(folder):
-            kept[position] = slices
-            self.listener.preparing(self.dataset.prepare_message(), len(kept), n)
-        volumes = []
-        findings = []
-        for position, case in enumerate(self.cases):
-            H, W = self.protocol.hr_shape(case.shape, self.scale)
-            volumes.append(
-                {
-                    "patient_id": case.patient_id,
-                    "volume_id": case.volume_id,
-                    "shape": [H, W],
-                    "slice_index": kept[position],
-                }
-            )
-            findings += _findings(case, (H, W), kept[position])
-        index = {"volumes": volumes, "findings": [asdict(f) for f in findings]}
-        files.write_json(folder / "index.json", index)
-
-    def _build_volumes(self, folder: Path) -> Iterator[tuple[int, list[int]]]:
-        positions = list(range(len(self.cases)))
-        if self.jobs <= 1 or len(positions) < 2 * self.jobs:
-            for position in positions:
-                yield (
-                    position,
-                    _build_volume(folder, position, self.dataset, self.cases[position], self.protocol, self.scale),
-                )
-            return
-        payload = {
-            "folder": str(folder),
-            "dataset": self.dataset.name,
-            "settings": self.dataset.settings.model_dump(mode="json"),
-            "data_root": None if self.dataset.data_root is None else str(self.dataset.data_root),
-            "protocol": self.protocol.id,
-            "scale": self.scale,
-            "plugins": [str(p) for p in self.plugins],
-            "volume_ids": [case.volume_id for case in self.cases],
-        }
-        parts = [positions[i :: self.jobs] for i in range(self.jobs)]
-        work = [Job("mcsr_bench.store:build_part", {**payload, "positions": part}) for part in parts]
-        for message in run_jobs(work, self.jobs):
-            if message.kind == "event":
-                yield message.value[0], message.value[1]
-            elif message.kind == "result" and message.value:
-                raise UserError(message.value)
-            elif message.kind == "died":
-                raise UserError(f"building the store of '{self.dataset.name}' failed: {message.value}")
+    with files.resumable_folder(final, waiting) as folder:
+        if folder is not None:
+            for kind in FOLDERS.values():
+                (folder / kind).mkdir(exist_ok=True)
+            build(folder)
 
 
-def build_part(payload: dict[str, Any], emit: Emit) -> str:
-    """In a worker: build some volumes of a store. Returns "" or the sentence of the user error that ended it."""
-    from mcsr_bench.registry import add_plugins
-
-    torch.set_num_threads(1)
-    try:
-        for path in payload["plugins"]:
-            add_plugins(Path(path))
-        dataset = load_dataset(payload["dataset"], payload["data_root"], **payload["settings"])
-        cases = {case.volume_id: case for case in dataset.cases()}
-        protocol = get_protocol(payload["protocol"])
-        for position in payload["positions"]:
-            case = cases[payload["volume_ids"][position]]
-            emit(
-                [position, _build_volume(Path(payload["folder"]), position, dataset, case, protocol, payload["scale"])]
-            )
-    except UserError as error:
-        return str(error)
-    except OSError as error:
-        from mcsr_bench.errors import disk_error
-
-        known = disk_error(error)
-        if known is None:
-            raise
-        return str(known)
-    return ""
+def _build_hr(folder: Path, work: Work, jobs: int, listener: Listener) -> None:
+    known = folder / "volumes"
+    if (folder / "index.json").is_file():  # interrupted at the very end
+        shutil.rmtree(known, ignore_errors=True)
+        return
+    known.mkdir(exist_ok=True)
+    sidecars = [known / f"{position:05d}.json" for position in range(len(work.cases))]
+    missing = [position for position, path in enumerate(sidecars) if not path.is_file()]
+    _told(
+        prepare_cases(work, folder, missing, jobs),
+        work.dataset.prepare_message(),
+        len(sidecars),
+        len(missing),
+        listener,
+    )
+    volumes = [files.read_json(path) for path in sidecars]
+    findings = [f for case, volume in zip(work.cases, volumes, strict=True) for f in _case_findings(case, volume)]
+    findings += registration_findings([v["registration"] for v in volumes if v["registration"]], len(volumes))
+    findings += _precision(volumes, work.preparation)
+    files.write_json(folder / "index.json", {"volumes": volumes, "findings": [asdict(f) for f in findings]})
+    shutil.rmtree(known)
 
 
-def _build_volume(
-    folder: Path, position: int, dataset: Dataset, case: Case, protocol: Protocol, scale: int
-) -> list[int]:
-    """Write one volume's target and auxiliary; returns the indices of the slices kept."""
-    from mcsr_bench.kspace import crop_centre
-
-    H, W = protocol.hr_shape(case.shape, scale)
-    names = {kind: folder / kind / f"{position:05d}.npy" for kind in ("target", "aux")}
-    raw = {kind: path.with_suffix(".raw") for kind, path in names.items()}
-    where = case.files[0] if case.files else case.volume_id
-    n = 0
-    with raw["target"].open("wb") as target_file, raw["aux"].open("wb") as aux_file:
-        for target, aux in dataset.read(case):
-            for kind, image, handle in (("target", target, target_file), ("auxiliary", aux, aux_file)):
-                if image.shape != case.shape or image.dtype != np.complex64:
-                    raise UserError(
-                        f"{where}: dataset '{dataset.name}' gave {image.dtype} {image.shape} for slice {n} of the {kind}, "
-                        f"complex64 {case.shape} was announced"
-                    )
-                if not np.isfinite(image).all():
-                    raise UserError(f"{_source(case, kind)}: slice {n} of the {kind} holds NaN or Inf")
-                cropped = crop_centre(torch.from_numpy(image), (H, W)).contiguous().numpy()
-                handle.write(cropped.tobytes())
-            n += 1
-    if n != case.n_slices:
-        raise UserError(f"{where}: {case.n_slices} slices were announced and {n} could be read")
-    volumes = {kind: np.memmap(path, np.complex64, "r", shape=(n, H, W)) for kind, path in raw.items()}
-    content = {kind: _content(volume, protocol.empty_level) for kind, volume in volumes.items()}
-    for kind, fractions in content.items():
-        if fractions is None:
-            name = {"target": "target", "aux": "auxiliary"}[kind]
-            raise UserError(f"{_source(case, name)}: the {name} volume {case.volume_id} is zero everywhere")
-    kept = [i for i in range(n) if all(c is not None and c[i] >= protocol.empty_fraction for c in content.values())]
-    if not kept:
-        raise UserError(f"{where}: no slice of {case.volume_id} has signal in both contrasts")
-    for kind, path in names.items():
-        _write_slices(path, volumes[kind], kept)
-    del volumes
-    for path in raw.values():
-        path.unlink()
-    return kept
+def _build_lr(folder: Path, hr_folder: Path, work: Work, jobs: int, listener: Listener) -> None:
+    n = len(work.cases)
+    paths = {p: [folder / kind / f"{p:05d}.npy" for kind in FOLDERS.values()] for p in range(n)}
+    missing = [position for position, made in paths.items() if not all(path.is_file() for path in made)]
+    dtype = work.preparation.store_dtype
+    done = degrade_volumes(folder, hr_folder, missing, work.protocol, work.scale, dtype, jobs)
+    _told(done, f"degrading {work.dataset.name} to 1/{work.scale}", n, len(missing), listener)
+    files.write_json(folder / "index.json", {"hr": hr_folder.name, "scale": work.scale})
 
 
-def _source(case: Case, kind: str) -> str:
-    """The raw file behind a contrast (adapters list the target's first), or the volume."""
-    if len(case.files) == 2:
-        return case.files[0 if kind == "target" else 1]
-    return case.files[0] if case.files else case.volume_id
+def _told(done: Iterable[int], message: str, total: int, missing: int, listener: Listener) -> None:
+    """Run through ``done`` and tell the listener how far it is."""
+    listener.preparing(message, total - missing, total)
+    for count, _ in enumerate(done, start=total - missing + 1):
+        listener.preparing(message, count, total)
 
 
-def _content(volume: ComplexArray, level: float) -> list[float] | None:
-    """Per slice, the fraction of pixels above ``level`` times the volume's maximum; None when all is zero."""
-    peak = max(float(np.abs(image).max()) for image in volume)
-    if peak == 0:
-        return None
-    return [float((np.abs(image) > level * peak).mean()) for image in volume]
-
-
-def _write_slices(path: Path, volume: ComplexArray, kept: Sequence[int]) -> None:
-    # Written, not memory-mapped: a full disk is then an error that can be reported, not a signal that kills.
-    with path.open("wb") as handle:
-        header = {"descr": "<c8", "fortran_order": False, "shape": (len(kept), *volume.shape[1:])}
-        np.lib.format.write_array_header_1_0(handle, header)
-        for i in kept:
-            handle.write(np.ascontiguousarray(volume[i]).astype("<c8", copy=False).tobytes())
-
-
-def _findings(case: Case, shape: tuple[int, int], kept: Sequence[int]) -> list[Finding]:
-    where = case.files[0] if case.files else case.volume_id
+def _case_findings(case: Case, volume: Mapping[str, Any]) -> list[Finding]:
     out = []
+    shape, kept = tuple(volume["shape"]), volume["slice_index"]
     if shape != case.shape:
         text = f"slices of {case.shape[0]} x {case.shape[1]} were centre-cropped to {shape[0]} x {shape[1]}"
-        out.append(Finding("info", "cropped", where, text))
+        out.append(Finding("info", "cropped", source(case), text))
     if len(kept) < case.n_slices:
         text = f"{case.n_slices - len(kept)} of {case.n_slices} slices are empty and were left out"
-        out.append(Finding("info", "empty-slices", where, text))
+        out.append(Finding("info", "empty-slices", source(case), text))
     return out
 
 
-def _build_lr(folder: Path, hr_folder: Path, protocol: Protocol, scale: int) -> None:
-    for kind in ("target", "aux"):
-        (folder / kind).mkdir()
-        for source in sorted((hr_folder / kind).glob("*.npy")):
-            volume = np.load(source, mmap_mode="r", allow_pickle=False)
-            n, H, W = volume.shape
-            with (folder / kind / source.name).open("wb") as handle:
-                header = {"descr": "<c8", "fortran_order": False, "shape": (n, H // scale, W // scale)}
-                np.lib.format.write_array_header_1_0(handle, header)
-                for image in volume:
-                    low = protocol.degrade(torch.from_numpy(np.array(image)), scale)
-                    handle.write(low.contiguous().numpy().astype("<c8", copy=False).tobytes())
-    files.write_json(folder / "index.json", {"hr": hr_folder.name, "scale": scale})
+def registration_findings(found: Sequence[Mapping[str, Any]], n_volumes: int) -> list[Finding]:
+    """What the registrations found did to a set of so many volumes: the tables say it."""
+    moved = [r for r in found if r["resampled"]]
+    out = []
+    if moved:
+        apart, left = ([r[key] for r in moved] for key in ("displacement_mm", "residual_px"))
+        text = (
+            f"auxiliary registered onto the target ({moved[0]['mode']}) in {len(moved)} of {n_volumes} volumes: they were "
+            f"{median(apart):.2g} mm apart (median; largest {max(apart):.2g}), {median(left):.2g} pixels are left "
+            f"(largest {max(left):.2g})"
+        )
+        out.append(Finding("warning", "registered", "", text, marks=True))
+    if any(not r["voxel_known"] for r in found):
+        text = "registration took voxels for cubes of 1 mm: the files do not say their size"
+        out.append(Finding("warning", "voxel-size", "", text, marks=True))
+    out += [Finding("warning", "affine", "", text, marks=True) for text in sorted({r["warning"] for r in found} - {""})]
+    return out
+
+
+def _precision(volumes: Sequence[Mapping[str, Any]], preparation: Preparation) -> list[Finding]:
+    known = [v["precision_db"] for v in volumes if v["precision_db"] is not None]
+    if not known:
+        return []
+    text = (
+        f"images are stored as {preparation.store_dtype}: they differ from complex64 by a PSNR of {min(known):.1f} dB "
+        f"(worst volume)"
+    )
+    return [Finding("warning", "store-dtype", "", text, marks=True)]

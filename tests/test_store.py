@@ -11,7 +11,7 @@ import torch
 
 from mcsr_bench import files
 from mcsr_bench.errors import UserError
-from mcsr_bench.experiment import prepare
+from mcsr_bench.prepared import prepare
 from mcsr_bench.loading import load_dataset
 from mcsr_bench.protocol import MCSR_1, SANET_2021
 from mcsr_bench.registry import add_plugins
@@ -112,7 +112,7 @@ def test_two_processes_may_build_it_at_once(cache):
     code = (
         "from pathlib import Path; import sys\n"
         "from mcsr_bench.registry import add_plugins; add_plugins(Path(sys.argv[1]))\n"
-        "from mcsr_bench.experiment import prepare; from mcsr_bench.loading import load_dataset\n"
+        "from mcsr_bench.prepared import prepare; from mcsr_bench.loading import load_dataset\n"
         "from mcsr_bench.protocol import MCSR_1\n"
         "[p] = prepare(load_dataset('toy'), MCSR_1, [2]); print(float(abs(p.store.volumes['p07-v0'].target).sum()))"
     )
@@ -130,7 +130,7 @@ def test_a_full_disk_leaves_nothing_behind(monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "/cache/x.npy")
 
-    monkeypatch.setattr("mcsr_bench.store._write_slices", full)
+    monkeypatch.setattr("mcsr_bench.preparing.write_volume", full)
     with pytest.raises(OSError, match="No space left"):
         prepared()
     assert list(store_root().iterdir()) == []

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mcsr_bench import load_method, training
-from mcsr_bench.experiment import prepare
+from mcsr_bench.prepared import prepare
 from mcsr_bench.loading import load_dataset
 from mcsr_bench.protocol import MCSR_1
 from mcsr_bench.registry import add_plugins
@@ -73,7 +73,7 @@ def test_sigkill_in_a_real_process(data, tmp_path):
         "sys.path.insert(0, sys.argv[1])\n"
         "from mcsr_bench.registry import add_plugins; add_plugins(Path(sys.argv[2]))\n"
         "import torch; torch.set_num_threads(1)\n"
-        "from mcsr_bench import load_method; from mcsr_bench.experiment import prepare\n"
+        "from mcsr_bench import load_method; from mcsr_bench.prepared import prepare\n"
         "from mcsr_bench.loading import load_dataset; from mcsr_bench.protocol import MCSR_1\n"
         "from mcsr_bench.sampling import Sampler; from mcsr_bench.training import Loop, save_weights\n"
         "[p] = prepare(load_dataset('toy'), MCSR_1, [2])\n"

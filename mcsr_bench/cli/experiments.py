@@ -5,11 +5,26 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import AsJson, DataRoot, Jobs, Plugins, Set, SplitFile, names, numbers, settings
+if TYPE_CHECKING:
+    from mcsr_bench.grid import ExperimentSpec
+
+from .options import (
+    AsJson,
+    DataRoot,
+    Jobs,
+    Plugins,
+    Register,
+    Set,
+    SplitFile,
+    StoreDtype,
+    names,
+    numbers,
+    settings,
+)
 
 
 def run(
@@ -23,6 +38,8 @@ def run(
     data_root: DataRoot = None,
     split: SplitFile = None,
     against: Annotated[str | None, typer.Option(help="References of the p-values, with commas between.")] = None,
+    register: Register = None,
+    store_dtype: StoreDtype = None,
     changes: Set = None,
     jobs: Jobs = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -45,6 +62,8 @@ def run(
         data_root=data_root,
         split=split,
         against=names(against),
+        register=register,
+        store_dtype=store_dtype,
         settings=settings(changes),
         jobs=jobs,
         device=device,
@@ -70,14 +89,19 @@ def prepare(
     protocol: Annotated[str | None, typer.Option(help="mcsr-1 or sanet-2021.")] = None,
     data_root: DataRoot = None,
     split: SplitFile = None,
+    register: Register = None,
+    store_dtype: StoreDtype = None,
     changes: Set = None,
     jobs: Jobs = 0,
     plugins: Plugins = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only look: a report on every file and all findings; nothing is built.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Validate datasets and build their prepared data, without training anything."""
     from mcsr_bench import api, console
-    from mcsr_bench.experiment import prepare_all
+    from mcsr_bench.prepared import prepare_all
 
     spec = api.experiment_spec(
         dataset=names(dataset),
@@ -85,10 +109,15 @@ def prepare(
         protocol=protocol,
         data_root=data_root,
         split=split,
+        register=register,
+        store_dtype=store_dtype,
         settings=settings(changes),
         jobs=jobs,
         plugins=plugins or (),
     )
+    if check:
+        _inspect(spec, as_json)
+        return
     with console.listener() as listener:
         records = [prepared.data.model_dump(mode="json") for prepared in prepare_all(spec, listener)]
     if as_json:
@@ -101,3 +130,30 @@ def prepare(
         print(f"{record['store']}: {counts}; {record['target']} from {record['auxiliary']}; {record['split_rule']}")
         for mark in record["marks"]:
             print(f"  {mark}")
+
+
+def _inspect(spec: ExperimentSpec, as_json: bool) -> None:
+    from mcsr_bench import console
+    from mcsr_bench.checking import check_datasets, finding_records
+
+    with console.listener() as listener:
+        checked = check_datasets(spec, listener)
+    found = [finding for one in checked for finding in one.findings]
+    if as_json:
+        document = {"datasets": [one.record() for one in checked], "findings": finding_records(found)}
+        print(json.dumps(document, indent=1))
+    else:
+        for one in checked:
+            split = ", ".join(f"{part} {n}" for part, n in one.patients.items())
+            print(
+                f"{one.dataset} ({one.track} track); patients: {split or 'no split'}; {one.split_rule or 'none made'}"
+            )
+            if one.rows:
+                console.print_rows(one.columns, one.rows, file=sys.stdout)
+            for finding in one.findings:
+                where = f"{finding.file}: " if finding.file else ""
+                print(f"{finding.severity}  {finding.code}  {where}{finding.message}")
+            if not one.findings:
+                print("no findings")
+    if not all(one.usable for one in checked):
+        raise typer.Exit(2)

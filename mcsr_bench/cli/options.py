@@ -24,6 +24,13 @@ SplitFile = Annotated[
     Path | None,
     typer.Option("--split", metavar="FILE", help="Patients of train, validation and test, as in a split.json."),
 ]
+Register = Annotated[
+    str | None,
+    typer.Option(help="none, rigid or affine: the auxiliary onto the target; without it: rigid where grids differ."),
+]
+StoreDtype = Annotated[
+    str | None, typer.Option("--store-dtype", help="complex64, or float16-pair: half the disk, less precise.")
+]
 Jobs = Annotated[int, typer.Option(help="Worker processes; 0: one per core (GPU).")]
 
 

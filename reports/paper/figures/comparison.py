@@ -26,7 +26,7 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.regions import Regions
 from mcsr_bench.results import Results, TrialRecord, trial_folder
-from mcsr_bench.store import StoredVolume, open_store
+from mcsr_bench.store import StoredVolume, Volume, open_store
 
 from ..sheets import STANDARD_METRICS, Sheet
 from .drawing import Drawing
@@ -248,7 +248,7 @@ def _folder(record: TrialRecord, results: Results) -> Path:
     return found
 
 
-def _inside(images: NDArray[np.complex64], position: int) -> NDArray[np.bool_]:
+def _inside(images: Volume, position: int) -> NDArray[np.bool_]:
     volume = np.abs(np.asarray(images)).astype(np.float64)
     return np.asarray(Regions.of(volume).foreground[position], bool)
 

@@ -1,0 +1,131 @@
+"""Floor 4: ``prepare --check``: look at every file of a dataset, and say all that is to be said in one go. Nothing is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mcsr_bench.dataset import BadDataError, Case, Dataset, Finding
+from mcsr_bench.engines import local
+from mcsr_bench.errors import UserError
+from mcsr_bench.grid import ExperimentSpec
+from mcsr_bench.inspection import facts_table, findings
+from mcsr_bench.prepared import asked_datasets, check_cases
+from mcsr_bench.preparing import Work, inspect_cases
+from mcsr_bench.progress import Listener
+from mcsr_bench.protocol import Protocol, get_protocol
+from mcsr_bench.splits import manifest, read_split
+from mcsr_bench.store import registration_findings
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was seen of a dataset."""
+
+    dataset: str
+    track: str
+    """``magnitude`` also where phase turned out not to be the object's own."""
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    """A line per contrast: what lies in the files."""
+    patients: dict[str, int]
+    """Of train, validation, test; empty where no split could be made."""
+    split_rule: str
+    registrations: dict[str, dict[str, Any]]
+    """By volume_id, of those that were registered."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def usable(self) -> bool:
+        """Whether nothing forbids a run."""
+        return all(f.severity != "error" for f in self.findings)
+
+    def record(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "dataset": self.dataset,
+            "track": self.track,
+            "contrasts": [dict(zip(self.columns, row, strict=True)) for row in self.rows],
+            "patients": self.patients,
+            "split_rule": self.split_rule,
+            "registrations": self.registrations,
+            "findings": finding_records(self.findings),
+        }
+
+
+def finding_records(found: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Findings as JSON objects: severity, code, file, message, marks."""
+    return [asdict(finding) for finding in found]
+
+
+def check_datasets(spec: ExperimentSpec, listener: Listener | None = None) -> list[Checked]:
+    """Inspect the datasets of a spec. UserError only for options that cannot be had: what is wrong with data is a finding."""
+    listener = listener or Listener()
+    protocol = get_protocol(spec.protocol)
+    return [_check(dataset, protocol, spec, listener) for dataset in asked_datasets(spec)]
+
+
+def _check(dataset: Dataset, protocol: Protocol, spec: ExperimentSpec, listener: Listener) -> Checked:
+    found: list[Finding] = []
+    cases = _cases(dataset, found)
+    patients, rule = _split(dataset, cases, protocol, spec, found) if cases else ({}, "")
+    work = Work(dataset, cases, protocol, max(spec.scales), spec.preparation, spec.plugins)
+    results: dict[int, dict[str, Any]] = {}
+    message = f"inspecting {dataset.name}"
+    listener.preparing(message, 0, len(cases))
+    for position, result in inspect_cases(work, spec.jobs or local.default_jobs("cpu")):
+        results[position] = result
+        listener.preparing(message, len(results), len(cases))
+    facts = []
+    registrations: dict[str, dict[str, Any]] = {}
+    for position in sorted(results):  # workers end in any order
+        result = results[position]
+        if "error" in result:
+            found.append(Finding("error", "unusable", result["file"], result["error"]))
+            continue
+        facts.append(result["facts"])
+        if result["registration"]:
+            registrations[cases[position].volume_id] = result["registration"]
+    found += dataset.findings
+    found += registration_findings(list(registrations.values()), len(facts))
+    found += findings(facts, spec.scales)
+    columns, rows = facts_table(facts)
+    fake = any(f.code == "fake-complex" for f in found)
+    return Checked(
+        dataset.name,
+        "magnitude" if fake else dataset.track,
+        columns,
+        tuple(rows),
+        patients,
+        rule,
+        registrations,
+        tuple(dict.fromkeys(found)),
+    )
+
+
+def _cases(dataset: Dataset, found: list[Finding]) -> list[Case]:
+    """The cases that can be looked at; what is wrong with the others becomes a finding each."""
+    try:
+        cases = dataset.cases()
+        check_cases(dataset, cases)
+        return cases
+    except BadDataError as error:
+        found += [Finding("error", "unreadable", "", problem) for problem in error.problems]
+        return list(error.cases)
+    except UserError as error:
+        found.append(Finding("error", "unreadable", str(dataset.data_root or ""), str(error)))
+        return []
+
+
+def _split(
+    dataset: Dataset, cases: list[Case], protocol: Protocol, spec: ExperimentSpec, found: list[Finding]
+) -> tuple[dict[str, int], str]:
+    try:
+        split = read_split(spec.split, dataset, cases) if spec.split else dataset.split(cases, protocol)
+        split.check(cases)
+    except UserError as error:
+        found.append(Finding("error", "split", str(spec.split or ""), str(error)))
+        return {}, ""
+    made = manifest(dataset, split, cases)
+    return {part: len(getattr(made, part)) for part in ("train", "validation", "test")}, split.rule

@@ -1,0 +1,391 @@
+"""Floor 2: one case at a time from raw files to prepared volumes, in this process or in workers.
+
+What is done to a case: its slices are read (the auxiliary registered onto the target's grid where the grids differ), checked,
+inspected, centre-cropped to a size that the scale divides, freed of empty slices, and written; then each is degraded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mcsr_bench import files
+from mcsr_bench.dataset import BadDataError, Case, Dataset, Grid, Slice
+from mcsr_bench.encoding import ComplexArray, PairVolume, StoreDtype, open_volume, write_volume
+from mcsr_bench.errors import UserError, disk_error
+from mcsr_bench.inspection import Inspector
+from mcsr_bench.kspace import crop_centre
+from mcsr_bench.loading import load_dataset
+from mcsr_bench.processes import Emit, Job, run_jobs
+from mcsr_bench.protocol import Protocol, get_protocol
+
+Register = Literal["none", "rigid", "affine"]
+KINDS: tuple[Literal["target", "auxiliary"], ...] = ("target", "auxiliary")
+FOLDERS = {"target": "target", "auxiliary": "aux"}
+"""Where the volumes of a contrast lie in a store."""
+RAW_SLICES = 3
+"""Slices of k-space that are looked at per contrast, from the middle of the volume."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a user may choose about preparing data: it changes the numbers, and enters the keys of stores and trials."""
+
+    register: Register | None = None
+    """None: rigid where the grids differ, nothing elsewhere."""
+    store_dtype: StoreDtype = "complex64"
+
+    @staticmethod
+    def of(register: str | None, store_dtype: str | None) -> Preparation:
+        """From the words of ``--register`` and ``--store-dtype``. UserError for another word."""
+        for option, word, allowed in (
+            ("--register", register, get_args(Register)),
+            ("--store-dtype", store_dtype, get_args(StoreDtype)),
+        ):
+            if word is not None and word not in allowed:
+                raise UserError(f"{option} {word}: allowed are {', '.join(allowed)}")
+        given = {"register": register, "store_dtype": store_dtype}
+        return Preparation(**{name: word for name, word in given.items() if word is not None})  # type: ignore[arg-type]
+
+    @property
+    def changes(self) -> dict[str, str]:
+        """What differs from the default."""
+        standard = asdict(Preparation())
+        return {name: value for name, value in asdict(self).items() if value != standard[name]}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the volumes of a store have in common."""
+
+    dataset: Dataset
+    cases: Sequence[Case]
+    protocol: Protocol
+    scale: int
+    preparation: Preparation
+    plugins: tuple[Path, ...] = ()
+    """The folders of ``--plugins``, which workers have to know."""
+
+    def payload(self) -> dict[str, Any]:
+        """As JSON, for workers."""
+        return {
+            "dataset": self.dataset.name,
+            "settings": self.dataset.settings.model_dump(mode="json"),
+            "data_root": None if self.dataset.data_root is None else str(self.dataset.data_root),
+            "protocol": self.protocol.id,
+            "scale": self.scale,
+            "preparation": asdict(self.preparation),
+            "plugins": [str(p) for p in self.plugins],
+            "volume_ids": [case.volume_id for case in self.cases],
+        }
+
+    @staticmethod
+    def of(payload: Mapping[str, Any]) -> Work:
+        """The work of a payload, in a worker."""
+        from mcsr_bench.registry import add_plugins
+
+        for path in payload["plugins"]:
+            add_plugins(Path(path))
+        dataset = load_dataset(payload["dataset"], payload["data_root"], **payload["settings"])
+        try:
+            listed = dataset.cases()
+        except BadDataError as error:  # under inspection: the rest is looked at
+            listed = list(error.cases)
+        cases = {case.volume_id: case for case in listed}
+        return Work(
+            dataset,
+            [cases[v] for v in payload["volume_ids"]],
+            get_protocol(payload["protocol"]),
+            payload["scale"],
+            Preparation(**payload["preparation"]),
+        )
+
+
+def prepare_cases(work: Work, folder: Path, positions: Sequence[int], jobs: int) -> Iterator[int]:
+    """Prepare the volumes at these positions into ``folder``; yields each as it is done. UserError for bad data."""
+    call = _calls(work.payload, "prepare_part", {"folder": str(folder)}, positions, jobs)
+    if call:
+        for position, _ in call:
+            yield position
+        return
+    for position in positions:
+        prepare_case(work, folder, position)
+        yield position
+
+
+def inspect_cases(work: Work, jobs: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read every case and keep nothing: per position ``{"facts": ...}``, or ``{"error": sentence}`` where it is unusable."""
+    positions = range(len(work.cases))
+    call = _calls(work.payload, "inspect_part", {}, positions, jobs)
+    yield from call or ((p, inspect_case(work, p)) for p in positions)
+
+
+def degrade_volumes(
+    folder: Path,
+    hr_folder: Path,
+    positions: Sequence[int],
+    protocol: Protocol,
+    scale: int,
+    dtype: StoreDtype,
+    jobs: int,
+) -> Iterator[int]:
+    """Write the LR versions of the HR volumes at these positions into ``folder``; yields each as it is done."""
+    fixed = {
+        "folder": str(folder),
+        "hr_folder": str(hr_folder),
+        "protocol": protocol.id,
+        "scale": scale,
+        "dtype": dtype,
+    }
+    call = _calls(dict, "degrade_part", fixed, positions, jobs)
+    if call:
+        for position, _ in call:
+            yield position
+        return
+    for position in positions:
+        degrade_volume(folder, hr_folder, position, protocol, scale, dtype)
+        yield position
+
+
+def prepare_part(payload: dict[str, Any], emit: Emit) -> str:
+    """In a worker: `prepare_case` for some positions. Returns "" or the sentence of the user error that ended it."""
+    return _part(payload, emit, lambda work, p: prepare_case(work, Path(payload["folder"]), p))
+
+
+def inspect_part(payload: dict[str, Any], emit: Emit) -> str:
+    """In a worker: `inspect_case` for some positions."""
+    return _part(payload, emit, inspect_case)
+
+
+def degrade_part(payload: dict[str, Any], emit: Emit) -> str:
+    """In a worker: `degrade_volume` for some positions."""
+    folder, hr_folder = Path(payload["folder"]), Path(payload["hr_folder"])
+    protocol = get_protocol(payload["protocol"])
+
+    def degrade(_: None, position: int) -> None:
+        degrade_volume(folder, hr_folder, position, protocol, payload["scale"], payload["dtype"])
+
+    return _part(payload, emit, degrade, lambda _: None)
+
+
+def prepare_case(work: Work, folder: Path, position: int) -> None:
+    """Write target and auxiliary of one case, and ``volumes/NNNNN.json``, last, with what is known of them."""
+    case = work.cases[position]
+    shape = work.protocol.hr_shape(case.shape, work.scale)
+    inspector = _inspector(work.dataset, case)
+    raw = {kind: folder / FOLDERS[kind] / f"{position:05d}.raw" for kind in KINDS}
+    slices, registration = read_case(work.dataset, case, work.preparation.register)
+    n = 0
+    with raw["target"].open("wb") as target_file, raw["auxiliary"].open("wb") as aux_file:
+        for pair in slices:
+            for kind, image, handle in zip(KINDS, pair, (target_file, aux_file), strict=True):
+                _check_slice(work.dataset, case, kind, n, image)
+                inspector.add(kind, n, image)
+                handle.write(crop_centre(torch.from_numpy(image), shape).contiguous().numpy().tobytes())
+            n += 1
+    if n != case.n_slices:
+        raise UserError(f"{source(case)}: {case.n_slices} slices were announced and {n} could be read")
+    volumes = {kind: np.memmap(path, np.complex64, "r", shape=(n, *shape)) for kind, path in raw.items()}
+    kept = _kept(volumes, case, work.protocol)
+    _inspect_raw(work.dataset, case, inspector)
+    precision = []
+    for kind in KINDS:
+        path = folder / FOLDERS[kind] / f"{position:05d}.npy"
+        write_volume(path, (volumes[kind][i] for i in kept), (len(kept), *shape), work.preparation.store_dtype)
+        if work.preparation.store_dtype != "complex64":
+            precision.append(_precision(volumes[kind], kept, open_volume(path)))
+    del volumes
+    for path in raw.values():
+        path.unlink()
+    files.write_json(
+        folder / "volumes" / f"{position:05d}.json",
+        {
+            "patient_id": case.patient_id,
+            "volume_id": case.volume_id,
+            "shape": list(shape),
+            "slice_index": kept,
+            "facts": inspector.facts(),
+            "registration": registration(),
+            "precision_db": min(precision, default=None),
+        },
+    )
+
+
+def degrade_volume(
+    folder: Path, hr_folder: Path, position: int, protocol: Protocol, scale: int, dtype: StoreDtype
+) -> None:
+    """Write the LR target and auxiliary of one HR volume, in one move each."""
+    for kind in FOLDERS.values():
+        volume = open_volume(hr_folder / kind / f"{position:05d}.npy")
+        n, H, W = volume.shape
+        low = (protocol.degrade(torch.from_numpy(np.array(volume[i])), scale).contiguous().numpy() for i in range(n))
+        write_volume(folder / kind / f"{position:05d}.npy", low, (n, H // scale, W // scale), dtype)
+
+
+def inspect_case(work: Work, position: int) -> dict[str, Any]:
+    """What there is to say of a case, all of it read: ``facts`` and, where it was registered, ``registration``; or ``error``."""
+    case = work.cases[position]
+    inspector = _inspector(work.dataset, case)
+    n = 0
+    try:
+        work.protocol.hr_shape(case.shape, work.scale)
+        slices, registration = read_case(work.dataset, case, work.preparation.register)
+        for pair in slices:
+            for kind, image in zip(KINDS, pair, strict=True):
+                inspector.add(kind, n, image)
+            n += 1
+        _inspect_raw(work.dataset, case, inspector)
+        if n != case.n_slices:
+            raise UserError(f"{source(case)}: {case.n_slices} slices were announced and {n} could be read")
+    except UserError as error:
+        return {"error": str(error), "file": source(case)}
+    return {"facts": inspector.facts(), "registration": registration()}
+
+
+def read_case(
+    dataset: Dataset, case: Case, register: Register | None
+) -> tuple[Iterator[Slice], Callable[[], dict[str, Any] | None]]:
+    """The slices of a case on the target's grid, and what the registration found, None where there was none.
+
+    Registered where the user asked for it, and where the grids differ. Raises UserError where they differ and ``register`` is
+    "none".
+    """
+    grids = dataset.grids(case)
+    difference = grids[0].difference(grids[1]) if grids else ""
+    if difference and register == "none":
+        raise UserError(
+            f"{source(case, 'target')} and {source(case, 'auxiliary')} lie on different grids ({difference}); "
+            "--register rigid puts the auxiliary onto the target's grid"
+        )
+    if register in (None, "none") and not difference:
+        return dataset.read(case), lambda: None
+    from mcsr_bench.registration import register as onto
+
+    target, auxiliary = (np.stack(list(dataset.read_contrast(case, kind))) for kind in KINDS)
+    here, there = grids or (_unit_grid(target), _unit_grid(auxiliary))
+    try:
+        moved, found = onto(target, here, auxiliary, there, "affine" if register == "affine" else "rigid")
+    except UserError as error:
+        raise UserError(f"{source(case, 'auxiliary')}: {error}") from None
+    record = asdict(found) | {"voxel_known": grids is not None}
+    return iter(zip(target, moved, strict=True)), lambda: record
+
+
+def source(case: Case, kind: str = "target") -> str:
+    """The raw file behind a contrast (adapters list the target's first), or the volume."""
+    if len(case.files) == 2:
+        return case.files[0 if kind == "target" else 1]
+    return case.files[0] if case.files else case.volume_id
+
+
+def _calls(
+    payload: Callable[[], dict[str, Any]], function: str, fixed: Mapping[str, Any], positions: Sequence[int], jobs: int
+) -> Iterator[tuple[int, Any]] | None:
+    """The events of workers that share the positions; None where workers are not worth their start."""
+    if jobs <= 1 or len(positions) < 2 * jobs:
+        return None
+    parts = [list(positions[i::jobs]) for i in range(jobs)]
+    work = [Job(f"{__name__}:{function}", {**payload(), **fixed, "positions": part}) for part in parts]
+    return _events(work, jobs)
+
+
+def _events(work: Sequence[Job], jobs: int) -> Iterator[tuple[int, Any]]:
+    for message in run_jobs(work, jobs):
+        if message.kind == "event":
+            yield message.value[0], message.value[1]
+        elif message.kind == "result" and message.value:
+            raise UserError(message.value)
+        elif message.kind == "died":
+            raise UserError(f"preparing data failed: {message.value}")
+
+
+def _part(
+    payload: dict[str, Any],
+    emit: Emit,
+    step: Callable[[Any, int], Any],
+    begin: Callable[[dict[str, Any]], Any] = Work.of,
+) -> str:
+    torch.set_num_threads(1)
+    try:
+        work = begin(payload)
+        for position in payload["positions"]:
+            emit([position, step(work, position)])
+    except UserError as error:
+        return str(error)
+    except OSError as error:
+        known = disk_error(error)
+        if known is None:
+            raise
+        return str(known)
+    return ""
+
+
+def _inspector(dataset: Dataset, case: Case) -> Inspector:
+    grids = dataset.grids(case)
+    target, auxiliary = (dataset.stored(case, kind) for kind in KINDS)
+    return Inspector(case, dataset.contrasts, dataset.track, grids[0].voxel if grids else None, (target, auxiliary))
+
+
+def _inspect_raw(dataset: Dataset, case: Case, inspector: Inspector) -> None:
+    """Show the inspector the k-space of slices from the middle of the volume, where files hold k-space."""
+    first = max(0, case.n_slices // 2 - RAW_SLICES // 2)
+    for kind in KINDS:
+        raw = dataset.raw_kspace(case, kind)
+        if raw is not None:
+            for index, samples in enumerate(islice(raw, first, first + RAW_SLICES), start=first):
+                inspector.add_raw(kind, index, samples)
+
+
+def _check_slice(dataset: Dataset, case: Case, kind: str, index: int, image: NDArray[Any]) -> None:
+    if image.shape != case.shape or image.dtype != np.complex64:
+        raise UserError(
+            f"{source(case)}: dataset '{dataset.name}' gave {image.dtype} {image.shape} for slice {index} of the {kind}, "
+            f"complex64 {case.shape} was announced"
+        )
+    if not np.isfinite(image).all():
+        raise UserError(f"{source(case, kind)}: slice {index} of the {kind} holds NaN or Inf")
+
+
+def _kept(volumes: Mapping[Literal["target", "auxiliary"], NDArray[Any]], case: Case, protocol: Protocol) -> list[int]:
+    """The slices with signal in both contrasts. UserError where a volume is zero, or no slice is left."""
+    signal = []
+    for kind, volume in volumes.items():
+        fractions = _content(volume, protocol.empty_level)
+        if fractions is None:
+            raise UserError(f"{source(case, kind)}: the {kind} volume {case.volume_id} is zero everywhere")
+        signal.append([fraction >= protocol.empty_fraction for fraction in fractions])
+    kept = [i for i, both in enumerate(zip(*signal, strict=True)) if all(both)]
+    if not kept:
+        raise UserError(f"{source(case)}: no slice of {case.volume_id} has signal in both contrasts")
+    return kept
+
+
+def _content(volume: NDArray[Any], level: float) -> list[float] | None:
+    """Per slice, the fraction of pixels above ``level`` times the volume's maximum; None when all is zero."""
+    peak = max(float(np.abs(image).max()) for image in volume)
+    if peak == 0:
+        return None
+    return [float((np.abs(image) > level * peak).mean()) for image in volume]
+
+
+def _precision(volume: ComplexArray, kept: Sequence[int], stored: ComplexArray | PairVolume) -> float:
+    """PSNR in dB of the stored magnitudes against those before, range: the volume's maximum; 200 at most."""
+    error = peak = 0.0
+    for position, index in enumerate(kept):
+        before = np.abs(volume[index].astype(np.complex128))
+        error += float(np.mean((np.abs(stored[position].astype(np.complex128)) - before) ** 2)) / len(kept)
+        peak = max(peak, float(before.max()))
+    return min(200.0, float(10 * np.log10(peak**2 / error))) if error else 200.0
+
+
+def _unit_grid(volume: ComplexArray) -> Grid:
+    """Cubic voxels of 1 mm, where nothing is known of a volume's place."""
+    s, h, w = volume.shape
+    return Grid((s, h, w), tuple(tuple(float(i == j) for j in range(4)) for i in range(4)))

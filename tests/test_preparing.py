@@ -1,0 +1,163 @@
+"""Preparing: going on where it stopped, what users may choose, and what the tables then say."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mcsr_bench import preparing
+from mcsr_bench.dataset import Finding
+from mcsr_bench.errors import UserError
+from mcsr_bench.findings import in_short, refuse, sentence
+from mcsr_bench.loading import load_dataset
+from mcsr_bench.prepared import prepare
+from mcsr_bench.preparing import Preparation
+from mcsr_bench.progress import Listener
+from mcsr_bench.protocol import MCSR_1
+from mcsr_bench.registry import add_plugins
+from mcsr_bench.store import store_root
+
+TOYS = Path(__file__).parent / "toys"
+PAIRS = Preparation(store_dtype="float16-pair")
+
+
+@pytest.fixture(autouse=True)
+def cache(own_cache):
+    add_plugins(TOYS)
+
+
+def prepared(preparation=None, listener=None, jobs=1, **settings):
+    [one] = prepare(
+        load_dataset("toy", **settings),
+        MCSR_1,
+        [2],
+        preparation=preparation,
+        jobs=jobs,
+        listener=listener,
+        plugins=[TOYS],
+    )
+    return one
+
+
+def files_below(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+class Steps(Listener):
+    def __init__(self):
+        self.seen = []
+
+    def preparing(self, message, done, total):
+        self.seen.append((message, done, total))
+
+
+@pytest.mark.parametrize("step", ["prepare_case", "degrade_volume"])
+def test_an_interrupted_build_goes_on_where_it_stopped(monkeypatch, tmp_path, step):
+    whole = prepared()
+    expected = files_below(store_root())
+    monkeypatch.setenv("MCSR_BENCH_CACHE", str(tmp_path / "second"))
+    real, calls = getattr(preparing, step), []
+
+    def stops_at_the_fourth(*args):
+        calls.append(args)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparing, step, stops_at_the_fourth)
+        with pytest.raises(KeyboardInterrupt):
+            prepared()
+    [left] = store_root().glob(".*.building")
+    for name in ("00003.part", "00003.raw"):  # what a kill in the middle of a volume leaves
+        (left / "aux" / name).write_bytes(b"half")
+    calls.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(preparing, step, lambda *args: calls.append(args) or real(*args))
+        steps = Steps()
+        again = prepared(listener=steps)
+    assert len(calls) == 10 - 3
+    assert [done for _, done, total in steps.seen if total == 10][-8:] == list(range(3, 11))
+    found = files_below(store_root())
+    (left_over,) = [{k for k in found if k not in expected}]
+    assert {Path(k).name for k in left_over} <= {"00003.raw"}
+    assert {k: v for k, v in found.items() if k in expected} == expected
+    assert again.store.key == whole.store.key
+
+
+def test_no_file_of_a_store_is_left_from_the_making():
+    names = {Path(name).suffix for name in files_below(store_root() / prepared(PAIRS).store.key)}
+    assert names == {".npy", ".json"}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_store_of_pairs_takes_half_and_says_what_it_costs(jobs):
+    exact, pairs = prepared(jobs=jobs), prepared(PAIRS, jobs=jobs)
+    assert exact.store.key != pairs.store.key
+    worst = np.inf
+    for name, volume in exact.store.volumes.items():
+        for kind in ("target", "aux"):
+            before = np.abs(np.asarray(getattr(volume, kind)).astype(np.complex128))
+            after = np.abs(np.asarray(getattr(pairs.store.volumes[name], kind)).astype(np.complex128))
+            worst = min(worst, 10 * np.log10(before.max() ** 2 / np.mean((before - after) ** 2)))
+    [mark] = [m for m in pairs.data.marks if "float16-pair" in m]
+    assert f"{worst:.1f} dB" in mark
+    assert worst > 70
+    assert exact.data.marks == []
+    assert (exact.data.preparation, pairs.data.preparation) == ({}, {"store_dtype": "float16-pair"})
+    low = pairs.store.volumes["p03-v0"]
+    expected = MCSR_1.degrade(torch.from_numpy(np.asarray(low.target)), 2).numpy()
+    np.testing.assert_allclose(np.asarray(low.target_lr), expected, atol=2e-3 * np.abs(expected).max())
+
+
+def test_the_choice_enters_the_key_of_a_trial(here, tmp_path):
+    base = (
+        "run",
+        "--methods",
+        "zerofill",
+        "--dataset",
+        "toy",
+        "--scale",
+        "2",
+        "--plugins",
+        TOYS,
+        "--out",
+        tmp_path / "r",
+    )
+    assert here(*base).returncode == 0
+    other = here(*base, "--store-dtype", "float16-pair")
+    assert other.returncode == 2
+    assert "finished trial of other data" in other.stderr
+    assert here(*base, "--store-dtype", "float16-pair", "--fresh").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "word", "allowed"),
+    [("--register", "elastic", "none, rigid, affine"), ("--store-dtype", "float16", "complex64, float16-pair")],
+)
+def test_other_words_are_refused(here, option, word, allowed):
+    got = here("prepare", "--dataset", "brain-sim", option, word)
+    assert got.returncode == 2
+    assert f"{option} {word}: allowed are {allowed}" in got.stderr
+
+
+def finding(severity, code, file, message="m", marks=False):
+    return Finding(severity, code, file, message, marks)
+
+
+def test_many_findings_of_a_kind_become_one_sentence():
+    found = [finding("warning", "zero-filled", f"/d/{k}.h5", f"message {k}", True) for k in range(4)]
+    found.append(finding("warning", "off-centre", "/d/9.h5"))
+    short = in_short(found)
+    assert [f.code for f in short] == ["zero-filled", "off-centre"]
+    assert short[0].message == "4 findings 'zero-filled' in 4 files, e.g. 0.h5: message 0"
+    assert short[0].marks
+    assert sentence(short[1]) == "9.h5: m"
+    assert in_short(found[:1]) == found[:1]
+
+
+def test_an_error_among_findings_refuses_the_data():
+    refuse([finding("warning", "a", "x")])
+    with pytest.raises(UserError, match="x: too few; y: nothing"):
+        refuse([finding("error", "a", "x", "too few"), finding("info", "c", ""), finding("error", "b", "y", "nothing")])
