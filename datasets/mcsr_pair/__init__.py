@@ -30,10 +30,9 @@ from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.raw.digests import digests
 from mcsr_bench.raw.pair import Contrast, PairFile
-from mcsr_bench.raw.pair_file import images, kspace_slices, look, peak
+from mcsr_bench.raw.pair_file import images, kspace_slices, look
 from mcsr_bench.raw.pair_header import CONTRAST_NAME
-
-from .remarks import remarks
+from mcsr_bench.raw.pair_remarks import remarks
 
 Kind = Literal["target", "auxiliary"]
 _CONTRAST = rf"^{CONTRAST_NAME.pattern}$"
@@ -65,8 +64,6 @@ class McsrPair(Dataset):
     settings: McsrPairSettings
     _files: dict[str, PairFile] = field(default_factory=dict, init=False, repr=False)
     """By volume_id; filled by `cases`."""
-    _peaks: dict[tuple[str, int, int, str], tuple[int, int]] = field(default_factory=dict, init=False, repr=False)
-    """Where k-space peaks, by path, size, time and contrast."""
 
     Settings: ClassVar[type[DatasetSettings]] = McsrPairSettings
     track: ClassVar[Literal["complex", "magnitude"]] = "complex"
@@ -80,7 +77,7 @@ class McsrPair(Dataset):
     def cases(self) -> list[Case]:
         """One case per file, by file name; ``volume_id`` is the name without its suffix.
 
-        Raises one `BadDataError` with all that is wrong with all files. Reads one slice of each contrast, to see where it peaks.
+        Raises one `BadDataError` with all that is wrong with all files; samples are not read.
         """
         target, auxiliary = self.contrasts
         if target == auxiliary:
@@ -96,14 +93,8 @@ class McsrPair(Dataset):
             problems += wrong
             if found is not None and not wrong:
                 files[volume] = found
-        for volume, found in list(files.items()):
-            try:
-                peaks = {name: self._peak(found, found.contrasts[name]) for name in self.contrasts}
-            except UserError as error:
-                problems.append(str(error))
-                del files[volume]
-                continue
-            for finding in remarks(found, self.contrasts, peaks):
+        for found in files.values():
+            for finding in remarks(found, self.contrasts):
                 self._note(finding)
         self._files = files
         self._note_sizes()
@@ -197,13 +188,6 @@ class McsrPair(Dataset):
     def _case(self, volume: str, found: PairFile) -> Case:
         n, H, W = found.contrasts[self.settings.target].shape
         return Case(found.patient_id, volume, n, (H, W), (str(found.path),))
-
-    def _peak(self, found: PairFile, contrast: Contrast) -> tuple[int, int]:
-        state = found.path.stat()
-        key = (str(found.path), state.st_size, state.st_mtime_ns, contrast.name)
-        if key not in self._peaks:
-            self._peaks[key] = peak(found.path, contrast)
-        return self._peaks[key]
 
     def _note_sizes(self) -> None:
         """Tell of volumes that are not of the matrix or number of slices that the settings ask for."""

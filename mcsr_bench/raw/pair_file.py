@@ -93,16 +93,6 @@ def images(path: Path, contrast: Contrast, order: Sequence[int]) -> Generator[ND
             yield np.ascontiguousarray(image.numpy())
 
 
-def peak(path: Path, contrast: Contrast) -> tuple[int, int]:
-    """(row, column) of the strongest sample of the middle slice, over up to four coils. UserError as `kspace_slices`."""
-    with closing(kspace_slices(path, contrast.name, [contrast.shape[0] // 2])) as slices:
-        coils = next(slices)
-    chosen = sorted({round(i * (len(coils) - 1) / 3) for i in range(4)})
-    power = (np.abs(coils[chosen].astype(np.complex128)) ** 2).sum(0)
-    row, column = np.unravel_index(int(np.argmax(power)), power.shape)
-    return int(row), int(column)
-
-
 def _slices(
     path: Path, name: str, order: Sequence[int], keys: tuple[str, ...]
 ) -> Generator[list[NDArray[np.complex64]], None, None]:
