@@ -648,3 +648,17 @@ def test_the_built_in_sources_are_sound() -> None:
         assert found.citation
     for file in known["ixi"].files:
         assert file.name in file.url
+
+
+def test_an_answer_that_ends_well_before_the_published_size_is_not_taken(server: Server, tmp_path: Path) -> None:
+    server.pages["/a.bin"] = Page(BODY[:1000], chunked=True, ranges=False)
+    with pytest.raises(UserError, match="1000 of 256000 bytes came"):
+        fetch(source(server, {"name": "a.bin", "size": len(BODY)}), tmp_path, yes, pause=PAUSE)
+    assert finals(tmp_path) == []
+
+
+def test_any_number_of_drops_is_borne_while_bytes_arrive(server: Server, tmp_path: Path) -> None:
+    server.pages["/a.bin"] = Page(BODY, drop_after=[20_000] * 9)
+    fetch(source(server, {"name": "a.bin"}), tmp_path, yes, pause=PAUSE)
+    assert (tmp_path / "a.bin").read_bytes() == BODY
+    assert len(server.log) == 10
