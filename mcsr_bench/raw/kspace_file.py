@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mcsr_bench.dataset import Stored
 from mcsr_bench.errors import UserError
@@ -110,10 +111,21 @@ def kspace_slices(path: Path) -> Generator[NDArray[np.complex64], None, None]:
             yield samples if samples.ndim == 3 else samples[None]
 
 
+def kspace_slice(path: Path, index: int) -> NDArray[np.complex64]:
+    """One slice of a file's k-space, as `kspace_slices` gives it."""
+    with _explained(path, f"{path.parent}/"), h5py.File(path, "r") as file:
+        samples = np.asarray(file["kspace"][index]).astype(np.complex64, copy=False)
+    return samples if samples.ndim == 3 else samples[None]
+
+
 def image(kspace: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.complex64]:
-    """k-space (coils, H, W) to a complex image; several coils are combined at full field of view."""
-    full = to_image(torch.from_numpy(kspace))
-    full = combine_coils(full) if full.shape[0] > 1 else full[0]
+    """k-space (coils, H, W) to a complex image of ``shape``."""
+    return combined(to_image(torch.from_numpy(kspace)), shape)
+
+
+def combined(coil_images: Tensor, shape: tuple[int, int]) -> NDArray[np.complex64]:
+    """Coil images (coils, H, W) to one complex image: combined at full field of view, then cropped to ``shape``."""
+    full = combine_coils(coil_images) if coil_images.shape[0] > 1 else coil_images[0]
     return np.ascontiguousarray(crop_centre(full, shape).numpy())
 
 

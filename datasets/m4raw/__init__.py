@@ -1,0 +1,245 @@
+"""M4Raw: T1, T2 and FLAIR of the same heads at 0.3 T as raw multi-coil k-space, every contrast scanned two or three times.
+
+What the files are and what is done with them is told in ``card.toml``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mcsr_bench.dataset import Case, Dataset, DatasetSettings, Finding, Slice, Split, Stored, split_by_patient
+from mcsr_bench.errors import UserError
+from mcsr_bench.files import digest
+from mcsr_bench.protocol import Protocol
+from mcsr_bench.raw.digests import digests
+from mcsr_bench.raw.kspace_file import Volume, kspace_slices, stored
+
+from .catalogue import Subject, patients, refuse, shown, subjects
+from .repetitions import Look, Phase, look, mean_images
+
+AGREEMENT = 0.95
+"""A repetition that correlates less with the first has moved (assumed; see the card)."""
+FAR = 4
+"""A peak farther from the centre than the matrix over this is no late echo: k-space is stored in another order."""
+
+
+class M4RawSettings(DatasetSettings):
+    """``--set m4raw.KEY=VALUE``."""
+
+    target: Literal["T2", "T1", "FLAIR"] = "T2"
+    """The contrast that is super-resolved."""
+    auxiliary: Literal["T1", "T2", "FLAIR"] = "T1"
+    """The contrast that helps."""
+    repetitions: Literal["mean", "first"] = "mean"
+    """mean: the complex mean of all scans of a contrast; first: the first scan alone. HR and LR are of the same."""
+    phase: Phase = "smooth"
+    """What is taken off a repetition before averaging: its slowly varying phase against the first, one phase, or nothing."""
+    recentre: bool = True
+    """Whether off-centre k-space is rolled to the centre."""
+    validation_fraction: float = Field(default=0.1, gt=0, le=0.4)
+    """Share of the patients that choose the checkpoint."""
+    test_fraction: float = Field(default=0.2, gt=0, le=0.4)
+    """Share of the patients that are tested on."""
+    split_seed: int = Field(default=0, ge=0)
+    """Seed of the split by patient."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a case is read: its files, and by how much their k-space is rolled."""
+
+    subject: Subject
+    target: Look
+    auxiliary: Look
+
+
+@dataclass
+class M4Raw(Dataset):
+    """Subjects of M4Raw that have both contrasts; see the module's text."""
+
+    settings: M4RawSettings
+    _plans: dict[str, _Plan] = field(default_factory=dict, init=False, repr=False)
+    """By volume_id; what `cases` found last."""
+    _looks: dict[tuple[Path, ...], Look] = field(default_factory=dict, init=False, repr=False)
+
+    Settings: ClassVar[type[DatasetSettings]] = M4RawSettings
+    track: ClassVar[Literal["complex", "magnitude"]] = "complex"
+    revision: ClassVar[int] = 1
+
+    @property
+    def contrasts(self) -> tuple[str, str]:
+        """As the settings say."""
+        return self.settings.target, self.settings.auxiliary
+
+    def cases(self) -> list[Case]:
+        """One case per subject in the order of names; ``files``: the first repetition of target and auxiliary.
+
+        Looks at three slices of every contrast. Raises one UserError with everything that is wrong with the files.
+        """
+        root = self._root()
+        found, findings = subjects(root, self.contrasts, only_first=self.settings.repetitions == "first")
+        patient, linked = patients(found)
+        plans = {s.name: _Plan(s, self._look(s.target), self._look(s.auxiliary)) for s in found}
+        refuse([p for plan in plans.values() for p in _problems(plan)], root)
+        for finding in (*findings, *linked, *_seen(list(plans.values()), recentre=self.settings.recentre)):
+            self._note(finding)
+        self._plans = plans
+        return [
+            Case(
+                patient[s.name],
+                s.name,
+                s.slices,
+                s.target[0].shape,
+                (str(s.target[0].path), str(s.auxiliary[0].path)),
+            )
+            for s in found
+        ]
+
+    def read(self, case: Case) -> Iterator[Slice]:
+        """Complex target and auxiliary slices, paired by slice index."""
+        plan = self._plan(case)
+        with (
+            closing(self._images(plan.subject.target, plan.target, case.shape)) as target,
+            closing(self._images(plan.subject.auxiliary, plan.auxiliary, case.shape)) as auxiliary,
+        ):
+            yield from islice(zip(target, auxiliary, strict=False), case.n_slices)
+
+    def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"]) -> Iterator[NDArray[np.complex64]]:
+        """All coils of the first repetition, rolled as `read` rolls them: what is said of its centre holds for the images."""
+        plan = self._plan(case)
+        rows, columns = self._offset(plan.target if kind == "target" else plan.auxiliary)
+        for samples in islice(kspace_slices(self._first(case, kind).path), case.n_slices):
+            yield np.roll(samples, (-rows, -columns), axis=(-2, -1))
+
+    def stored(self, case: Case, kind: Literal["target", "auxiliary"]) -> Stored:
+        """Array of the first repetition's file, and how much of it its header says was acquired."""
+        return stored(self._first(case, kind))
+
+    def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
+        """By patient with a seed; a protocol of ``validation-is-test`` chooses its checkpoint on the test part."""
+        s = self.settings
+        fractions = (1 - s.validation_fraction - s.test_fraction, s.validation_fraction, s.test_fraction)
+        rule = f"by patient, {fractions[0]:.2g} / {fractions[1]:.2g} / {fractions[2]:.2g}, seed {s.split_seed}"
+        found = split_by_patient(cases, fractions, s.split_seed, rule)
+        if protocol.split == "validation-is-test":
+            rule = f"{rule}; validation = test, as protocol {protocol.id} has it"
+            return Split(found.train, found.test, found.test, rule, patient_disjoint=False)
+        return found
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the bytes of every file that is used and over what each is used as."""
+        if not self._plans:
+            self.cases()
+        plans = self._plans
+        try:
+            known = digests(v.path for plan in plans.values() for v in plan.subject.volumes)
+        except OSError as error:
+            raise UserError(f"m4raw: {error.filename} cannot be read ({error.strerror})") from error
+        return digest(
+            [
+                [name, *([known[v.path] for v in side] for side in (plan.subject.target, plan.subject.auxiliary))]
+                for name, plan in plans.items()
+            ]
+        )
+
+    def _root(self) -> Path:
+        s = self.settings
+        if s.target == s.auxiliary:
+            raise UserError(f"m4raw.target and m4raw.auxiliary are both {s.target}; they must differ")
+        if self.data_root is None:
+            raise UserError("m4raw needs --data-root DIR, the folder that holds multicoil_train and multicoil_val")
+        if not self.data_root.is_dir():
+            raise UserError(f"--data-root {self.data_root}: no such folder")
+        return self.data_root
+
+    def _look(self, side: tuple[Volume, ...]) -> Look:
+        paths = tuple(v.path for v in side)
+        if paths not in self._looks:
+            self._looks[paths] = look(side)
+        return self._looks[paths]
+
+    def _plan(self, case: Case) -> _Plan:
+        if case.volume_id not in self._plans:
+            self.cases()
+        return self._plans[case.volume_id]
+
+    def _first(self, case: Case, kind: Literal["target", "auxiliary"]) -> Volume:
+        subject = self._plan(case).subject
+        return subject.target[0] if kind == "target" else subject.auxiliary[0]
+
+    def _images(
+        self, side: tuple[Volume, ...], seen: Look, shape: tuple[int, int]
+    ) -> Generator[NDArray[np.complex64], None, None]:
+        return mean_images([v.path for v in side], shape, self._offset(seen), self.settings.phase)
+
+    def _offset(self, seen: Look) -> tuple[int, int]:
+        return seen.offset if self.settings.recentre and _off_centre(seen) else (0, 0)
+
+    def _note(self, finding: Finding) -> None:
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+
+def _off_centre(seen: Look) -> bool:
+    """More than one sample: the phase of the object alone can move the peak to a neighbour."""
+    return max(map(abs, seen.offset)) > 1
+
+
+def _sides(plan: _Plan) -> tuple[tuple[tuple[Volume, ...], Look], tuple[tuple[Volume, ...], Look]]:
+    return (plan.subject.target, plan.target), (plan.subject.auxiliary, plan.auxiliary)
+
+
+def _problems(plan: _Plan) -> list[str]:
+    out: list[str] = []
+    for side, seen in _sides(plan):
+        first = side[0]
+        if seen.empty:
+            out.append(f"{first.path.name}: three slices that were looked at are zero everywhere")
+        elif any(abs(o) * FAR > n for o, n in zip(seen.offset, first.raw, strict=True)):
+            at, centre = (n // 2 + o for o, n in zip(seen.offset, first.raw, strict=True)), (n // 2 for n in first.raw)
+            out.append(
+                f"{first.path.name}: its k-space is largest at ({_by(at)}), far from the centre ({_by(centre)}), "
+                "so it is not stored with the zero frequency in the middle"
+            )
+    return out
+
+
+def _seen(plans: list[_Plan], *, recentre: bool) -> list[Finding]:
+    """Findings on what the slices that were looked at show."""
+    sides = [side for plan in plans for side in _sides(plan)]
+    out: list[Finding] = []
+    off = [(side[0], seen) for side, seen in sides if _off_centre(seen)]
+    if off:
+        volume, seen = max(off, key=lambda item: max(map(abs, item[1].offset)))
+        message = (
+            f"k-space of {len(off)} of {len(sides)} volumes is off centre, most in {volume.path.name}: its peak lies "
+            f"{seen.offset[0]:+d} rows, {seen.offset[1]:+d} columns off; it is "
+            + ("rolled to the centre" if recentre else "left there (m4raw.recentre=false)")
+        )
+        out.append(Finding("warning", "off-centre", str(volume.path), message, marks=True))
+    moved = [
+        (agreement, volume)
+        for side, seen in sides
+        for volume, agreement in zip(side[1:], seen.agreement, strict=True)
+        if agreement < AGREEMENT
+    ]
+    if moved:
+        message = (
+            f"{len(moved)} repetitions differ from the first one as if the head had moved (correlation below {AGREEMENT:g}, least "
+            f"{min(a for a, _ in moved):.2f}), and are averaged with it: {shown([v.path.stem for _, v in moved], 5)}"
+        )
+        out.append(Finding("warning", "repetition-motion", str(moved[0][1].path), message, marks=True))
+    return out
+
+
+def _by(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))
