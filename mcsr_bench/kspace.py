@@ -111,18 +111,22 @@ def combine_coils(coil_images: Tensor, calibration: int = 24) -> Tensor:
     if C == 1:
         return coil_images[0]
     n = (min(calibration, H), min(calibration, W))
-    centre = crop_centre(to_kspace(coil_images), n)
+    centre = torch.stack([crop_centre(to_kspace(image), n) for image in coil_images])
     window = [torch.hann_window(k + 2, periodic=False, dtype=centre.real.dtype)[1:-1] for k in n]
-    smooth = to_image(pad_centre(centre * window[0][:, None] * window[1][None, :], (H, W)))
     flat = centre.reshape(C, -1).to(torch.complex128)
     _, vectors = torch.linalg.eigh(flat @ flat.mH)
     principal = vectors[:, -1]
     # eigh leaves the vector's phase open: fix it, so that the result does not depend on the linear-algebra library.
     strongest = principal[torch.argmax(principal.abs())]
-    principal = (principal * (strongest.abs() / strongest)).to(smooth.dtype)
-    reference = (principal.conj()[:, None, None] * smooth).sum(0)
-    size = smooth.abs().square().sum(0).sqrt()
-    tiny = torch.finfo(size.dtype).tiny
+    principal = (principal * (strongest.abs() / strongest)).to(centre.dtype)
+    # Coil by coil: all of them at full size would take several times the memory of the k-space.
+    reference, combined = (torch.zeros((H, W), dtype=centre.dtype) for _ in range(2))
+    energy = torch.zeros((H, W), dtype=centre.real.dtype)
+    for weight, low, image in zip(principal, centre, coil_images, strict=True):
+        smooth = to_image(pad_centre(low * window[0][:, None] * window[1][None, :], (H, W)))
+        energy += smooth.abs().square()
+        reference += weight.conj() * smooth
+        combined += smooth.conj() * image
+    tiny = torch.finfo(energy.dtype).tiny
     phase = torch.where(reference.abs() > tiny, reference / reference.abs().clamp_min(tiny), torch.ones_like(reference))
-    sensitivities = smooth / size.clamp_min(tiny) * phase.conj()
-    return (sensitivities.conj() * coil_images).sum(0)
+    return phase * combined / energy.sqrt().clamp_min(tiny)
