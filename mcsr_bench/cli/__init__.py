@@ -9,7 +9,7 @@ import typer
 
 from mcsr_bench.errors import UserError, disk_error
 
-from . import authors, experiments, fetching, looking, results, weights
+from . import authors, experiments, fetching, looking, pairs, results, tuning, weights
 
 app = typer.Typer(
     name="mcsr-bench",
@@ -28,6 +28,8 @@ app.command()(results.stress)
 app.command("import-weights")(weights.import_weights)
 app.command()(weights.predict)
 app.command()(fetching.fetch)
+app.command()(tuning.tune)
+app.command()(pairs.convert)
 app.command()(authors.check)
 app.command()(authors.new)
 
