@@ -39,6 +39,41 @@ class Difference(BaseModel):
     """The setting that switches between them, if there is one."""
 
 
+class Searched(BaseModel):
+    """The values among which ``tune`` looks for a setting: a range of numbers, or choices."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    """Whether the range is searched by ratios instead of differences."""
+    choices: tuple[int | float | str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_of_range_and_choices(self) -> Searched:
+        if self.choices:
+            if self.low is not None or self.high is not None or self.log:
+                raise ValueError("has either choices or low and high")
+            if len(set(self.choices)) < max(2, len(self.choices)):
+                raise ValueError("choices are at least two, all different")
+        elif self.low is None or self.high is None or not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError("needs low below high, above zero with log, or choices")
+        return self
+
+
+class Tuning(BaseModel):
+    """The search space and the budget of ``tune``. Those of the built-in methods are the same: nobody is tuned harder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folds: int = Field(ge=3)
+    trials: int = Field(ge=1)
+    """Points of the space that are tried, each in every fold."""
+    space: dict[str, Searched] = Field(min_length=1)
+    """By setting."""
+
+
 class MethodCard(Card):
     """The card of a method."""
 
@@ -77,6 +112,9 @@ class MethodCard(Card):
     """Per preset, per scale ("x2"): the exact number of parameters of the networks that predict."""
     presets: dict[str, dict[str, Any]] = {}
     """Per preset, the value of every setting. Empty for methods that have none (interpolation): every preset is accepted."""
+
+    tuning: Tuning | None = None
+    """None: there is nothing to tune."""
 
     def dead_at(self, scale: int) -> list[str]:
         """The patterns of `dead_parameters` that hold at a scale."""

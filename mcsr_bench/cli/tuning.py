@@ -1,0 +1,74 @@
+"""``tune``: settings by cross-validation, with the same space and budget for every method."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import DataRoot, Jobs, Plugins, Register, Set, SplitFile, StoreDtype, settings
+
+
+def tune(
+    method: Annotated[str, typer.Option(help="The method whose settings are searched.")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder of the search.")],
+    dataset: Annotated[str | None, typer.Option(help="Its development patients are used, never the test's.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Of the cross-validation by patient; else the card's.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Points of the space to try; else the card's.")] = None,
+    scale: Annotated[int | None, typer.Option(help="2, 3, 4 or 8.")] = None,
+    preset: Annotated[str | None, typer.Option(help="quick, small, paper, released.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="mcsr-1 or sanet-2021.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the folds, the search and the networks.")] = 0,
+    data_root: DataRoot = None,
+    split: SplitFile = None,
+    register: Register = None,
+    store_dtype: StoreDtype = None,
+    changes: Set = None,
+    jobs: Jobs = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    plugins: Plugins = None,
+) -> None:
+    """Search a method's settings by cross-validation on the development patients. The same command again resumes."""
+    from mcsr_bench import api, console
+    from mcsr_bench.tuning import TUNED
+    from mcsr_bench.tuning import tune as search
+
+    spec = api.experiment_spec(
+        methods=[method],
+        dataset=None if dataset is None else [dataset],
+        scale=scale,
+        seeds=[seed],
+        preset=preset,
+        protocol=protocol,
+        data_root=data_root,
+        split=split,
+        register=register,
+        store_dtype=store_dtype,
+        settings=settings(changes),
+        jobs=jobs,
+        device=device,
+        plugins=plugins or (),
+        out=to,
+    )
+    with console.listener() as listener:
+        tuned = search(spec, folds, trials, listener)
+    names = list(tuned["space"])
+    rows = [
+        (
+            f"{point['number']:03d}",
+            *(_text(point["values"][name]) for name in names),
+            point["reason"] if point["score"] is None else f"{point['score']:.3f}",
+        )
+        for point in tuned["points"]
+    ]
+    console.print_rows(("point", *names, "mean over folds, dB"), rows, file=sys.stdout)
+    best = tuned["best"]
+    chosen = " ".join(f"--set {item}" for item in tuned["set"])
+    print(f"best: point {best['number']:03d}, {best['score']:.3f} dB: {chosen}")
+    print(f"all of it: {to / TUNED}", file=sys.stderr)
+
+
+def _text(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
