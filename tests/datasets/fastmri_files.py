@@ -28,7 +28,7 @@ HEADER = """<?xml version="1.0" encoding="utf-8"?>
  <experimentalConditions><H1resonanceFrequency_Hz>63500000</H1resonanceFrequency_Hz></experimentalConditions>
  <encoding>
   <encodedSpace><matrixSize><x>{readout}</x><y>{columns}</y><z>1</z></matrixSize>
-   <fieldOfView_mm><x>280</x><y>161</y><z>4.5</z></fieldOfView_mm></encodedSpace>
+   <fieldOfView_mm><x>{fov[0]}</x><y>{fov[1]}</y><z>4.5</z></fieldOfView_mm></encodedSpace>
   <reconSpace><matrixSize><x>{rows}</x><y>{width}</y><z>1</z></matrixSize>
    <fieldOfView_mm><x>140</x><y>140</y><z>4.5</z></fieldOfView_mm></reconSpace>
   <trajectory>cartesian</trajectory>
@@ -44,9 +44,14 @@ HEADER = """<?xml version="1.0" encoding="utf-8"?>
 
 
 def header(
-    shape: tuple[int, int], recon: tuple[int, int], slices: int = 3, coils: int = 1, acquired: int | None = None
+    shape: tuple[int, int],
+    recon: tuple[int, int],
+    slices: int = 3,
+    coils: int = 1,
+    acquired: int | None = None,
+    fov: tuple[float, float] = (280, 161),
 ) -> str:
-    """The XML header; ``acquired`` columns, centred, of the shape[1] encoded ones."""
+    """The XML header; ``acquired`` columns, centred, of the shape[1] encoded ones; ``fov``: the encoded one in mm."""
     n = shape[1] if acquired is None else acquired
     readout, columns = shape
     rows, width = recon
@@ -59,6 +64,7 @@ def header(
         last=n - 1,
         centre=n // 2,
         slices=slices - 1,
+        fov=fov,
     )
 
 
@@ -121,11 +127,14 @@ def write_volume(
     recon: tuple[int, int] = (64, 64),
     acquired: int | None = None,
     reconstruction: bool = True,
+    acquisition: str | None = None,
+    fov: tuple[float, float] = (280, 161),
 ) -> NDArray[np.complex128]:
     """Write one volume; returns the object it shows, complex (slices, H, W) at full field of view.
 
     coils None: kspace (slices, H, W) and ``reconstruction_esc``; else (slices, coils, H, W) and ``reconstruction_rss`` only.
-    acquired: that many central columns of k-space are kept, the others are zero, and the header says so.
+    acquired: that many central columns of k-space are kept, the others are zero, and the header says so. acquisition: the
+    attribute, instead of the knee contrast's. fov: the encoded field of view in mm.
     """
     image = knee(contrast, seed, slices, shape, recon)
     parts = image if coils is None else image[:, None] * sensitivities(coils, shape)
@@ -142,12 +151,12 @@ def write_volume(
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         file["kspace"] = kspace.astype(np.complex64)
-        file["ismrmrd_header"] = header(shape, recon, slices, coils or 1, acquired).encode()
+        file["ismrmrd_header"] = header(shape, recon, slices, coils or 1, acquired, fov).encode()
         if reconstruction:
             file["reconstruction_rss"] = rss
             if coils is None:
                 file["reconstruction_esc"] = rss
-        file.attrs["acquisition"] = ACQUISITION[contrast]
+        file.attrs["acquisition"] = ACQUISITION[contrast] if acquisition is None else acquisition
         file.attrs["max"] = float(rss.max())
         file.attrs["norm"] = float(np.linalg.norm(rss))
         file.attrs["patient_id"] = patient_id
@@ -181,6 +190,38 @@ def write_tree(
             folder = root if flat else root / f"{kind}_{part}"
             write_pair(folder, names, patient_id=f"patient-{seed:03d}", seed=seed, coils=coils, **options)
             seed += 1
+    return root
+
+
+def write_brain(
+    folder: Path,
+    number: int,
+    acquisition: str,
+    patient_id: str,
+    *,
+    pixel: tuple[float, float] = (1.375, 1.375),
+    name: str | None = None,
+    shape: tuple[int, int] = (64, 32),
+    recon: tuple[int, int] = (32, 32),
+    **options: object,
+) -> Path:
+    """A brain volume as FOLDER/file_brain_AXT2_200_2000019.h5, three coils unless told; returns its path.
+
+    name: what the file's name says, instead of the acquisition. pixel: mm, which the header's field of view follows.
+    """
+    path = folder / f"file_brain_{acquisition if name is None else name}_200_{2000000 + number}.h5"
+    fov = (pixel[0] * shape[0], pixel[1] * shape[1])
+    given = {"coils": 3, "slices": 2, "contrast": "FS-PD" if acquisition == "AXT2" else "PD", **options}
+    write_volume(path, patient_id=patient_id, acquisition=acquisition, fov=fov, shape=shape, recon=recon, **given)  # type: ignore[arg-type]
+    return path
+
+
+def brain_tree(root: Path, n: int = 4, **options: object) -> Path:
+    """Patients p0, p1, ... with an AXT1 and an AXT2 file each, every third in multicoil_val. Returns ROOT."""
+    for i in range(n):
+        folder = root / ("multicoil_val" if i % 3 == 2 else "multicoil_train")
+        for number, acquisition in ((40 + i, "AXT1"), (19 - i, "AXT2")):
+            write_brain(folder, number, acquisition, f"p{i}", seed=i, **options)
     return root
 
 

@@ -1,0 +1,207 @@
+"""From a folder to pairs: which file is whose and which contrast, what is wrong, what a reader should know."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from mcsr_bench.dataset import Finding
+from mcsr_bench.errors import UserError
+from mcsr_bench.raw.kspace_file import Volume, inspect
+
+Contrast = Literal["T1", "T1PRE", "T1POST", "T2", "FLAIR"]
+
+ACQUISITIONS: dict[Contrast, tuple[str, ...]] = {
+    "T1": ("AXT1", "AXT1PRE"),
+    "T1PRE": ("AXT1PRE",),
+    "T1POST": ("AXT1POST",),
+    "T2": ("AXT2",),
+    "FLAIR": ("AXFLAIR",),
+}
+"""What may stand for a contrast, best first."""
+_KNOWN = frozenset(name for names in ACQUISITIONS.values() for name in names)
+_IN_NAME = re.compile(r"(?<![A-Za-z0-9])(AXT1PRE|AXT1POST|AXT1|AXT2|AXFLAIR)(?![A-Za-z0-9])")
+_VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+SAME_PIXEL = 0.02
+"""Relative difference of pixel sizes that is put up with."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A patient's pair."""
+
+    target: Volume
+    auxiliary: Volume
+
+    @property
+    def slices(self) -> int:
+        """Slices that both have: pairs go by slice index."""
+        return min(self.target.slices, self.auxiliary.slices)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) that both have after the crop."""
+        (a, b), (c, d) = self.target.shape, self.auxiliary.shape
+        return min(a, c), min(b, d)
+
+
+def catalogue(root: Path, contrasts: tuple[Contrast, Contrast]) -> tuple[list[Row], list[Finding]]:
+    """One row per patient that has both contrasts, by the name of the target's file, and findings.
+
+    Looks into every HDF5 file in ``multicoil_train``, ``multicoil_val`` and the folder itself. Raises one UserError with all
+    that is wrong, or when no pair is left.
+    """
+    volumes = _inspected(root)
+    findings: list[Finding] = []
+    named = {v.path: acquisition(v) for v in volumes}
+    findings += _name_findings(volumes)
+    patients: dict[str, dict[str, list[Volume]]] = {}
+    for v in volumes:
+        known = named[v.path]
+        if known:
+            patients.setdefault(v.patient_id, {}).setdefault(known, []).append(v)
+    chosen: list[Row] = []
+    alone: list[Volume] = []
+    again: list[tuple[Volume, int]] = []
+    for patient_id in sorted(patients):
+        sides = [_choose(patients[patient_id], contrast) for contrast in contrasts]
+        several = [side for side in sides if side]
+        if len(several) < 2 or sides[0][0].path == sides[1][0].path:
+            alone += [side[0] for side in several[:1]]
+            continue
+        again += [(side[0], len(side)) for side in sides if len(side) > 1]
+        chosen.append(Row(sides[0][0], sides[1][0]))
+    if alone:
+        message = (
+            f"{len(alone)} patients have not both {contrasts[0]} and {contrasts[1]} and are left out, e.g. the one of "
+            f"{alone[0].path.name}"
+        )
+        findings.append(Finding("warning", "unpaired", str(alone[0].path), message))
+    if again:
+        volume, n = again[0]
+        message = (
+            f"{len(again)} times a patient has several files of a contrast, of which the first by name is used, e.g. "
+            f"{volume.path.name} of {n}"
+        )
+        findings.append(Finding("info", "several-files", str(volume.path), message))
+    rows = [row for row in chosen if not geometry_difference(row)]
+    left_out = [row for row in chosen if geometry_difference(row)]
+    if left_out:
+        row = left_out[0]
+        message = (
+            f"{len(left_out)} of {len(chosen)} pairs are left out because the two do not have the same pixels, e.g. "
+            f"{row.target.path.name} and {row.auxiliary.path.name}: {geometry_difference(row)}"
+        )
+        findings.append(Finding("warning", "geometry", str(row.target.path), message, marks=True))
+    if not rows:
+        found = ", ".join(sorted({name for name in named.values() if name})) or "no contrast that is known"
+        raise UserError(
+            f"fastmri-brain: no patient in {root} has {contrasts[0]} and {contrasts[1]} with the same pixels; "
+            f"{len(volumes)} files of {len(patients)} patients are there ({found}); point --data-root at the folder that holds "
+            "multicoil_train and multicoil_val"
+        )
+    rows.sort(key=lambda row: row.target.path.name)
+    return rows, findings + _pair_findings(rows)
+
+
+def acquisition(volume: Volume) -> str:
+    """What fastMRI calls the contrast of a file: its attribute, else what its name says, else ""."""
+    return volume.acquisition if volume.acquisition in _KNOWN else _in_name(volume.path)
+
+
+def geometry_difference(row: Row) -> str:
+    """How the pixels of a pair differ, as a clause; "" when they are the same, or equal in number and of unknown size."""
+    a, b = row.target.pixel, row.auxiliary.pixel
+    if a is None or b is None:
+        if row.target.shape == row.auxiliary.shape:
+            return ""
+        (h, w), (i, j) = row.target.shape, row.auxiliary.shape
+        return f"{h} x {w} and {i} x {j}, and a header does not say how large they are"
+    if all(abs(x - y) <= SAME_PIXEL * max(x, y) for x, y in zip(a, b, strict=True)):
+        return ""
+    return f"{a[0]:.4g} x {a[1]:.4g} mm and {b[0]:.4g} x {b[1]:.4g} mm"
+
+
+def _inspected(root: Path) -> list[Volume]:
+    """Every file, by name."""
+    folders = [root / "multicoil_train", root / "multicoil_val", root]
+    paths = sorted((p for f in folders if f.is_dir() for p in f.glob("*.h5")), key=lambda p: (p.name, str(p)))
+    if not paths:
+        looked = ", ".join(str(f) for f in folders)
+        raise UserError(f"fastmri-brain: no HDF5 file is in {looked}; point --data-root at the folder that holds them")
+    problems = [
+        f"{a.name} is there twice, in {a.parent} and {b.parent}" for a, b in pairwise(paths) if a.name == b.name
+    ]
+    problems += [f"{p.name!r} has characters that are not used" for p in paths if not _VOLUME.fullmatch(p.name)]
+    volumes: list[Volume] = []
+    for path in paths:
+        try:
+            volume = inspect(path)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        if volume.coils:
+            volumes.append(volume)
+        else:
+            problems.append(f"{path.name} has 'kspace' without coils; brain files are multi-coil (slices, coils, H, W)")
+    if problems:
+        more = f"; and {len(problems) - 10} more problems" if len(problems) > 10 else ""
+        raise UserError(f"fastmri-brain: {'; '.join(problems[:10])}{more} (data root {root})")
+    return volumes
+
+
+def _in_name(path: Path) -> str:
+    # An underscore is no letter: file_brain_AXT2_200_2000019.
+    found = _IN_NAME.search(path.stem)
+    return found[1] if found else ""
+
+
+def _choose(of: dict[str, list[Volume]], contrast: Contrast) -> list[Volume]:
+    """A patient's files of a contrast, by name; empty where there is none."""
+    return next((of[name] for name in ACQUISITIONS[contrast] if name in of), [])
+
+
+def _name_findings(volumes: Sequence[Volume]) -> list[Finding]:
+    out: list[Finding] = []
+    wrong = [v for v in volumes if v.acquisition in _KNOWN and _in_name(v.path) not in ("", v.acquisition)]
+    if wrong:
+        v = wrong[0]
+        message = (
+            f"{len(wrong)} of {len(volumes)} files have another contrast than their names say, e.g. {v.path.name}: acquisition "
+            f"{v.acquisition}, which is believed"
+        )
+        out.append(Finding("warning", "contrast-mismatch", str(v.path), message, marks=True))
+    unknown = [v for v in volumes if not acquisition(v)]
+    if unknown:
+        v = unknown[0]
+        message = (
+            f"{len(unknown)} of {len(volumes)} files are of no known contrast and are left out, e.g. {v.path.name}: acquisition "
+            f"{v.acquisition!r}"
+        )
+        out.append(Finding("info", "acquisition", str(v.path), message))
+    return out
+
+
+def _pair_findings(rows: Sequence[Row]) -> list[Finding]:
+    out: list[Finding] = []
+    for row in rows:
+        a, b = row.target, row.auxiliary
+        if a.slices != b.slices:
+            message = (
+                f"{a.path.name} has {a.slices} slices and {b.path.name} {b.slices}: the first {row.slices} are used"
+            )
+            out.append(Finding("info", "slice-count", str(a.path), message))
+    sizes = [row for row in rows if row.target.shape != row.auxiliary.shape]
+    if sizes:
+        row = sizes[0]
+        (a, b), (c, d), (h, w) = row.target.shape, row.auxiliary.shape, row.shape
+        message = (
+            f"{len(sizes)} of {len(rows)} pairs differ in size and are cropped to the centre that both have, e.g. "
+            f"{row.target.path.name} {a} x {b} and {row.auxiliary.path.name} {c} x {d}: {h} x {w}"
+        )
+        out.append(Finding("info", "crop", str(row.target.path), message))
+    return out
