@@ -17,8 +17,10 @@ STEP_MAGNITUDE = 0.3
 """The same for magnitudes: taking them spreads the noise of the background over the edge."""
 STEP_FILTERED = 1.0
 """The same where the fall spans a fifth of the axis, as an apodised edge does."""
-LEAST, LEAST_MAGNITUDE = 0.2, 0.4
+LEAST, LEAST_MAGNITUDE = 0.25, 0.4
 """Edges are sought beyond this part of the half axis."""
+_LONE = 2.0
+"""Decades more where a single sample is all that lies outside: a zero of a smooth spectrum may fall on it."""
 _NATURAL = 3.0
 """No image of sharp borders falls faster than this power of the frequency; only what falls faster counts."""
 
@@ -131,7 +133,15 @@ def _edges(profile: Float, *, magnitude: bool, windowed: bool, independent: floa
             return Edges(N, 0, 0)
         return Edges(N, max(0, len(low) - kept), max(0, len(high) - kept))
     sides = [_extent(side, magnitude=False, windowed=windowed, independent=independent) for side in (low, high)]
-    return Edges(N, *(0 if kept is None else len(side) - kept for side, kept in zip((low, high), sides, strict=True)))
+    missing = [0 if kept is None else len(side) - kept for side, kept in zip((low, high), sides, strict=True)]
+    ends = [len(side) - gone for side, gone in zip((low, high), missing, strict=True)]
+    if abs(ends[0] - ends[1]) > 1:
+        # One end is emptier than the other only if the other holds much more at the same frequencies.
+        empty, full = (low, high) if ends[0] < ends[1] else (high, low)
+        band = slice(min(ends) + windowed, max(ends))
+        if not full[band].mean() > 10**STEP_RAW * empty[band].mean():
+            missing = [max(0, len(side) - max(ends)) for side in (low, high)]
+    return Edges(N, missing[0], missing[1])
 
 
 def _extent(side: Float, *, magnitude: bool, windowed: bool, independent: float) -> int | None:
@@ -157,21 +167,29 @@ def _extent(side: Float, *, magnitude: bool, windowed: bool, independent: float)
             + sure
             + (STEP_FILTERED - min(first, STEP_FILTERED)) * min(1.0, (gap - blur) / max(1.0, 0.1 * J - blur))
         )
-        for h in range(max(2, int((LEAST_MAGNITUDE if magnitude else LEAST) * J)), J - gap):
+        for h in range(max(4, int((LEAST_MAGNITUDE if magnitude else LEAST) * J)), J - gap):
             start = max(1, h - gap - width)
             if h - gap <= start:
                 continue
             inside = side[start : h - gap].mean()
             outside = beyond[h + gap]
             natural = _NATURAL * np.log10((h + gap + 1) / start)
+            # A smoothed image falls fast everywhere: what counts is how much faster it falls here than just before.
+            span = h + gap + 1 - start
+            before = side[max(1, start - span) : max(2, h - gap - span)].mean()
+            natural = max(natural, np.log10(before + tiny) - np.log10(inside + tiny))
             step = (np.log10(inside + tiny) - np.log10(outside + tiny) - natural) / needed
+            if h + gap == J - 1 and not windowed:
+                step -= _LONE / needed
             if step > max(1.0, best):
                 best, at = step, (h, gap)
     if best == 0:
         return None
     h, gap = at
     inside, outside = side[max(1, h - gap - width) : h - gap].mean(), beyond[h + gap]
-    # Between samples of a sharp, blurred edge the energy is half; down a filtered one the middle is that of the logarithms.
-    level = (inside + outside) / 2 if gap <= blur else np.sqrt(inside * max(outside, tiny))
-    above = np.flatnonzero(side[: h + gap + 1] > level)
-    return int(above[-1]) + 1 if above.size else h
+    # A sharp edge, blurred or not, lies where the energy is half; the middle of a filtered one is that of the logarithms.
+    half, middle = (
+        h if not (above := np.flatnonzero(side[: h + gap + 1] > level)).size else int(above[-1]) + 1
+        for level in ((inside + outside) / 2, np.sqrt(inside * max(outside, tiny)))
+    )
+    return half if abs(middle - half) <= 2 * blur + 1 else middle
