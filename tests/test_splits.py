@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mcsr_bench as mb
-from mcsr_bench.dataset import Case
+from mcsr_bench.dataset import Case, split_by_patient
 from mcsr_bench.errors import UserError
 from mcsr_bench.loading import load_dataset
 from mcsr_bench.protocol import MCSR_1
@@ -111,3 +111,67 @@ def test_folds_test_every_patient_once_and_never_share_one(patients, k, seed, vo
     for split in made:
         split.check(cases)
     assert [s.hash for s in made] == [s.hash for s in folds(list(reversed(cases))[::-1], k, seed)]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=12,
+)
+IDS = st.lists(st.sampled_from([f"p{i:02d}" for i in range(10)] + ["stranger", ""]), max_size=6)
+
+
+@given(
+    value=JSON
+    | st.fixed_dictionaries(
+        {"rule": st.text(max_size=5), "train": IDS, "validation": IDS, "test": IDS},
+        optional={"patient_disjoint": st.booleans(), "dataset": st.sampled_from(["", "toy", "other"]), "x": JSON},
+    )
+)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_manifest_gives_a_disjoint_split_or_a_sentence(toy, tmp_path, value):
+    cases = toy.cases()
+    patient = {case.volume_id: case.patient_id for case in cases}
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps(value))
+    said = ""
+    try:
+        split = read_split(path, toy, cases)
+    except UserError as error:
+        said = str(error)
+    assert "\n" not in said
+    if said:
+        return
+    parts = [{patient[v] for v in part} for part in (split.train, split.validation, split.test)]
+    assert all(parts)
+    assert sum(map(len, parts)) == len(set.union(*parts))
+    assert [sorted(part) for part in parts] == [sorted(value[name]) for name in ("train", "validation", "test")]
+
+
+@given(st.binary(max_size=60))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_as_a_manifest_give_a_sentence(toy, tmp_path, data):
+    path = tmp_path / "split.json"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="--split"):
+        read_split(path, toy, toy.cases())
+
+
+@given(
+    patients=st.lists(st.text("ab01", min_size=1, max_size=3), min_size=1, max_size=30),
+    fractions=st.tuples(st.floats(0.01, 0.4), st.floats(0.01, 0.4)),
+    seed=st.integers(0, 99),
+)
+def test_a_split_by_patient_is_disjoint_whole_and_blind_to_order(patients, fractions, seed):
+    cases = [Case(p, f"{p}-{k}", 1, (8, 8)) for k, p in enumerate(patients)]
+    shares = (1 - sum(fractions), *fractions)
+    n = len(set(patients))
+    if n < 3:
+        with pytest.raises(UserError, match="at least 3 patients"):
+            split_by_patient(cases, shares, seed, "r")
+        return
+    split = split_by_patient(cases, shares, seed, "r")
+    split.check(cases)
+    assert sorted((*split.train, *split.validation, *split.test)) == sorted(c.volume_id for c in cases)
+    again = split_by_patient(cases[::-1], shares, seed, "r")
+    assert [set(part) for part in (split.train, split.test)] == [set(part) for part in (again.train, again.test)]
