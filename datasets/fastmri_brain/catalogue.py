@@ -189,12 +189,13 @@ def _name_findings(volumes: Sequence[Volume]) -> list[Finding]:
 def _pair_findings(rows: Sequence[Row]) -> list[Finding]:
     out: list[Finding] = []
     for row in rows:
-        a, b = row.target, row.auxiliary
-        if a.slices != b.slices:
+        target, auxiliary = row.target, row.auxiliary
+        if target.slices != auxiliary.slices:
             message = (
-                f"{a.path.name} has {a.slices} slices and {b.path.name} {b.slices}: the first {row.slices} are used"
+                f"{target.path.name} has {target.slices} slices and {auxiliary.path.name} {auxiliary.slices}: "
+                f"the first {row.slices} are used"
             )
-            out.append(Finding("info", "slice-count", str(a.path), message))
+            out.append(Finding("info", "slice-count", str(target.path), message))
     sizes = [row for row in rows if row.target.shape != row.auxiliary.shape]
     if sizes:
         row = sizes[0]
