@@ -32,7 +32,7 @@ class Attributes:
 
     def text(self, key: str) -> str:
         """A text, "" where it is absent."""
-        return self._get(key, _text) or ""
+        return self._get(key, text_of) or ""
 
     def numbers(self, key: str, n: int) -> tuple[float, ...] | None:
         """``n`` numbers above zero."""
@@ -69,7 +69,8 @@ class Attributes:
             return None
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """A value that should be text. ValueError, with a predicate, for another type, bytes that are no UTF-8, control characters."""
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.reshape(-1)[0]
     if not isinstance(value, str | bytes):
@@ -79,8 +80,8 @@ def _text(value: object) -> str:
         text = (value if isinstance(value, bytes) else value.encode("utf-8")).decode("utf-8").strip()
     except UnicodeError:
         raise ValueError("is not UTF-8 text") from None
-    if len(text) > MAX_TEXT or not text.replace("\n", " ").isprintable():
-        raise ValueError(f"is longer than {MAX_TEXT} characters, or has control characters")
+    if len(text) > MAX_TEXT or not text.isprintable():
+        raise ValueError(f"is longer than {MAX_TEXT} characters, or has line breaks or control characters")
     return text
 
 

@@ -15,7 +15,7 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.files import replacing
 
 from .pair_file import validate
-from .pair_header import CONTRAST_NAME, FORMAT, RESERVED, VERSION
+from .pair_header import CONTRAST_NAME, FORMAT, RESERVED, VERSION, text_of
 
 SUFFIXES = (".h5", ".hdf5")
 _NUMBERS = ("TR_ms", "TE_ms", "TI_ms", "FOV_mm", "voxel_mm", "affine")
@@ -63,17 +63,22 @@ def write_pair(
     path = Path(path).expanduser()
     extra = {"sens": sens or {}, "reference": reference or {}}
     problems = _argument_problems(path, kspace, attributes or {}, extra, overwrite)
-    if not (isinstance(patient_id, str) and patient_id.strip()):
-        problems.append(f"patient_id is {patient_id!r}; a text is needed")
-    for key, text in (("site", site), ("scanner", scanner), ("licence", licence)):
-        if not isinstance(text, str):
-            problems.append(f"{key} is {text!r}; a text is needed")
+    texts = {"patient_id": patient_id, "site": site, "scanner": scanner, "licence": licence}
+    for key, text in texts.items():
+        try:
+            if not text_of(text) and key == "patient_id":
+                raise ValueError("is empty; without it no split by patient can be made")
+        except ValueError as error:
+            problems.append(f"{key} {error}")
     if problems:
         raise UserError(f"{path}: {'; '.join(problems)}")
     with replacing(path) as temporary:
         with h5py.File(temporary, "w") as file:
-            root = {"patient_id": patient_id, "site": site, "scanner": scanner, "licence": licence, "field_T": field_T}
-            file.attrs.update({"format": FORMAT, "version": VERSION, **{k: v for k, v in root.items() if v or v == 0}})
+            file.attrs.update(
+                {"format": FORMAT, "version": VERSION, **{key: text for key, text in texts.items() if text}}
+            )
+            if field_T is not None:
+                file.attrs["field_T"] = _array(path, "field_T", field_T, np.float64)
             for name, samples in kspace.items():
                 group = file.create_group(name)
                 group.attrs["contrast"] = name
@@ -149,8 +154,13 @@ def _write(group: h5py.Group, key: str, samples: Slices, dtype: type) -> None:
 def _value(path: Path, name: str, key: str, value: Any) -> Any:
     """An attribute as the layout has it; UserError for a value of another type."""
     if key == "contrast":
-        return str(value)
+        try:
+            return text_of(value)
+        except ValueError as error:
+            raise UserError(f"{path}: contrast of {name} {error}") from None
     if key == "fat_suppressed":
+        if not isinstance(value, bool | np.bool_):
+            raise UserError(f"{path}: fat_suppressed of {name} is {value!r}; True or False is needed")
         return bool(value)
     return _array(path, f"{key} of {name}", value, np.int64 if key == "acquired_matrix" else np.float64)
 
@@ -162,11 +172,12 @@ def _member(path: Path, folder: str, key: str) -> str:
 
 
 def _array(path: Path, what: str, values: ArrayLike, kind: type) -> Any:
+    whole = kind is np.int64
     try:
         out = np.asarray(values)
-        if out.dtype.kind not in "iuf" or (kind is np.int64 and (out != np.trunc(out)).any()):
+        if out.dtype.kind not in "iuf" or (whole and not ((out == np.trunc(out)) & (np.abs(out) < 2**53)).all()):
             raise ValueError
         return out.astype(kind)
     except (TypeError, ValueError):
-        needed = "whole numbers are" if kind is np.int64 else "numbers are"
-        raise UserError(f"{path}: {what} is {str(values)[:60]}; {needed} needed") from None
+        needed = f"{'whole ' * whole}numbers are needed"
+        raise UserError(f"{path}: {what} is {str(values)[:60]}; {needed}") from None

@@ -25,7 +25,7 @@ def to_image(kspace: Complex) -> Complex:
 
 
 def brain(contrast: str, seed: int, slices: int, shape: tuple[int, int]) -> Complex:
-    """Complex images (slices, H, W) around 1: ellipses that a seed places alike in every contrast, texture, a slow phase."""
+    """Complex images (slices, H, W) around 1: ellipses that a seed places alike in every contrast, texture, a curved phase."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, 31]))
     y, x = ((np.arange(n) - n // 2) / (n / 2) for n in shape)
     yy, xx = np.meshgrid(y, x, indexing="ij")
@@ -38,8 +38,8 @@ def brain(contrast: str, seed: int, slices: int, shape: tuple[int, int]) -> Comp
             volume[k] += values[which] * (((yy - cy - drift * k / slices) / ry) ** 2 + ((xx - cx) / rx) ** 2 < 1)
     head = (yy / 0.85) ** 2 + (xx / 0.75) ** 2 < 1
     volume = (volume * 0.4 + 0.4 + 0.05 * rng.standard_normal(volume.shape)) * head
-    a, b = np.random.default_rng(np.random.SeedSequence([seed, 32, which])).uniform(-0.6, 0.6, 2)
-    return volume * np.exp(1j * (a * yy + b * xx * yy + 0.4))
+    a, b = np.random.default_rng(np.random.SeedSequence([seed, 32, which])).uniform(0.8, 1.6, 2)
+    return volume * np.exp(1j * (a * yy**2 - b * xx**2 + 0.3 * xx * yy + 0.4))
 
 
 def sensitivities(coils: int, shape: tuple[int, int]) -> Complex:

@@ -53,9 +53,11 @@ def files() -> ModuleType:
     return module
 
 
-def image(files: ModuleType, contrast: str = "T1", shape: tuple[int, int] = (H, W), coils: int = COILS) -> Complex:
+def image(
+    files: ModuleType, contrast: str = "T1", shape: tuple[int, int] = (H, W), coils: int = COILS, slices: int = 2
+) -> Complex:
     """Coil images (slices, coils, H, W)."""
-    out: Complex = files.brain(contrast, 3, SLICES, shape)[:, None] * files.sensitivities(coils, shape)
+    out: Complex = files.brain(contrast, 3, slices, shape)[:, None] * files.sensitivities(coils, shape)
     return out
 
 
@@ -132,7 +134,7 @@ def close_to(got: Complex, expected: Complex) -> None:
 def test_shuffled_interleaved_averaged_oversampled_scans_become_the_original(
     here: Any, files: ModuleType, tmp_path: Path
 ) -> None:
-    images = {name: image(files, name) for name in ("T1", "T2")}
+    images = {name: image(files, name, slices=SLICES) for name in ("T1", "T2")}
     place = [0, 2, 1, 3]  # slice 1 of the file is the third along the normal
     for name, values in images.items():
         write_mrd(tmp_path / f"{name}.mrd", oversampled(files, values)[place], averages=2, place=place)
@@ -295,12 +297,12 @@ def test_one_coil_has_no_coil_axis(files: ModuleType, tmp_path: Path) -> None:
 def test_without_a_geometry_there_is_no_affine(
     files: ModuleType, tmp_path: Path, change: Callable[[Any], Any], words: str
 ) -> None:
-    values = image(files)
+    values = image(files, slices=SLICES, shape=(8, W))
 
     def edited(scan: Any, number: int) -> None:
         change(scan)
 
-    write_mrd(tmp_path / "a.mrd", oversampled(files, values), change=edited)
+    write_mrd(tmp_path / "a.mrd", oversampled(files, values), recon=(8, W), change=edited)
     notes = convert(dict.fromkeys("AB", tmp_path / "a.mrd"), tmp_path / "o.h5", patient_id="P")
     assert any(words in note for note in notes), notes
     with h5py.File(tmp_path / "o.h5") as file:
@@ -328,7 +330,7 @@ def setting(**values: Any) -> Callable[[Any, int], None]:
         ({"change": setting(phase=2)}, "2 cardiac phases"),
         ({"change": setting(set=1)}, "2 sets"),
         ({"change": setting(encoding_space_ref=1)}, "2 encodings"),
-        ({"change": setting(kspace_encode_step_1=60)}, "do not fit into 20 rows"),
+        ({"change": setting(kspace_encode_step_1=60)}, "do not fit into 8 rows"),
         ({"change": lambda scan, number: scan.idx.kspace_encode_step_1 % 2 == 0}, "parallel imaging"),
         ({"change": lambda scan, number: number != 9}, "not complete"),
         ({"change": lambda scan, number: False}, "none of its 1 readouts"),
@@ -347,7 +349,7 @@ def setting(**values: Any) -> Callable[[Any, int], None]:
 def test_what_cannot_be_converted_is_refused(
     files: ModuleType, tmp_path: Path, options: dict[str, Any], words: str
 ) -> None:
-    write_mrd(tmp_path / "a.mrd", oversampled(files, image(files)), **options)
+    write_mrd(tmp_path / "a.mrd", oversampled(files, image(files, shape=(8, W))), **options)
     with pytest.raises(mb.UserError, match=words):
         convert(dict.fromkeys("AB", tmp_path / "a.mrd"), tmp_path / "o" / "o.h5", patient_id="P")
     assert not list((tmp_path / "o").glob("*"))
@@ -390,7 +392,7 @@ def spoiled(path: Path, how: str) -> None:
 )
 def test_a_broken_file_is_named(files: ModuleType, tmp_path: Path, how: str, words: str) -> None:
     path = tmp_path / "a.mrd"
-    write_mrd(path, oversampled(files, image(files)))
+    write_mrd(path, oversampled(files, image(files, shape=(8, W))), recon=(8, W))
     spoiled(path, how)
     with pytest.raises(mb.UserError, match=words) as error:
         convert(dict.fromkeys("AB", path), tmp_path / "o.h5", patient_id="P")
