@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,16 +34,22 @@ def fetch(
     if to is None:
         raise UserError("--to is missing: the folder that gets the data")
 
+    listener = console.listener()
+    showing = ExitStack()
+
     def accept(source: Source) -> bool:
         print(source.terms(), file=sys.stderr)
-        if accept_licence:
-            return True
+        accepted = accept_licence or ask()
+        showing.enter_context(listener)  # not before: its bars would be drawn over the question
+        return accepted
+
+    def ask() -> bool:
         if not sys.stdin.isatty():
             raise UserError(f"{name}: nobody to ask; read the licence above, and say --accept-licence if you accept it")
         print("Type yes to accept: ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() == "yes"
 
-    with console.listener() as listener:
+    with showing:
         fetched = fetching.fetch(source, to, accept, listener)
     for line in fetched.lines():
         print(line)
