@@ -50,7 +50,9 @@ def catalogue(root: Path, lists: PairLists, coils: Coils) -> tuple[list[Row], li
     folders, expected, findings = _folders(root, coils)
     where: dict[str, Path] = {}
     for name in lists.names():
-        path = next((f / f"{name}.h5" for f in folders if (f / f"{name}.h5").is_file()), None)
+        # A folder or a link to nowhere is a damaged file, not an absent one.
+        candidates = (f / f"{name}.h5" for f in folders)
+        path = next((p for p in candidates if p.is_symlink() or p.exists()), None)
         if path is not None:
             where[name] = path
     problems: list[str] = []

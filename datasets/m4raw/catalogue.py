@@ -39,11 +39,12 @@ class Subject:
 
 
 def find(root: Path) -> tuple[Scans, list[Path]]:
-    """The scans in a folder and the folders directly in it, and the other HDF5 files there.
+    """The scans in a folder and down to two folders below it, and the other HDF5 files there.
 
     Raises UserError when a scan is there twice.
     """
-    folders = [root, *sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))]
+    below = [p for pattern in ("*", "*/*") for p in root.glob(pattern) if p.is_dir()]
+    folders = [root, *(p for p in below if not any(part.startswith(".") for part in p.relative_to(root).parts))]
     scans: Scans = {}
     others: list[Path] = []
     for path in sorted((p for f in folders for p in f.glob("*.h5")), key=lambda p: (p.name, str(p))):
@@ -119,10 +120,10 @@ def patients(found: list[Subject]) -> tuple[dict[str, str], list[Finding]]:
     A subject of the file names is one patient; two that share a ``patient_id`` are one, too. Where every file has a
     ``patient_id`` of its own, it says nothing, and is not used.
     """
-    ids = {s.name: [v.patient_id for v in s.volumes if v.patient_id] for s in found}
+    ids = {s.name: [v.patient_id for v in s.volumes] for s in found}
     counts = Counter(i for of in ids.values() for i in of)
     said = sum(map(len, ids.values()))
-    if said and len(counts) == said and any(len(of) > 1 for of in ids.values()) and len(ids) > 1:
+    if len(counts) == said and any(len(of) > 1 for of in ids.values()) and len(ids) > 1:
         message = (
             f"each of the {said} files has a patient_id of its own: patients are told apart by the file names alone"
         )

@@ -60,8 +60,7 @@ class Volume:
 def inspect(path: Path, *, strict: bool = True) -> Volume:
     """Look into a file without reading k-space. UserError, one clause that begins with the file's name, for anything wrong.
 
-    strict False: a header that is absent or says nothing of the encoding is told in ``header_problem``, and ``patient_id`` may
-    be "".
+    strict False: a header that is absent or says nothing of the encoding is told in ``header_problem``.
     """
     with _explained(path), h5py.File(path, "r") as file:
         return _inspect(file, path, strict)
@@ -164,7 +163,7 @@ def _inspect(file: h5py.File, path: Path, strict: bool) -> Volume:
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
     patient_id = _attribute(file, "patient_id")
-    if strict and not patient_id:
+    if not patient_id:
         raise UserError(f"{name} has no attribute 'patient_id', without which no split by patient can be made")
     coils = int(kspace.shape[1]) if kspace.ndim == 4 else 0
     return Volume(

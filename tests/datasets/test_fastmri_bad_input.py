@@ -85,6 +85,20 @@ def test_bad_file(
     refused(dataset(root), f"{first_pair[0]}.h5", words)
 
 
+@pytest.mark.parametrize("how", ["folder", "link"])
+def test_a_folder_or_a_link_to_nowhere_is_no_absent_file(
+    fastmri_tree: Tree, first_pair: tuple[str, str], how: str, fastmri_files: ModuleType
+) -> None:
+    root = fastmri_tree(2, 1)
+    path = fastmri_files.file_of(root, first_pair[0])
+    path.unlink()
+    if how == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path)
+    refused(dataset(root), f"{first_pair[0]}.h5")
+
+
 def test_all_bad_files_are_named_at_once(fastmri_tree: Tree, fastmri_files: ModuleType) -> None:
     root = fastmri_tree(3, 1)
     (a, b), (c, _), _ = fastmri_files.published("train")[:3]

@@ -127,10 +127,13 @@ def test_a_full_header_says_what_was_acquired(tmp_path: Path, fastmri_files: Mod
     assert "header" not in codes(data)
 
 
-def test_files_without_header_and_patient_are_read(tmp_path: Path) -> None:
-    data = dataset(made.write_tree(tmp_path, 2, header=None, patient_id=None))
+def test_files_without_header_are_read_and_without_patient_refused(tmp_path: Path) -> None:
+    made.write_tree(tmp_path / "a" / "b", 2, header=None)
+    data = dataset(tmp_path / "a")
     assert [c.patient_id for c in data.cases()] == ["2022061000", "2022061001"]
-    assert "patient-mismatch" not in codes(data)
+    assert "no 'ismrmrd_header'" in finding(data, "header").message
+    made.write_scan(tmp_path / "a" / "b" / "multicoil_train" / "2022061000_T202.h5", "T2", patient_id=None)
+    refused(dataset(tmp_path / "a"), "2022061000_T202.h5 has no attribute 'patient_id'")
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -165,10 +168,10 @@ def test_coils_of_the_mean_are_combined_once(tmp_path: Path) -> None:
 
 
 def test_the_mean_has_less_noise_than_one_scan(tmp_path: Path) -> None:
-    phases(tmp_path, "T2", [0.0, 0.6, -0.4], noise=8.0)
-    phases(tmp_path, "T1", [0.0])
+    phases(tmp_path / "noisy", "T2", [0.0, 0.6, -0.4], noise=8.0)
+    phases(tmp_path / "noisy", "T1", [0.0])
     truth = volume(dataset(made.write_tree(tmp_path / "clean", 1)))
-    one, mean = (relative(volume(dataset(tmp_path, repetitions=r)), truth) for r in ("first", "mean"))
+    one, mean = (relative(volume(dataset(tmp_path / "noisy", repetitions=r)), truth) for r in ("first", "mean"))
     assert 0.5 < mean / one < 0.66  # 1 / sqrt(3) = 0.577
 
 
