@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from mcsr_bench.dataset import Grid
 from mcsr_bench.errors import UserError
@@ -99,17 +100,21 @@ def register(
     points = _foreground(magnitude, fixed)
     same_grid = not target_grid.difference(auxiliary_grid)
     with _one_thread(sitk):
-        motion = _estimate(sitk, fixed, moving, magnitude, np.abs(auxiliary), mode)
-        moved = _apply(motion, points) - points
-        away = float(np.linalg.norm(moved, axis=1).mean())
         before = auxiliary if same_grid else _resample(sitk, auxiliary, fixed, moving, np.eye(4))
-        resampled = not (same_grid and away < _SAME * min(target_grid.voxel[1:]))
-        out = _resample(sitk, auxiliary, fixed, moving, motion) if resampled else auxiliary
-    seen = _inside(fixed, moving, motion)
-    if not (seen.any() and out.any()):
-        raise UserError("target and auxiliary do not overlap, not even after registration")
-    if (both := seen & _inside(fixed, moving, np.eye(4))).any():
-        seen = both
+        motion = _estimate(sitk, fixed, moving, magnitude, np.abs(auxiliary), mode)
+        out = _resample(sitk, auxiliary, fixed, moving, motion)
+        seen = _inside(fixed, moving, motion)
+        if not (seen.any() and out.any()):
+            raise UserError("target and auxiliary do not overlap, not even after registration")
+        if (both := seen & _inside(fixed, moving, np.eye(4))).any():
+            seen = both
+            if not _closer(magnitude, np.abs(out), np.abs(before), seen):
+                motion, out = np.eye(4), before
+    moved = _apply(motion, points) - points
+    away = float(np.linalg.norm(moved, axis=1).mean())
+    resampled = not (same_grid and away < _SAME * min(target_grid.voxel[1:]))
+    if not resampled:
+        out = auxiliary
     centre = points.mean(axis=0)
     shift = np.median(moved @ np.linalg.inv(fixed.affine[:3, :3]).T, axis=0)  # along columns, rows, slices
     right, front, up = (float(v) for v in frame[:3, :3] @ (_apply(motion, centre) - centre))
@@ -126,6 +131,15 @@ def register(
         warning=_warning(mode, target_grid, auxiliary_grid),
     )
     return out, done
+
+
+def _closer(target: Real, moved: Real, placed: Real, seen: NDArray[np.bool_]) -> bool:
+    """Whether the motion brings the auxiliary closer to the target than the headers did: on few or small slices it may not.
+
+    By mutual information of images smoothed in plane, in which one interpolation more or less does not count.
+    """
+    smooth = [gaussian_filter(v.astype(np.float64), (0, 1, 1))[seen] for v in (target, moved, placed)]
+    return mutual_information(smooth[0], smooth[1]) > mutual_information(smooth[0], smooth[2])
 
 
 def mutual_information(a: Real, b: Real, bins: int = 64) -> float:
