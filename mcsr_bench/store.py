@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mcsr_bench import files
+from mcsr_bench import files, registration
 from mcsr_bench.dataset import Case, Dataset, Finding
 from mcsr_bench.encoding import ComplexArray, PairVolume, open_volume
 from mcsr_bench.errors import UserError
@@ -151,6 +151,7 @@ def build_store(
         "cases": [asdict(case) | {"files": None} for case in cases],
         "shapes": [protocol.hr_shape(case.shape, scale) for case in cases],
         "preparation": preparation.changes,
+        "registration": registration.REVISION,
     }
     hr_key = f"{dataset.name}-{files.digest(identity, 16)}"
     lr_key = f"{hr_key}-x{scale}"

@@ -1,8 +1,10 @@
 """Preparing: going on where it stopped, what users may choose, and what the tables then say."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from mcsr_bench.dataset import Finding
 from mcsr_bench.errors import UserError
 from mcsr_bench.findings import in_short, refuse, sentence
 from mcsr_bench.loading import load_dataset
-from mcsr_bench.prepared import prepare
+from mcsr_bench.prepared import prepare, write_registrations
 from mcsr_bench.preparing import Preparation
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import MCSR_1
@@ -161,3 +163,45 @@ def test_an_error_among_findings_refuses_the_data():
     refuse([finding("warning", "a", "x")])
     with pytest.raises(UserError, match="x: too few; y: nothing"):
         refuse([finding("error", "a", "x", "too few"), finding("info", "c", ""), finding("error", "b", "y", "nothing")])
+
+
+def test_an_auxiliary_on_another_grid_is_registered(tmp_path):
+    pytest.importorskip("SimpleITK")
+    size = {"size": 64, "slices": 8, "patients": 5, "solid": True}
+    one, sound = prepared(apart=3, **size), prepared(**size)
+    for name, volume in sound.store.volumes.items():
+        found = one.store.registrations[name]
+        assert found["resampled"]
+        assert found["displacement_mm"] < 0.5
+        np.testing.assert_array_equal(one.store.volumes[name].target, volume.target)
+        moved, expected = (np.abs(np.asarray(v.aux)[:, 4:-4, 4:-4]).ravel() for v in (one.store.volumes[name], volume))
+        assert np.corrcoef(moved, expected)[0, 1] > 0.98
+    [mark] = [m for m in one.data.marks if "registered" in m]
+    assert "(rigid) in 5 of 5 volumes" in mark
+    write_registrations(tmp_path / "registration.csv", one.store)
+    table = pd.read_csv(tmp_path / "registration.csv")
+    assert list(table["volume_id"]) == list(one.store.volumes)
+    assert (table["mutual_information_after"] > 0).all()
+
+
+def test_other_grids_without_registration_are_refused():
+    with pytest.raises(UserError, match="lie on different grids .*3 mm apart.* --register rigid"):
+        prepared(Preparation(register="none"), apart=3)
+    assert list(store_root().iterdir()) == []
+
+
+def test_an_asked_registration_leaves_what_is_aligned_untouched():
+    pytest.importorskip("SimpleITK")
+    size = {"size": 64, "slices": 8, "patients": 3, "solid": True}
+    asked, plain = prepared(Preparation(register="rigid"), **size), prepared(**size)
+    assert asked.store.key != plain.store.key
+    assert asked.data.preparation == {"register": "rigid"}
+    for name, volume in plain.store.volumes.items():
+        assert not asked.store.registrations[name]["resampled"]
+        np.testing.assert_array_equal(asked.store.volumes[name].aux, volume.aux)
+
+
+def test_without_the_library_the_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    with pytest.raises(UserError, match=r'pip install "mcsr-bench\[register\]"'):
+        prepared(apart=3)

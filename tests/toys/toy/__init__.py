@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mcsr_bench import Case, Dataset, DatasetSettings, Slice, Split, UserError, split_by_patient
+from mcsr_bench.dataset import Grid
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
 
@@ -15,6 +16,10 @@ class ToySettings(DatasetSettings):
     size: int = 32
     seed: int = 0
     fault: str = ""
+    solid: bool = False
+    """Slices show one body, a little larger from each to the next; otherwise each has its own ellipses."""
+    apart: int = 0
+    """Rows by which the auxiliary's grid begins lower, in the patient; the anatomy stays where it is."""
 
 
 class Toy(Dataset):
@@ -35,11 +40,12 @@ class Toy(Dataset):
             raise UserError("p03.h5: truncated")
         y, x = np.mgrid[: s.size, : s.size] / s.size - 0.5
         for k in range(s.slices):
-            rng = np.random.default_rng([s.seed, int(case.patient_id[1:]), k])
+            rng = np.random.default_rng([s.seed, int(case.patient_id[1:]), 0 if s.solid else k])
+            grown = 1 + 0.08 * k if s.solid else 1.0
             target, aux = np.zeros((2, s.size, s.size))
             for _ in range(8):
                 cy, cx = rng.uniform(-0.3, 0.3, 2)
-                ry, rx = rng.uniform(0.05, 0.25, 2)
+                ry, rx = rng.uniform(0.05, 0.25, 2) * grown
                 inside = ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 < 1
                 target[inside] += rng.uniform(0.2, 1)
                 aux[inside] += rng.uniform(0.2, 1)
@@ -52,6 +58,20 @@ class Toy(Dataset):
             if s.fault == "empty-slice" and k == 0:
                 image[:] = 0
             yield image, (aux * phase).astype(np.complex64)
+
+    def grids(self, case: Case) -> tuple[Grid, Grid] | None:
+        s = self.settings
+        if not s.apart:
+            return None
+        target, auxiliary = np.diag([3.0, 1, 1, 1]), np.diag([3.0, 1, 1, 1])
+        auxiliary[1, 3] = s.apart
+        shape = (s.slices, s.size, s.size)
+        return tuple(Grid(shape, tuple(map(tuple, a.tolist()))) for a in (target, auxiliary))
+
+    def read_contrast(self, case: Case, kind: str) -> Iterator[np.ndarray]:
+        apart = self.settings.apart
+        for target, aux in self.read(case):
+            yield target if kind == "target" else np.pad(aux, ((0, apart), (0, 0)))[apart:]
 
     def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
         return split_by_patient(cases, (0.4, 0.2, 0.4), self.settings.seed, "toy patients in seeded order")
