@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mcsr_bench.dataset import Case, Stored
 
-from .duplicates import signature
+from .duplicates import signature, thinned
 from .pairs import correlation, overlap, shift_between, thumbnail
 from .phase import OWN, phase_of
 from .spectrum import Spectrum
@@ -18,6 +18,8 @@ from .spectrum import Spectrum
 Kind = Literal["target", "auxiliary"]
 _FAINT = 1e-3
 """A slice below this share of the strongest slice's energy is as good as empty."""
+_SIGNATURES = 48
+"""Signatures of slices kept per contrast, or some more; 48 are 8 KB."""
 
 
 @dataclass
@@ -111,11 +113,12 @@ class Inspector:
         }
 
     def _contrast(self, kind: str, name: str) -> dict[str, Any]:
-        c, stored, files = self._seen[kind], self._stored[kind], self._case.files
+        c, stored = self._seen[kind], self._stored[kind]
         brightest = max(c.energies, default=0.0)
         phase = self._phase(c)
         fake = self._track == "complex" and phase is not None and phase["rms"] < OWN
         spectrum, source = (c.raw, "raw") if c.raw.seen else (c.images, "image")
+        strong = [(index, text) for index, text, energy in c.signatures if energy >= _FAINT * brightest]
         edges = centre = None
         if spectrum.seen:
             flat = source == "image" and (fake or self._track == "magnitude")
@@ -123,7 +126,7 @@ class Inspector:
             centre = list(spectrum.centre())
         return {
             "name": name,
-            "file": files[min(kind == "auxiliary", len(files) - 1)] if files else case_name(self._case),
+            "file": _file(self._case, kind),
             "stored": asdict(stored) if stored else None,
             "shape": list(spectrum.shape) if spectrum.seen else list(self._case.shape),
             "coils": c.coils or (stored.coils if stored else 1),
@@ -136,7 +139,7 @@ class Inspector:
             "centre": centre,
             "phase": phase,
             "fake_complex": fake,
-            "signatures": [[index, text] for index, text, energy in c.signatures if energy >= _FAINT * brightest],
+            "signatures": [list(strong[i]) for i in thinned([text for _, text in strong], _SIGNATURES)],
         }
 
     def _phase(self, c: _Contrast) -> dict[str, Any] | None:
@@ -172,9 +175,11 @@ class Inspector:
         return out
 
 
-def case_name(case: Case) -> str:
-    """What a finding calls a case that has no file."""
-    return case.volume_id
+def _file(case: Case, kind: str) -> str:
+    """The raw file behind a contrast: adapters list the target's first; a file of both, or none at all, is spoken of as such."""
+    if len(case.files) == 2:
+        return case.files[kind == "auxiliary"]
+    return case.files[0] if case.files else case.volume_id
 
 
 def _distinct(c: _Contrast) -> list[tuple[int, NDArray[np.complex64], float]]:

@@ -26,15 +26,16 @@ def phase_of(image: NDArray[np.complex64]) -> Phase | None:
     """The phase of a complex image (H, W); None where nothing stands out from the noise.
 
     Works on the squared image, in which negative values of a real image are positive and white noise averages out. A line is
-    fitted to its phase over longer and longer distances, and what is left is averaged over a sixteenth of the image, so that
-    noise does not pass for phase: at a signal-to-noise ratio of 5 it adds less than 0.02 rad.
+    fitted to its phase over longer and longer distances, and what is left is averaged over a sixteenth of the image.
+
+    Measured on simulated brains: with a signal-to-noise ratio (99th percentile over the noise) of 10 or more, ``rms`` is within
+    0.015 rad of a smooth phase of 0 to 0.08 rad at 32 pixels, within 0.01 from 64 pixels on; at a ratio of 5 within 0.04 and 0.02.
     """
     size = np.abs(image)
     top = float(np.percentile(size, 99))
     if not top > 0:
         return None
-    foreground = size > 0.15 * top
-    z = np.where(foreground, image / np.float32(top), 0).astype(np.complex128)
+    z = (image / np.float32(top)).astype(np.complex128)
     squared = z * z / np.maximum(np.abs(z), 1e-12)
     slope = np.zeros(2)
     for axis, n in enumerate(image.shape):
@@ -48,10 +49,18 @@ def phase_of(image: NDArray[np.complex64]) -> Phase | None:
     left = squared * np.exp(-1j * (slope[0] * y[:, None] + slope[1] * x[None, :]))
     left *= np.exp(-1j * np.angle(left.sum()))
     spread = [max(0.7, n / 32) for n in image.shape]
-    smooth = ndimage.gaussian_filter(left.real, spread) + 1j * ndimage.gaussian_filter(left.imag, spread)
-    weight = np.where(foreground, np.abs(z) ** 2, 0)
-    angle = np.angle(smooth) / 2
-    middle = (weight * angle).sum() / weight.sum()
-    rms = float(np.sqrt((weight * (angle - middle) ** 2).sum() / weight.sum()))
+    # The two colours of a chessboard have independent noise: what both maps of the phase share is phase.
+    white = (y[:, None] + x[None, :]) % 2 == 0
+    halves = [_smooth(np.where(colour, left, 0), spread) for colour in (white, ~white)]
+    # Where there is only noise its squares average out, and with them their weight.
+    strength = np.abs(halves[0] + halves[1])
+    weight = np.where(strength > 0.15 * np.percentile(strength, 99), strength**2, 0)
+    weight /= weight.sum()
+    first, second = (a - (weight * a).sum() for a in (np.angle(half) / 2 for half in halves))
+    rms = float(np.sqrt(max(0.0, (weight * first * second).sum())))
     shift = [float(s / 2 * n / (2 * np.pi)) for s, n in zip(slope, image.shape, strict=True)]
     return Phase(rms, (shift[0], shift[1]))
+
+
+def _smooth(x: NDArray[np.complex128], spread: list[float]) -> NDArray[np.complex128]:
+    return np.asarray(ndimage.gaussian_filter(x.real, spread) + 1j * ndimage.gaussian_filter(x.imag, spread))

@@ -21,8 +21,8 @@ MISREGISTERED = 1.0
 """Pixels."""
 OFF_CENTRE = 1.5
 """Samples of k-space: the centroid rounds to more than one."""
-_OTHERS = 10
-"""How many other patients' auxiliaries a target is compared with."""
+_OTHERS = 20
+"""How many other patients a pair is compared with."""
 _FEWEST = 5
 """With fewer no auxiliary is called another patient's."""
 
@@ -34,14 +34,16 @@ COLUMNS = (
 def findings(facts: Sequence[Facts], scales: Sequence[int]) -> list[Finding]:
     """What a reader of results should know, over all cases of a data set, case by case; scales: those that will be run."""
     out: list[Finding] = []
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str, str]] = set()
     for case in facts:
         for kind in KINDS:
             contrast = case["contrasts"][kind]
-            for finding in _of_contrast(case, contrast, scales):
+            # What is super-resolved has to hold more than the LR image; the other contrast may hold less.
+            for finding in _of_contrast(case, contrast, scales if kind == "target" else ()):
                 # A file in several cases (a split by slice) is spoken of once.
-                if (finding.code, finding.file) not in seen:
-                    seen.add((finding.code, finding.file))
+                key = finding.code, finding.file, contrast["name"]
+                if key not in seen:
+                    seen.add(key)
                     out.append(finding)
         out += _of_pair(case)
     return out + _duplicates(facts) + _strangers(facts)
@@ -194,7 +196,11 @@ def _duplicates(facts: Sequence[Facts]) -> list[Finding]:
 
 
 def _strangers(facts: Sequence[Facts]) -> list[Finding]:
-    """Auxiliaries that tell no more of their target than those of other patients do."""
+    """Auxiliaries that tell no more of their target than those of other patients do.
+
+    By mutual information, of the middle slice at 64 x 64, against the second best of the target with 20 other auxiliaries and of
+    the auxiliary with 20 other targets: about 1 in 20 swapped auxiliaries is not found, in small sets more.
+    """
     able = [case for case in facts if case["pair"]["thumbnails"]]
     patients = sorted({case["patient_id"] for case in able})
     if len(patients) <= _FEWEST:
@@ -207,10 +213,12 @@ def _strangers(facts: Sequence[Facts]) -> list[Finding]:
         for step in range(1, len(able)):
             other = able[(i + step) % len(able)]
             if other["patient_id"] != case["patient_id"]:
-                others.append(information(target, other["pair"]["thumbnails"][1]))
-            if len(others) == _OTHERS:
+                theirs = other["pair"]["thumbnails"]
+                others += [information(target, theirs[1]), information(theirs[0], auxiliary)]
+            if len(others) >= 2 * _OTHERS:
                 break
-        if own <= max(others) and (case["pair"]["overlap"] or 1) >= 0.5:
+        # The second best: the best may be this very patient under another name.
+        if own <= 1.05 * sorted(others)[-2] and (case["pair"]["overlap"] or 1) >= 0.5:
             names = [case["contrasts"][kind]["name"] for kind in KINDS]
             file = case["contrasts"]["auxiliary"]["file"]
             text = (

@@ -53,9 +53,11 @@ class Spectrum:
     def __init__(self) -> None:
         self._energy: Float | None = None
         self._rows = 0.0
+        self._unit = np.float32(0)
 
     def add_kspace(self, kspace: NDArray[np.complex64]) -> None:
         """k-space (coils, H, W) as in the file."""
+        kspace = kspace * self._to_unit(kspace)
         self._add(
             np.einsum("chw,chw->hw", kspace.real, kspace.real) + np.einsum("chw,chw->hw", kspace.imag, kspace.imag)
         )
@@ -63,11 +65,17 @@ class Spectrum:
 
     def add_image(self, image: NDArray[np.complex64]) -> None:
         """A complex image (H, W). Windowed, for a crop out of a larger image would smear every edge of its spectrum."""
-        windowed = image * _window(image.shape[0], image.shape[1])
+        windowed = image * _window(image.shape[0], image.shape[1]) * self._to_unit(image)
         spectrum = fft.fftshift(fft.fft2(windowed))
         # The shift of the image's centre to sample 0 turns phases only, which energy does not see.
         self._add(spectrum.real**2 + spectrum.imag**2)
         self._rows += 3 / 8  # a Hann window leaves this share of the independent samples of an axis
+
+    def _to_unit(self, values: NDArray[np.complex64]) -> np.float32:
+        """One factor for all slices that makes the first one's largest value 1: squares of 1e-20 or 1e20 do not fit float32."""
+        if not self._unit:
+            self._unit = np.float32(1 / float(np.abs(values).max()))
+        return self._unit
 
     def _add(self, energy: NDArray[np.float32]) -> None:
         if self._energy is None:
