@@ -103,7 +103,7 @@ class LineListener(Listener):
             fresh = done - there
             left = (
                 f", about {_duration((now - began) / fresh * (total - done))} left"
-                if 0 < fresh and done < total
+                if fresh > 0 and done < total
                 else ""
             )
             self._say(f"{message}: {done}/{total}{left}")

@@ -199,7 +199,7 @@ class Dataset(ABC):
     def cases(self) -> list[Case]:
         """All cases, in a fixed order that does not depend on the file system.
 
-        Raises UserError on bad input, `BadDataError` where some cases could be used: ``prepare --check`` looks at those all the same.
+        Raises UserError on bad input, `BadDataError` where some cases could be used: ``prepare --check`` looks at those.
         """
 
     @abstractmethod
@@ -230,13 +230,27 @@ class Dataset(ABC):
         for target, auxiliary in self.read(case):
             yield target if kind == "target" else auxiliary
 
-    def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"]) -> Iterator[NDArray[np.complex64]] | None:
-        """The k-space as it lies in the file, complex64 (coils, H, W) per slice, for inspection; None where files hold images."""
+    def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"], index: int) -> NDArray[np.complex64] | None:
+        """K-space of one slice as it lies in the file, complex64 (coils, H, W), for inspection; None where files hold images."""
         return None
 
     def stored(self, case: Case, kind: Literal["target", "auxiliary"]) -> Stored | None:
         """How a contrast lies in its file, for the inspection report; None for data that are not read from files."""
         return None
+
+    @property
+    def root(self) -> Path:
+        """``data_root`` of a dataset that has files. UserError where it is missing or no folder."""
+        if self.data_root is None:
+            raise UserError(f"--data-root is missing: dataset '{self.name}' needs the folder that holds its files")
+        if not self.data_root.is_dir():
+            raise UserError(f"--data-root {self.data_root}: no such folder")
+        return self.data_root
+
+    def note(self, finding: Finding) -> None:
+        """Keep a finding, once."""
+        if finding not in self.findings:
+            self.findings.append(finding)
 
     def prepare_message(self) -> str:
         """What the progress bar says while the store is built."""

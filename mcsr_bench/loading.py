@@ -71,10 +71,7 @@ def load_dataset(name: str, data_root: str | Path | None = None, **settings: Any
     standard = datasets().card(name).settings
     dataset_class: type[Dataset] = datasets().load(name)
     values = checked(dataset_class.Settings, {**standard, **settings}, name)
-    root = None if data_root is None else Path(data_root).expanduser()
+    loaded = dataset_class(name, values, None if data_root is None else Path(data_root).expanduser())
     if dataset_class.needs_root:
-        if root is None:
-            raise UserError(f"--data-root is missing: dataset '{name}' needs the folder that holds its files")
-        if not root.is_dir():
-            raise UserError(f"--data-root {root}: no such folder")
-    return dataset_class(name, values, root)
+        _ = loaded.root
+    return loaded

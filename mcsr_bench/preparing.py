@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -337,9 +336,9 @@ def _inspect_raw(dataset: Dataset, case: Case, inspector: Inspector) -> None:
     """Show the inspector the k-space of slices from the middle of the volume, where files hold k-space."""
     first = max(0, case.n_slices // 2 - RAW_SLICES // 2)
     for kind in KINDS:
-        raw = dataset.raw_kspace(case, kind)
-        if raw is not None:
-            for index, samples in enumerate(islice(raw, first, first + RAW_SLICES), start=first):
+        for index in range(first, min(first + RAW_SLICES, case.n_slices)):
+            samples = dataset.raw_kspace(case, kind, index)
+            if samples is not None:
                 inspector.add_raw(kind, index, samples)
 
 

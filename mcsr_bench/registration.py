@@ -145,9 +145,8 @@ def _closer(target: Real, moved: Real, placed: Real, seen: NDArray[np.bool_]) ->
 def mutual_information(a: Real, b: Real, bins: int = 64) -> float:
     """Of two equally many intensities, in nats (Shannon, joint histogram from 0; the brightest thousandth share the last bin)."""
     edges = [np.linspace(0, max(float(np.quantile(v, 0.999)), 1e-30), bins + 1) for v in (a, b)]
-    joint, _, _ = np.histogram2d(
-        *(np.minimum(v, e[-1]).ravel() for v, e in zip((a, b), edges, strict=True)), bins=edges
-    )
+    x, y = (np.minimum(v, e[-1]).ravel() for v, e in zip((a, b), edges, strict=True))
+    joint = np.histogram2d(x, y, bins=edges)[0]
     p = joint / joint.sum()
     product_of_parts = p.sum(axis=1, keepdims=True) * p.sum(axis=0, keepdims=True)
     there = p > 0
@@ -274,7 +273,7 @@ def _estimate(
     sitk: Any, fixed: _Placed, moving: _Placed, target: Real, auxiliary: Real, mode: Mode
 ) -> NDArray[np.float64]:
     """4 x 4, from positions in the target to those of the same anatomy in the auxiliary, millimetres of the frame."""
-    pads = [tuple(_FEW if n < _FEW else 0 for n in placed.size) for placed in (fixed, moving)]
+    pads = [_padding(placed) for placed in (fixed, moving)]
     few = any(map(any, pads))
     a, b = (
         placed.image(sitk, np.minimum(v, np.quantile(v, 0.999)), pad)  # a few bright voxels would empty the other bins
@@ -302,6 +301,12 @@ def _estimate(
     for k in range(3):
         out[:3, k] = np.array(start.TransformPoint([float(i == k) for i in range(3)])) - out[:3, 3]
     return out
+
+
+def _padding(placed: _Placed) -> tuple[int, int, int]:
+    """Voxels to add at both ends of each axis that is too short to be smoothed."""
+    columns, rows, slices = (_FEW if n < _FEW else 0 for n in placed.size)
+    return columns, rows, slices
 
 
 def _optimise(

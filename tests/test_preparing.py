@@ -185,7 +185,7 @@ def test_an_auxiliary_on_another_grid_is_registered(tmp_path):
 
 
 def test_other_grids_without_registration_are_refused():
-    with pytest.raises(UserError, match="lie on different grids .*3 mm apart.* --register rigid"):
+    with pytest.raises(UserError, match=r"lie on different grids .*3 mm apart.* --register rigid"):
         prepared(Preparation(register="none"), apart=3)
     assert list(store_root().iterdir()) == []
 

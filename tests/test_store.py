@@ -11,8 +11,8 @@ import torch
 
 from mcsr_bench import files
 from mcsr_bench.errors import UserError
-from mcsr_bench.prepared import prepare
 from mcsr_bench.loading import load_dataset
+from mcsr_bench.prepared import prepare
 from mcsr_bench.protocol import MCSR_1, SANET_2021
 from mcsr_bench.registry import add_plugins
 from mcsr_bench.store import open_store, store_root

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from mcsr_bench.dataset import Case, Dataset, DatasetSettings, Finding, Slice, Split, Stored
+from mcsr_bench.dataset import BadDataError, Case, Dataset, DatasetSettings, Finding, Slice, Split, Stored
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.raw.digests import digests
-from mcsr_bench.raw.kspace_file import images, inspect, kspace_slices, stored
+from mcsr_bench.raw.kspace_file import images, inspect, kspace_slice, stored
 from mcsr_bench.raw.patients import components
 
 from .catalogue import Coils, Row, catalogue
@@ -68,19 +68,21 @@ class FastMRI(Dataset):
     def cases(self) -> list[Case]:
         """One case per pair, in the order of the lists, train list first; ``volume_id`` is the target file's name.
 
-        ``patient_id`` is the smallest id of the component of patients that pairs link, over both lists. Raises one UserError
+        ``patient_id`` is the smallest id of the component of patients that pairs link, over both lists. Raises one `BadDataError`
         with everything that is wrong with lists, files and pairs.
         """
-        root = self._root()
+        root = self.root
         lists = self._lists()
-        rows, findings = catalogue(root, lists, self.settings.coils)
+        rows, findings, problems = catalogue(root, lists, self.settings.coils)
         for finding in findings:
-            self._note(finding)
+            self.note(finding)
         rows = self._check_patients(rows, lists, root)
         patient = components((r.pd.patient_id, r.fspd.patient_id) for r in rows)
+        self._listed = [self._case(row, patient[row.pd.patient_id]) for row in rows]
+        if problems:
+            raise BadDataError("fastmri", problems, self._listed, root)
         if not lists.published:
             _refuse_shared(rows, patient)
-        self._listed = [self._case(row, patient[row.pd.patient_id]) for row in rows]
         return list(self._listed)
 
     def read(self, case: Case) -> Iterator[Slice]:
@@ -92,9 +94,9 @@ class FastMRI(Dataset):
         ):
             yield from islice(zip(target, auxiliary, strict=False), case.n_slices)
 
-    def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"]) -> Iterator[NDArray[np.complex64]]:
-        """All coils of every slice that both files have, as stored."""
-        return islice(kspace_slices(Path(case.files[0 if kind == "target" else 1])), case.n_slices)
+    def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"], index: int) -> NDArray[np.complex64]:
+        """All coils of a slice, as stored."""
+        return kspace_slice(Path(case.files[0 if kind == "target" else 1]), index)
 
     def stored(self, case: Case, kind: Literal["target", "auxiliary"]) -> Stored:
         """Array of the file, and how much of it its header says was acquired."""
@@ -117,12 +119,12 @@ class FastMRI(Dataset):
         if protocol.split == "validation-is-test":
             if shared:
                 message = f"{len(shared)} of {len(train)} train pairs share a patient with the test list and are kept, as published"
-                self._note(Finding("warning", "train-touches-test", "", message, marks=True))
+                self.note(Finding("warning", "train-touches-test", "", message, marks=True))
             rule = f"{whose} lists; validation = test = the test list, as the published code does"
             return Split(tuple(c.volume_id for c in train), test, test, rule, patient_disjoint=False)
         if shared:
             message = f"{len(shared)} of {len(train)} train pairs share a patient with the test list and are left out"
-            self._note(Finding("warning", "train-touches-test", "", f"{message}: {shown(shared)}"))
+            self.note(Finding("warning", "train-touches-test", "", f"{message}: {shown(shared)}"))
         usable = [c for c in train if c.patient_id not in test_patients]
         validating = self._validation_patients(sorted({c.patient_id for c in usable}))
         rule = (
@@ -145,13 +147,6 @@ class FastMRI(Dataset):
             raise UserError(f"fastmri: {error.filename} cannot be read ({error.strerror})") from error
         return digest([[c.volume_id, *(known[Path(file)] for file in c.files)] for c in cases])
 
-    def _root(self) -> Path:
-        if self.data_root is None:
-            raise UserError("fastmri needs --data-root DIR, the folder that holds singlecoil_train and singlecoil_val")
-        if not self.data_root.is_dir():
-            raise UserError(f"--data-root {self.data_root}: no such folder")
-        return self.data_root
-
     def _lists(self) -> PairLists:
         s = self.settings
         return own_lists(s.train_pairs, s.test_pairs) if s.train_pairs or s.test_pairs else published_lists()
@@ -164,15 +159,15 @@ class FastMRI(Dataset):
         drop = self.settings.mismatch == "drop"
         for row in wrong:
             names = f"{row.fspd.path.stem} is of patient {row.fspd.patient_id} and {row.pd.path.stem} of {row.pd.patient_id}"
-            self._note(Finding("warning", "patient-mismatch", str(row.fspd.path), f"{names}, but the two are a pair"))
+            self.note(Finding("warning", "patient-mismatch", str(row.fspd.path), f"{names}, but the two are a pair"))
         message = (
             f"{len(wrong)} of {len(rows)} {'published' if lists.published else 'listed'} pairs are of two patients by patient_id "
             f"and are {'left out' if drop else 'kept'}: {shown([f'{r.pd.path.stem}/{r.fspd.path.stem}' for r in wrong], 5)}"
         )
-        self._note(Finding("warning", "patient-mismatch", str(root), message, marks=True))
+        self.note(Finding("warning", "patient-mismatch", str(root), message, marks=True))
         kept = [r for r in rows if not r.mismatched] if drop else rows
         for part, test in (("train", False), ("test", True)):
-            if not any(r.test == test for r in kept):
+            if drop and not any(r.test == test for r in kept):
                 raise UserError(
                     f"fastmri.mismatch=drop leaves no {part} pair: every one is of two patients by patient_id"
                 )
@@ -194,10 +189,6 @@ class FastMRI(Dataset):
         )
         n = min(max(1, round(self.settings.validation_fraction * len(patients))), len(patients) - 1)
         return {patients[i] for i in order[:n]}
-
-    def _note(self, finding: Finding) -> None:
-        if finding not in self.findings:
-            self.findings.append(finding)
 
 
 def _refuse_shared(rows: list[Row], patient: dict[str, str]) -> None:

@@ -41,11 +41,11 @@ class Row:
         return self.pd.patient_id != self.fspd.patient_id
 
 
-def catalogue(root: Path, lists: PairLists, coils: Coils) -> tuple[list[Row], list[Finding]]:
-    """Every pair of the lists that can be used, train rows first, and findings.
+def catalogue(root: Path, lists: PairLists, coils: Coils) -> tuple[list[Row], list[Finding], list[str]]:
+    """Every pair of the lists that can be used, train rows first; findings; and all that is wrong.
 
-    Raises one UserError with all that is wrong: absent files (of own lists any, of the published ones only when a whole list
-    has no complete pair), broken files, pairs whose contrasts differ in shape after the crop.
+    Wrong are files of own lists that are absent, broken files, pairs whose contrasts differ in shape after the crop. Raises
+    UserError when one of the published lists has no complete pair.
     """
     folders, expected, findings = _folders(root, coils)
     where: dict[str, Path] = {}
@@ -78,15 +78,10 @@ def catalogue(root: Path, lists: PairLists, coils: Coils) -> tuple[list[Row], li
     for pair, test in present:
         if pair.pd in volumes and pair.fspd in volumes:
             row = Row(volumes[pair.pd], volumes[pair.fspd], test)
-            problems += _pair_problems(pair, row)
-            rows.append(row)
-    if problems:
-        raise UserError(f"fastmri: {'; '.join(problems[:10])}{_more(len(problems))} (data root {root})")
-    return rows, findings + _findings(rows)
-
-
-def _more(n: int) -> str:
-    return f"; and {n - 10} more problems" if n > 10 else ""
+            wrong = _pair_problems(pair, row)
+            problems += wrong
+            rows += [] if wrong else [row]
+    return rows, findings + _findings(rows), problems
 
 
 def _folders(root: Path, coils: Coils) -> tuple[list[Path], Literal["", "singlecoil", "multicoil"], list[Finding]]:

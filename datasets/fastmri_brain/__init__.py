@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from mcsr_bench.dataset import Case, Dataset, DatasetSettings, Slice, Split, Stored, split_by_patient
+from mcsr_bench.dataset import BadDataError, Case, Dataset, DatasetSettings, Slice, Split, Stored, split_by_patient
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.raw.digests import digests
-from mcsr_bench.raw.kspace_file import images, inspect, kspace_slices, stored
+from mcsr_bench.raw.kspace_file import images, inspect, kspace_slice, stored
 
 from .catalogue import Contrast, Row, catalogue
 
@@ -62,20 +62,17 @@ class FastMRIBrain(Dataset):
     def cases(self) -> list[Case]:
         """One case per patient, by the target file's name, which is ``volume_id``.
 
-        Raises one UserError with everything that is wrong with the files.
+        Raises one `BadDataError` with everything that is wrong with the files.
         """
-        s, root = self.settings, self.data_root
+        s = self.settings
         if s.target == s.auxiliary:
             raise UserError(f"fastmri-brain.target and fastmri-brain.auxiliary are both {s.target}; they must differ")
-        if root is None:
-            raise UserError(
-                "fastmri-brain needs --data-root DIR, the folder that holds multicoil_train and multicoil_val"
-            )
-        if not root.is_dir():
-            raise UserError(f"--data-root {root}: no such folder")
-        rows, findings = catalogue(root, (s.target, s.auxiliary))
-        self.findings += [f for f in findings if f not in self.findings]
+        rows, findings, problems = catalogue(self.root, (s.target, s.auxiliary))
+        for finding in findings:
+            self.note(finding)
         self._listed = [_case(row) for row in rows]
+        if problems:
+            raise BadDataError("fastmri-brain", problems, self._listed, self.root)
         return list(self._listed)
 
     def read(self, case: Case) -> Iterator[Slice]:
@@ -87,9 +84,9 @@ class FastMRIBrain(Dataset):
         ):
             yield from islice(zip(target, auxiliary, strict=False), case.n_slices)
 
-    def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"]) -> Iterator[NDArray[np.complex64]]:
-        """All coils of every slice that both files have, as stored."""
-        return islice(kspace_slices(Path(case.files[0 if kind == "target" else 1])), case.n_slices)
+    def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"], index: int) -> NDArray[np.complex64]:
+        """All coils of a slice, as stored."""
+        return kspace_slice(Path(case.files[0 if kind == "target" else 1]), index)
 
     def stored(self, case: Case, kind: Literal["target", "auxiliary"]) -> Stored:
         """Array of the file, and how much of it its header says was acquired."""

@@ -49,13 +49,13 @@ class Row:
         return min(a, c), min(b, d)
 
 
-def catalogue(root: Path, contrasts: tuple[Contrast, Contrast]) -> tuple[list[Row], list[Finding]]:
-    """One row per patient that has both contrasts, by the name of the target's file, and findings.
+def catalogue(root: Path, contrasts: tuple[Contrast, Contrast]) -> tuple[list[Row], list[Finding], list[str]]:
+    """One row per patient that has both contrasts, by the name of the target's file; findings; and all that is wrong.
 
-    Looks into every HDF5 file in ``multicoil_train``, ``multicoil_val`` and the folder itself. Raises one UserError with all
-    that is wrong, or when no pair is left.
+    Looks into every HDF5 file in ``multicoil_train``, ``multicoil_val`` and the folder itself. Raises UserError when nothing is
+    wrong and yet no pair is left.
     """
-    volumes = _inspected(root)
+    volumes, problems = _inspected(root)
     findings: list[Finding] = []
     named = {v.path: acquisition(v) for v in volumes}
     findings += _name_findings(volumes)
@@ -97,7 +97,7 @@ def catalogue(root: Path, contrasts: tuple[Contrast, Contrast]) -> tuple[list[Ro
             f"{row.target.path.name} and {row.auxiliary.path.name}: {geometry_difference(row)}"
         )
         findings.append(Finding("warning", "geometry", str(row.target.path), message, marks=True))
-    if not rows:
+    if not rows and not problems:
         found = ", ".join(sorted({name for name in named.values() if name})) or "no contrast that is known"
         raise UserError(
             f"fastmri-brain: no patient in {root} has {contrasts[0]} and {contrasts[1]} with the same pixels; "
@@ -105,7 +105,7 @@ def catalogue(root: Path, contrasts: tuple[Contrast, Contrast]) -> tuple[list[Ro
             "multicoil_train and multicoil_val"
         )
     rows.sort(key=lambda row: row.target.path.name)
-    return rows, findings + _pair_findings(rows)
+    return rows, findings + _pair_findings(rows), problems
 
 
 def acquisition(volume: Volume) -> str:
@@ -126,8 +126,8 @@ def geometry_difference(row: Row) -> str:
     return f"{a[0]:.4g} x {a[1]:.4g} mm and {b[0]:.4g} x {b[1]:.4g} mm"
 
 
-def _inspected(root: Path) -> list[Volume]:
-    """Every file, by name."""
+def _inspected(root: Path) -> tuple[list[Volume], list[str]]:
+    """Every file that can be used, by name, and what is wrong with the others."""
     folders = [root / "multicoil_train", root / "multicoil_val", root]
     paths = sorted((p for f in folders if f.is_dir() for p in f.glob("*.h5")), key=lambda p: (p.name, str(p)))
     if not paths:
@@ -148,10 +148,7 @@ def _inspected(root: Path) -> list[Volume]:
             volumes.append(volume)
         else:
             problems.append(f"{path.name} has 'kspace' without coils; brain files are multi-coil (slices, coils, H, W)")
-    if problems:
-        more = f"; and {len(problems) - 10} more problems" if len(problems) > 10 else ""
-        raise UserError(f"fastmri-brain: {'; '.join(problems[:10])}{more} (data root {root})")
-    return volumes
+    return volumes, problems
 
 
 def _in_name(path: Path) -> str:

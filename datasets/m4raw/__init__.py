@@ -16,14 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from mcsr_bench.dataset import Case, Dataset, DatasetSettings, Finding, Slice, Split, Stored, split_by_patient
+from mcsr_bench.dataset import (
+    BadDataError,
+    Case,
+    Dataset,
+    DatasetSettings,
+    Finding,
+    Slice,
+    Split,
+    Stored,
+    split_by_patient,
+)
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.raw.digests import digests
-from mcsr_bench.raw.kspace_file import Volume, kspace_slices, stored
+from mcsr_bench.raw.kspace_file import Volume, kspace_slice, stored
 
-from .catalogue import Subject, patients, refuse, shown, subjects
+from .catalogue import Subject, patients, shown, subjects
 from .repetitions import Look, Phase, look, mean_images
 
 AGREEMENT = 0.95
@@ -83,26 +93,33 @@ class M4Raw(Dataset):
     def cases(self) -> list[Case]:
         """One case per subject in the order of names; ``files``: the first repetition of target and auxiliary.
 
-        Looks at three slices of every contrast. Raises one UserError with everything that is wrong with the files.
+        Looks at three slices of every contrast. Raises one `BadDataError` with everything that is wrong with the files.
         """
-        root = self._root()
-        found, findings = subjects(root, self.contrasts, only_first=self.settings.repetitions == "first")
+        s = self.settings
+        if s.target == s.auxiliary:
+            raise UserError(f"m4raw.target and m4raw.auxiliary are both {s.target}; they must differ")
+        found, findings, problems = subjects(self.root, self.contrasts, only_first=s.repetitions == "first")
         patient, linked = patients(found)
-        plans = {s.name: _Plan(s, self._look(s.target), self._look(s.auxiliary)) for s in found}
-        refuse([p for plan in plans.values() for p in _problems(plan)], root)
-        for finding in (*findings, *linked, *_seen(list(plans.values()), recentre=self.settings.recentre)):
-            self._note(finding)
+        plans = {f.name: _Plan(f, self._look(f.target), self._look(f.auxiliary)) for f in found}
+        wrong = {name: _problems(plan) for name, plan in plans.items()}
+        problems += [problem for several in wrong.values() for problem in several]
+        for finding in (*findings, *linked, *_seen(list(plans.values()), recentre=s.recentre)):
+            self.note(finding)
         self._plans = plans
-        return [
+        cases = [
             Case(
-                patient[s.name],
-                s.name,
-                s.slices,
-                s.target[0].shape,
-                (str(s.target[0].path), str(s.auxiliary[0].path)),
+                patient[f.name],
+                f.name,
+                f.slices,
+                f.target[0].shape,
+                (str(f.target[0].path), str(f.auxiliary[0].path)),
             )
-            for s in found
+            for f in found
+            if not wrong[f.name]
         ]
+        if problems:
+            raise BadDataError("m4raw", problems, cases, self.root)
+        return cases
 
     def read(self, case: Case) -> Iterator[Slice]:
         """Complex target and auxiliary slices, paired by slice index."""
@@ -113,12 +130,11 @@ class M4Raw(Dataset):
         ):
             yield from islice(zip(target, auxiliary, strict=False), case.n_slices)
 
-    def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"]) -> Iterator[NDArray[np.complex64]]:
-        """All coils of the first repetition, rolled as `read` rolls them: what is said of its centre holds for the images."""
+    def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"], index: int) -> NDArray[np.complex64]:
+        """All coils of a slice of the first repetition, rolled as `read` does: what is said of its centre holds for images."""
         plan = self._plan(case)
         rows, columns = self._offset(plan.target if kind == "target" else plan.auxiliary)
-        for samples in islice(kspace_slices(self._first(case, kind).path), case.n_slices):
-            yield np.roll(samples, (-rows, -columns), axis=(-2, -1))
+        return np.roll(kspace_slice(self._first(case, kind).path, index), (-rows, -columns), axis=(-2, -1))
 
     def stored(self, case: Case, kind: Literal["target", "auxiliary"]) -> Stored:
         """Array of the first repetition's file, and how much of it its header says was acquired."""
@@ -151,16 +167,6 @@ class M4Raw(Dataset):
             ]
         )
 
-    def _root(self) -> Path:
-        s = self.settings
-        if s.target == s.auxiliary:
-            raise UserError(f"m4raw.target and m4raw.auxiliary are both {s.target}; they must differ")
-        if self.data_root is None:
-            raise UserError("m4raw needs --data-root DIR, the folder that holds multicoil_train and multicoil_val")
-        if not self.data_root.is_dir():
-            raise UserError(f"--data-root {self.data_root}: no such folder")
-        return self.data_root
-
     def _look(self, side: tuple[Volume, ...]) -> Look:
         paths = tuple(v.path for v in side)
         if paths not in self._looks:
@@ -183,10 +189,6 @@ class M4Raw(Dataset):
 
     def _offset(self, seen: Look) -> tuple[int, int]:
         return seen.offset if self.settings.recentre and _off_centre(seen) else (0, 0)
-
-    def _note(self, finding: Finding) -> None:
-        if finding not in self.findings:
-            self.findings.append(finding)
 
 
 def _off_centre(seen: Look) -> bool:

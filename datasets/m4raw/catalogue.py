@@ -63,10 +63,12 @@ def find(root: Path) -> tuple[Scans, list[Path]]:
     return scans, others
 
 
-def subjects(root: Path, contrasts: tuple[str, str], *, only_first: bool) -> tuple[list[Subject], list[Finding]]:
-    """Every subject with both contrasts in the order of names, and findings.
+def subjects(
+    root: Path, contrasts: tuple[str, str], *, only_first: bool
+) -> tuple[list[Subject], list[Finding], list[str]]:
+    """Every subject with both contrasts in the order of names; findings; and all that is wrong.
 
-    Raises one UserError with all that is wrong: no subject at all, broken files, repetitions or contrasts of different shape.
+    Wrong are broken files, and repetitions or contrasts of different shape. Raises UserError where there is no subject at all.
     """
     scans, others = find(root)
     findings: list[Finding] = []
@@ -101,17 +103,11 @@ def subjects(root: Path, contrasts: tuple[str, str], *, only_first: bool) -> tup
             sides.append(tuple(volumes))
         if all(sides):
             subject = Subject(name, sides[0], sides[1])
-            problems += _shape_problems(subject)
-            found.append(subject)
-    refuse(problems, root)
-    return found, findings + _findings(found, contrasts, only_first=only_first)
-
-
-def refuse(problems: list[str], root: Path) -> None:
-    """One UserError with all problems, if there are any."""
-    if problems:
-        more = f"; and {len(problems) - 10} more problems" if len(problems) > 10 else ""
-        raise UserError(f"m4raw: {'; '.join(problems[:10])}{more} (data root {root})")
+            wrong = _shape_problems(subject)
+            problems += wrong
+            found += [] if wrong else [subject]
+    findings += _findings(found, contrasts, only_first=only_first) if found else []
+    return found, findings, problems
 
 
 def patients(found: list[Subject]) -> tuple[dict[str, str], list[Finding]]:

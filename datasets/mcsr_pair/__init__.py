@@ -95,7 +95,7 @@ class McsrPair(Dataset):
                 files[volume] = found
         for found in files.values():
             for finding in remarks(found, self.contrasts):
-                self._note(finding)
+                self.note(finding)
         self._files = files
         self._note_sizes()
         cases = [self._case(volume, found) for volume, found in files.items()]
@@ -113,10 +113,11 @@ class McsrPair(Dataset):
         with closing(self._images(case, kind)) as slices:
             yield from slices
 
-    def raw_kspace(self, case: Case, kind: Kind) -> Iterator[NDArray[np.complex64]]:
-        """All coils of every slice that `read_contrast` gives, as stored."""
+    def raw_kspace(self, case: Case, kind: Kind, index: int) -> NDArray[np.complex64]:
+        """All coils of the slice that `read_contrast` gives at this place, as stored."""
         found = self._file(case)
-        return kspace_slices(found.path, self._contrast(found, kind).name, self._order(found, kind))
+        [samples] = kspace_slices(found.path, self._contrast(found, kind).name, [self._order(found, kind)[index]])
+        return samples
 
     def stored(self, case: Case, kind: Kind) -> Stored:
         """As the file says it."""
@@ -151,12 +152,9 @@ class McsrPair(Dataset):
         return digest([self.contrasts, [[c.volume_id, *(known[Path(file)] for file in c.files)] for c in cases]])
 
     def _paths(self) -> list[Path]:
-        root = self.data_root
-        if root is None:
-            raise UserError(f"{self.name} needs --data-root DIR, the folder that holds one HDF5 file per patient")
-        if not root.is_dir():
-            raise UserError(f"--data-root {root}: no such folder")
-        there = sorted(p for p in root.iterdir() if p.is_file() and not p.name.startswith("."))
+        root = self.root
+        # A folder or a link to nowhere under such a name is a damaged file, not an absent one.
+        there = sorted(p for p in root.iterdir() if not p.name.startswith("."))
         found = [p for p in there if p.suffix.lower() in (".h5", ".hdf5")]
         if not found:
             shown = f"it holds {', '.join(p.name for p in there[:5])}" if there else "it holds no file"
@@ -205,8 +203,4 @@ class McsrPair(Dataset):
                 message = (
                     f"{len(rest)} of {len(shapes)} volumes are not {wanted} as {self.name} has them, e.g. {example}"
                 )
-                self._note(Finding("warning", code, str(self._files[first].path), message, marks=True))
-
-    def _note(self, finding: Finding) -> None:
-        if finding not in self.findings:
-            self.findings.append(finding)
+                self.note(Finding("warning", code, str(self._files[first].path), message, marks=True))

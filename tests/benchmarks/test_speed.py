@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from mcsr_bench import load_method, metrics
-from mcsr_bench.prepared import prepare
 from mcsr_bench.loading import load_dataset
+from mcsr_bench.prepared import prepare
 from mcsr_bench.protocol import MCSR_1
 from mcsr_bench.registry import add_plugins, methods
 from mcsr_bench.sampling import Sampler

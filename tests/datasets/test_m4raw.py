@@ -113,7 +113,7 @@ def test_stored_and_raw_kspace_are_those_of_the_first_repetition(tmp_path: Path)
     phases(tmp_path, "T1", [0])
     data = dataset(tmp_path)
     (case,) = data.cases()
-    np.testing.assert_array_equal(np.stack(list(data.raw_kspace(case, "target"))), first)
+    np.testing.assert_array_equal(np.stack([data.raw_kspace(case, "target", i) for i in range(case.n_slices)]), first)
     assert data.stored(case, "target") == Stored((3, 3, H, W), "complex64", 3, None)  # its header says nothing
     assert "no 'ismrmrd_header'" not in finding(data, "header").message
     assert "encodedSpace" in finding(data, "header").message
@@ -220,14 +220,14 @@ def test_off_centre_kspace_is_rolled_to_the_centre(tmp_path: Path) -> None:
     assert relative(left_lr, lr) > 0.05
     assert "left there" in finding(left, "off-centre").message
     for which, moved in ((data, (0, 0)), (left, (3, -2))):
-        energy = sum((np.abs(k) ** 2).sum(0) for k in which.raw_kspace(which.cases()[0], "auxiliary"))
+        energy = sum((np.abs(which.raw_kspace(which.cases()[0], "auxiliary", i)) ** 2).sum(0) for i in range(2))
         assert np.unravel_index(np.argmax(energy), (H, W)) == (H // 2 + moved[0], W // 2 + moved[1])
     assert "off-centre" not in codes(dataset(centred))
 
 
 def test_a_peak_one_sample_off_is_the_objects_own(tmp_path: Path) -> None:
     data = dataset(made.write_tree(tmp_path, 1, offset=(1, -1)))
-    kspace = next(data.raw_kspace(data.cases()[0], "target"))
+    kspace = data.raw_kspace(data.cases()[0], "target", 0)
     assert "off-centre" not in codes(data)
     truth = np.abs(volume(dataset(tmp_path, recentre=False)))
     np.testing.assert_array_equal(np.abs(volume(data)), truth)
