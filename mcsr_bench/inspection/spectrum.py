@@ -110,13 +110,14 @@ class Spectrum:
     def edges(self, *, magnitude: bool, windowed: bool) -> tuple[Edges, Edges]:
         """What part of the rows and of the columns holds energy.
 
-        ``magnitude``: the images have no phase of their own, so both halves of their k-space are the same and the step is
-        small. ``windowed``: the energy is of images, whose edges the window blurs by a sample.
+        ``magnitude``: the images have no phase of their own but a slope, so their k-space has two equal halves about its centre,
+        and the step is small. ``windowed``: the energy is of images, whose edges the window blurs by a sample.
         """
         assert self._energy is not None
         found = []
-        for axis in (1, 0):
-            profile = self._energy.sum(axis)
+        centre = self.centre() if magnitude else (0.0, 0.0)
+        for axis, shift in zip((1, 0), centre, strict=True):
+            profile = np.roll(self._energy.sum(axis), -round(shift))
             independent = self._rows * self._energy.shape[axis] * (3 / 8 if windowed else 1)
             found.append(_edges(profile, magnitude=magnitude, windowed=windowed, independent=independent))
         return found[0], found[1]
@@ -161,6 +162,8 @@ def _extent(side: Float, *, magnitude: bool, windowed: bool, independent: float)
     J = len(side)
     if J < 6 or not side.any():
         return None
+    if windowed and not magnitude:
+        side = np.append(side[:-1], side[-2])  # the window lets the other end of k-space leak into the last sample
     tiny = side.max() * 1e-30
     width = max(2, J // 20)
     blur = 1 if windowed else 0
