@@ -26,7 +26,7 @@ def test_your_own_method_runs_as_it_is_printed(here, tmp_path):
 
 
 def test_the_commands_exist():
-    assert len(re.findall(r"^mcsr-bench .*$", README, re.MULTILINE)) == 9
+    assert len(re.findall(r"^mcsr-bench .*$", README, re.MULTILINE)) == 12
     assert "pip install -c constraints.txt . && mcsr-bench run\n" in README
     assert "pip install tox && tox\n" in README
 
