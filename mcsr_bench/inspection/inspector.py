@@ -143,8 +143,10 @@ class Inspector:
         }
 
     def _phase(self, c: _Contrast) -> dict[str, Any] | None:
+        if self._track == "magnitude":
+            return None
         found = [p for p in (phase_of(image) for _, image, _ in _distinct(c)) if p]
-        if self._track == "magnitude" or not found:
+        if not found:
             return None
         middle = sorted(found, key=lambda p: p.rms)[len(found) // 2]
         return {"rms": middle.rms, "slope": list(middle.slope)}

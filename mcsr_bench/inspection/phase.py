@@ -28,8 +28,9 @@ def phase_of(image: NDArray[np.complex64]) -> Phase | None:
     Works on the squared image, in which negative values of a real image are positive and white noise averages out. A line is
     fitted to its phase over longer and longer distances, and what is left is averaged over a sixteenth of the image.
 
-    Measured on simulated brains: with a signal-to-noise ratio (99th percentile over the noise) of 10 or more, ``rms`` is within
-    0.015 rad of a smooth phase of 0 to 0.08 rad at 32 pixels, within 0.01 from 64 pixels on; at a ratio of 5 within 0.04 and 0.02.
+    Measured on simulated brains of 32 to 320 pixels: a smooth phase of 0.02 to 0.15 rad reads up to 15 % less, for the average
+    flattens it; a straight one reads below 0.015 rad where the signal (99th percentile) is 10 times the noise, below 0.035 rad at 5
+    times.
     """
     size = np.abs(image)
     top = float(np.percentile(size, 99))
@@ -48,10 +49,10 @@ def phase_of(image: NDArray[np.complex64]) -> Phase | None:
     y, x = (np.arange(n) - n // 2 for n in image.shape)
     left = squared * np.exp(-1j * (slope[0] * y[:, None] + slope[1] * x[None, :]))
     left *= np.exp(-1j * np.angle(left.sum()))
-    spread = [max(0.7, n / 32) for n in image.shape]
+    width = [max(3, n // 16 | 1) for n in image.shape]
     # The two colours of a chessboard have independent noise: what both maps of the phase share is phase.
     white = (y[:, None] + x[None, :]) % 2 == 0
-    halves = [_smooth(np.where(colour, left, 0), spread) for colour in (white, ~white)]
+    halves = [_smooth(np.where(colour, left, 0), width) for colour in (white, ~white)]
     # Where there is only noise its squares average out, and with them their weight.
     strength = np.abs(halves[0] + halves[1])
     weight = np.where(strength > 0.15 * np.percentile(strength, 99), strength**2, 0)
@@ -62,5 +63,7 @@ def phase_of(image: NDArray[np.complex64]) -> Phase | None:
     return Phase(rms, (shift[0], shift[1]))
 
 
-def _smooth(x: NDArray[np.complex128], spread: list[float]) -> NDArray[np.complex128]:
-    return np.asarray(ndimage.gaussian_filter(x.real, spread) + 1j * ndimage.gaussian_filter(x.imag, spread))
+def _smooth(x: NDArray[np.complex128], width: list[int]) -> NDArray[np.complex128]:
+    """The mean over a box, twice: a triangle over each axis."""
+    real, imag = (ndimage.uniform_filter(ndimage.uniform_filter(part, width), width) for part in (x.real, x.imag))
+    return np.asarray(real + 1j * imag)

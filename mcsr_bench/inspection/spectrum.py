@@ -108,7 +108,18 @@ class Spectrum:
         return float((around.sum(1) @ rows) / total - H // 2), float((around.sum(0) @ columns) / total - W // 2)
 
     def edges(self, *, magnitude: bool, windowed: bool) -> tuple[Edges, Edges]:
-        """What part of the rows and of the columns holds energy.
+        """What part of the rows and of the columns holds energy; all of it where no edge is sure.
+
+        Measured on simulated brains of 32 to 320 pixels, 1 to 4 slices, signal-to-noise ratios (99th percentile over the noise) of
+        10 to 80, of which none without zero-filling had an edge. Zero-filling is found down to an acquired share of
+
+        - raw k-space: all but a single row, to the row;
+        - complex images: 0.97 at 320 pixels, 0.95 at 128, 0.9 at 64, 0.85 at 32;
+        - magnitude images: 0.97 at 320 pixels, 0.95 at 128, 0.85 at 64 (most at 0.9), 0.7 at 32 (most at 0.5);
+
+        and counted to 3 samples, mostly 1, at all of these noise levels: what there is to see is the noise's own edge. Filtered
+        edges of a scanner (a fall by a factor of 30 or more over a fifth of the half axis) are found near their middle; a slower
+        fall, a corner left out, or an image smoothed or interpolated by splines is not.
 
         ``magnitude``: the images have no phase of their own but a slope, so their k-space has two equal halves about its centre,
         and the step is small. ``windowed``: the energy is of images, whose edges the window blurs by a sample.
@@ -178,7 +189,7 @@ def _extent(side: Float, *, magnitude: bool, windowed: bool, independent: float)
             + sure
             + (STEP_FILTERED - min(first, STEP_FILTERED)) * min(1.0, (gap - blur) / max(1.0, 0.1 * J - blur))
         )
-        for h in range(max(4, int((LEAST_MAGNITUDE if magnitude else LEAST) * J)), J - gap):
+        for h in range(max(2 + gap + width, int((LEAST_MAGNITUDE if magnitude else LEAST) * J)), J - gap):
             start = max(1, h - gap - width)
             if h - gap <= start:
                 continue
