@@ -21,7 +21,6 @@ def codes(found: list[Any]) -> list[str]:
 def test_a_magnitude_with_a_straight_phase_is_complex_by_name_only(
     lab: ModuleType, slope: tuple[float, float], level: float
 ) -> None:
-    # An even cosine of the object stands for a real image with negative values.
     rng = np.random.default_rng(1)
     y, x = lab.grid((64, 48))
     straight = np.exp(1j * (0.7 + 2 * np.pi * (slope[0] * y / 64 + slope[1] * x / 48)))
