@@ -1,29 +1,42 @@
-"""A folder of paired NIfTI volumes, target and auxiliary of each patient on one grid, found by patterns of file names.
+"""A folder of paired NIfTI volumes, target and auxiliary of each patient, found by patterns of file names.
 
 Read with nibabel. What is accepted and what is done to it is told in ``card.toml``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from mcsr_bench.dataset import Case, Dataset, DatasetSettings, Finding, Slice, Split, split_by_patient
+from mcsr_bench.dataset import (
+    BadDataError,
+    Case,
+    Dataset,
+    DatasetSettings,
+    Finding,
+    Grid,
+    Slice,
+    Split,
+    Stored,
+    split_by_patient,
+)
 from mcsr_bench.errors import UserError
-from mcsr_bench.files import digest, file_digest
+from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
+from mcsr_bench.raw.digests import digests
 
 from .blocks import Block, cut
 from .orientation import Axis, orientation
-from .patterns import Who, find
-from .volume import Volume, check_sign, grid_difference, inspect, magnitude, occupied, samples
+from .patterns import NAMINGS, Who, find, known_pattern
+from .volume import Volume, check_sign, inspect, magnitude, occupied, samples
 
 _CONTRAST = r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$"
 
@@ -64,7 +77,6 @@ class NIfTI(Dataset):
     """With split=slice: which slices a case is, by volume_id; filled by `cases`."""
     _ranges: dict[tuple[str, ...], tuple[int, int]] = field(default_factory=dict, init=False, repr=False)
     """With split=slice: first slice that is not empty, and the one after the last, by files."""
-    _digests: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     Settings: ClassVar[type[DatasetSettings]] = NIfTISettings
     track: ClassVar[Literal["complex", "magnitude"]] = "magnitude"
@@ -78,7 +90,7 @@ class NIfTI(Dataset):
     def cases(self) -> list[Case]:
         """One case per pair in the order of patient and visit; with split=slice one per block of slices.
 
-        Raises one UserError with all files and pairs that cannot be used; files without a partner are left out with a finding.
+        Raises one `BadDataError` with all files and pairs that cannot be used; files without a partner are left out with a finding.
         """
         pairs = self._pairs()
         problems: list[str] = []
@@ -93,10 +105,11 @@ class NIfTI(Dataset):
                     problems.append(str(error))
             if len(volumes) < 2:
                 continue
-            difference = grid_difference(volumes[0], volumes[1])
-            if difference:
+            grids = self._grids(volumes)
+            difference = grids[0].difference(grids[1])
+            if difference and self.settings.split == "slice":
                 problems.append(
-                    f"{paths[0]} and {paths[1]} lie on different grids ({difference}); resample one onto the other first"
+                    f"{paths[0]} and {paths[1]} lie on different grids ({difference}), which {self.name}.split=slice does not take"
                 )
                 continue
             try:
@@ -106,28 +119,40 @@ class NIfTI(Dataset):
         names = [c.volume_id for c in out]
         problems += [f"two pairs have the name {name}" for name in sorted({n for n in names if names.count(n) > 1})]
         if problems:
-            more = f"; and {len(problems) - 10} more problems" if len(problems) > 10 else ""
-            raise UserError(f"nifti: {'; '.join(problems[:10])}{more}")
+            raise BadDataError(self.name, problems, [c for c in out if names.count(c.volume_id) == 1])
         return out
 
     def read(self, case: Case) -> Iterator[Slice]:
         """Magnitudes of target and auxiliary as complex64 with zero phase, in anatomical order, upright."""
+        with (
+            closing(self.read_contrast(case, "target")) as target,
+            closing(self.read_contrast(case, "auxiliary")) as auxiliary,
+        ):
+            yield from zip(target, auxiliary, strict=True)
+
+    def read_contrast(
+        self, case: Case, kind: Literal["target", "auxiliary"]
+    ) -> Generator[NDArray[np.complex64], None, None]:
+        """The slices of one contrast as it lies in its file, upright."""
         if self.settings.split == "slice" and case.volume_id not in self._blocks:
             self.cases()
+        volume = self._volume(case, kind)
+        turn = orientation(volume.affine, self.settings.axis)
         block = self._blocks.get(case.volume_id)
-        start, stop = (block.start, block.stop) if block else (0, case.n_slices)
-        volumes = [inspect(Path(file)) for file in case.files]
-        turn = orientation(volumes[0].affine, self.settings.axis)
-        with ExitStack() as stack:
-            stored = [stack.enter_context(samples(volume)) for volume in volumes]
-            for volume, numbers in zip(volumes, stored, strict=True):
-                check_sign(volume, numbers)
-            for index in range(start, stop):
-                target, auxiliary = (
-                    magnitude(turn.plane(numbers, index), volume)
-                    for volume, numbers in zip(volumes, stored, strict=True)
-                )
-                yield target, auxiliary
+        slices = range(block.start, block.stop) if block else range(turn.shape(volume.shape)[0])
+        with samples(volume) as stored:
+            check_sign(volume, stored)
+            for index in slices:
+                yield magnitude(turn.plane(stored, index), volume)
+
+    def grids(self, case: Case) -> tuple[Grid, Grid]:
+        """From the affines; of a block of slices as if it were the whole volume, for both contrasts alike."""
+        return self._grids([self._volume(case, "target"), self._volume(case, "auxiliary")])
+
+    def stored(self, case: Case, kind: Literal["target", "auxiliary"]) -> Stored:
+        """The whole volume of a contrast, as (slices, H, W)."""
+        volume = self._volume(case, kind)
+        return Stored(orientation(volume.affine, self.settings.axis).shape(volume.shape), str(volume.dtype))
 
     def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
         """By patient with a seed, or by slice where that was asked for.
@@ -142,7 +167,7 @@ class NIfTI(Dataset):
             n = len({c.patient_id for c in cases})
             if n < 3:
                 raise UserError(
-                    f"nifti: a split by patient needs at least 3 patients, {self.data_root} has {n}; --set nifti.split=slice "
+                    f"{self.name}: a split by patient needs at least 3 patients, {self.data_root} has {n}; --set {self.name}.split=slice "
                     "splits by slice instead, and marks the results"
                 )
             fractions = (1 - s.validation_fraction - s.test_fraction, s.validation_fraction, s.test_fraction)
@@ -153,47 +178,74 @@ class NIfTI(Dataset):
             found = Split(found.train, found.test, found.test, rule, patient_disjoint=False)
         if s.split == "slice":
             mark = Finding("warning", "not-patient-disjoint", "", f"not patient-disjoint: {found.rule}", marks=True)
-            if mark not in self.findings:
-                self.findings.append(mark)
+            self.note(mark)
         return found
 
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of every file and over what is cut out of which."""
         cases = self.cases()
         try:
-            for file in {file for case in cases for file in case.files} - self._digests.keys():
-                self._digests[file] = file_digest(Path(file))
+            known = digests(sorted({Path(file) for case in cases for file in case.files}))
         except OSError as error:
-            raise UserError(f"nifti: {error.filename} cannot be read ({error.strerror})") from error
-        return digest([self.settings.axis, [[c.volume_id, *(self._digests[f] for f in c.files)] for c in cases]])
+            raise UserError(f"{self.name}: {error.filename} cannot be read ({error.strerror})") from error
+        return digest([self.settings.axis, [[c.volume_id, *(known[Path(f)] for f in c.files)] for c in cases]])
 
     def _pairs(self) -> dict[Who, tuple[Path, Path]]:
-        s, root = self.settings, self.data_root
-        if root is None:
-            raise UserError("nifti needs --data-root DIR, the folder that holds the volumes")
-        if not root.is_dir():
-            raise UserError(f"--data-root {root}: no such folder")
-        targets = find(root, s.target_pattern, "nifti.target_pattern", s.recursive)
-        auxiliaries = find(root, s.auxiliary_pattern, "nifti.auxiliary_pattern", s.recursive)
+        s, root = self.settings, self.root
+        targets, auxiliaries = (self._find(pattern, key, s.recursive) for pattern, key in self._patterns())
         both = {who: (targets[who], auxiliaries[who]) for who in targets if who in auxiliaries}
+        if not both and all(pattern == NIfTISettings.model_fields[key].default for pattern, key in self._patterns()):
+            targets, auxiliaries = self._by_known_names() or (targets, auxiliaries)
+            both = {who: (targets[who], auxiliaries[who]) for who in targets if who in auxiliaries}
         if not both:
             there = [str(p.relative_to(root)) for p in islice(root.rglob("*.nii*"), 1000)]
             shown = f"it holds {', '.join(sorted(there)[:5])}" if there else "it holds no NIfTI file"
             raise UserError(
-                f"no two files in {root} match nifti.target_pattern={s.target_pattern} and "
-                f"nifti.auxiliary_pattern={s.auxiliary_pattern} for the same patient; {shown}"
+                f"no two files in {root} match {self.name}.target_pattern={s.target_pattern} and "
+                f"{self.name}.auxiliary_pattern={s.auxiliary_pattern} for the same patient; {shown}"
             )
         same = [target for target, auxiliary in both.values() if target == auxiliary]
         if same:
-            raise UserError(f"{same[0]} matches both nifti.target_pattern and nifti.auxiliary_pattern")
+            raise UserError(f"{same[0]} matches both {self.name}.target_pattern and {self.name}.auxiliary_pattern")
         for found, kind in ((targets, "auxiliary"), (auxiliaries, "target")):
             alone = [path for who, path in found.items() if who not in both]
             if alone:
                 message = f"{len(alone)} volumes have no {kind} and are left out, e.g. {alone[0].name}"
-                finding = Finding("warning", "unpaired", str(alone[0]), message)
-                if finding not in self.findings:
-                    self.findings.append(finding)
+                self.note(Finding("warning", "unpaired", str(alone[0]), message))
         return both
+
+    def _patterns(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        """Pattern and name of the setting, of the target and the auxiliary."""
+        s = self.settings
+        return (s.target_pattern, "target_pattern"), (s.auxiliary_pattern, "auxiliary_pattern")
+
+    def _find(self, pattern: str, key: str, recursive: bool) -> dict[Who, Path]:
+        return find(self.root, pattern, f"{self.name}.{key}", recursive)
+
+    def _by_known_names(self) -> tuple[dict[Who, Path], dict[Who, Path]] | None:
+        """What the names of a public data set find, at any depth; None where there is no pair under any of them."""
+        s = self.settings
+        for naming in NAMINGS:
+            patterns = [known_pattern(naming, contrast) for contrast in (s.target, s.auxiliary)]
+            if None in patterns:
+                continue
+            targets, auxiliaries = (
+                self._find(str(pattern), key, True)
+                for pattern, (_, key) in zip(patterns, self._patterns(), strict=True)
+            )
+            if targets.keys() & auxiliaries.keys():
+                self.note(Finding("info", "naming", str(self.root), f"files are named as {naming} names them"))
+                return targets, auxiliaries
+        return None
+
+    def _volume(self, case: Case, kind: Literal["target", "auxiliary"]) -> Volume:
+        return inspect(Path(case.files[0 if kind == "target" else 1]))
+
+    def _grids(self, volumes: Sequence[Volume]) -> tuple[Grid, Grid]:
+        target, auxiliary = (
+            orientation(volume.affine, self.settings.axis).grid(volume.shape, volume.affine) for volume in volumes
+        )
+        return target, auxiliary
 
     def _cases_of(self, who: Who, volumes: list[Volume]) -> list[Case]:
         s = self.settings
@@ -204,7 +256,7 @@ class NIfTI(Dataset):
         if s.split == "patient":
             return [Case(who.patient, who.volume, n, (H, W), files)]
         if files not in self._ranges:
-            used = np.flatnonzero(occupied(volumes[0], turn) & occupied(volumes[1], turn))
+            used = np.flatnonzero(np.logical_and(*(occupied(v, orientation(v.affine, s.axis)) for v in volumes)))
             # Empty ends are cut off first, or a part could be empty; a volume that is all empty is the engine's to refuse.
             self._ranges[files] = (int(used[0]), int(used[-1]) + 1) if used.size else (0, n)
         out: list[Case] = []

@@ -9,6 +9,8 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from mcsr_bench.dataset import Grid
+
 Axis = Literal["axial", "coronal", "sagittal"]
 
 # World axes (0 left-right, 1 posterior-anterior, 2 inferior-superior) across slices, down the rows, along the columns.
@@ -28,6 +30,15 @@ class Orientation:
         """(slices, H, W) of a volume with these voxel axes."""
         s, h, w = (shape[axis] for axis in self.axes)
         return s, h, w
+
+    def grid(self, shape: tuple[int, int, int], affine: NDArray[np.float64]) -> Grid:
+        """Where the slices lie, of a volume with these voxel axes and a NIfTI affine."""
+        to_voxel = np.zeros((4, 4))
+        to_voxel[3, 3] = 1
+        for out, (axis, reverse) in enumerate(zip(self.axes, self.reversed, strict=True)):
+            to_voxel[axis, out] = -1 if reverse else 1
+            to_voxel[axis, 3] = shape[axis] - 1 if reverse else 0
+        return Grid(self.shape(shape), tuple(tuple(row) for row in (affine @ to_voxel).tolist()))
 
     def plane(self, volume: NDArray[Any], index: int) -> NDArray[Any]:
         """Slice ``index`` of a volume, as a view (H, W)."""

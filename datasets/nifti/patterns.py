@@ -26,6 +26,27 @@ class Who:
         return f"{self.patient}-{self.visit}" if self.visit else self.patient
 
 
+NAMINGS: dict[str, tuple[str, dict[str, str]]] = {
+    "IXI": ("{patient}-{visit}-CONTRAST.nii.gz", {"T1": "T1", "T2": "T2", "PD": "PD"}),
+    "BraTS 2021": (
+        "BraTS2021_{patient}_CONTRAST.nii.gz",
+        {"T1": "t1", "T1c": "t1ce", "T2": "t2", "FLAIR": "flair"},
+    ),
+    "BraTS since 2023": (
+        "BraTS-*-{patient}-{visit}-CONTRAST.nii.gz",
+        {"T1": "t1n", "T1c": "t1c", "T2": "t2w", "FLAIR": "t2f"},
+    ),
+}
+"""Names that public data sets give their files: a pattern, and how it writes the contrasts."""
+
+
+def known_pattern(naming: str, contrast: str) -> str | None:
+    """The pattern of a contrast (letter case does not count) in a naming; None where it has none."""
+    pattern, words = NAMINGS[naming]
+    word = {name.lower(): word for name, word in words.items()}.get(contrast.lower())
+    return None if word is None else pattern.replace("CONTRAST", word)
+
+
 def find(root: Path, pattern: str, setting: str, recursive: bool) -> dict[Who, Path]:
     """The files under ``root`` that match, in the order of patient and visit.
 
@@ -39,7 +60,8 @@ def find(root: Path, pattern: str, setting: str, recursive: bool) -> dict[Who, P
         "*" if part == "*" or part.startswith("{") else glob.escape(part) for part in _PLACEHOLDER.split(stem)
     )
     found: dict[Who, Path] = {}
-    for path in sorted({p for p in root.glob(("**/" if recursive else "") + loose + ".nii*") if p.is_file()}):
+    # A folder or a link to nowhere under such a name is a damaged file, not an absent one.
+    for path in sorted(set(root.glob(("**/" if recursive else "") + loose + ".nii*"))):
         match = expression.fullmatch("/".join(path.relative_to(root).parts[-depth:]))
         if match is None:
             continue

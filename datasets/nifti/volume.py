@@ -52,7 +52,10 @@ class Volume:
 
 def inspect(path: Path) -> Volume:
     """Look at a file's header and length. UserError that begins with the file's path for anything that cannot be used."""
+    if not path.is_file():
+        raise UserError(f"{path} is no file: a folder, or a link that leads nowhere")
     try:
+        path.open("rb").close()  # nibabel does not tell a file that may not be read from one that is damaged
         image = nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Image):  # NIfTI-2 is a subclass of it
             raise UserError(f"{path} is a {type(image).__name__}, not a NIfTI file")
@@ -84,20 +87,6 @@ def inspect(path: Path) -> Volume:
     if not _is_whole(volume):
         raise UserError(f"{path} is truncated: its header announces {shape} voxels of {dtype}")
     return volume
-
-
-def grid_difference(a: Volume, b: Volume) -> str:
-    """How the grids of two volumes differ, as a clause; "" when they are the same.
-
-    Same: equal matrix, and no corner of it more than a tenth of the smallest voxel edge apart.
-    """
-    if a.shape != b.shape:
-        return f"matrix {_times(a.shape)} and {_times(b.shape)}"
-    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
-    corners[:, :3] *= np.array(a.shape) - 1
-    apart = float(np.linalg.norm(corners @ (a.affine - b.affine).T, axis=1).max())
-    edge = float(np.linalg.norm(a.affine[:3, :3], axis=0).min())
-    return f"positions up to {apart:.2g} mm apart" if apart > 0.1 * edge else ""
 
 
 @contextmanager
@@ -145,10 +134,6 @@ def occupied(volume: Volume, turn: Orientation) -> NDArray[np.bool_]:
         peak = max(float(magnitude(turn.plane(stored, k), volume).real.max()) for k in range(n))
         content = [(magnitude(turn.plane(stored, k), volume).real > 0.05 * peak).mean() for k in range(n)]
     return np.array(content) > 0.01
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
 
 
 def _mapped(source: Path | IO[bytes], volume: Volume) -> NDArray[Any]:

@@ -1,7 +1,8 @@
-"""Fixtures of the tests of the fastmri plugin."""
+"""Fixtures of the tests of the fastmri plugin; the builders of small files in this folder can be imported by name."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from mcsr_bench.datasets.fastmri import FastMRI, FastMRISettings
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import tracemalloc
 from itertools import pairwise
 from pathlib import Path
@@ -11,52 +10,18 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from nifti_files import LPS, SHAPE, dataset, folder, refused, save
 
 from mcsr_bench.cards import DatasetCard
-from mcsr_bench.datasets.nifti import NIfTI, NIfTISettings
+from mcsr_bench.datasets.nifti import NIfTI
 from mcsr_bench.datasets.nifti.blocks import cut
 from mcsr_bench.datasets.nifti.orientation import orientation
-from mcsr_bench.errors import UserError
 from mcsr_bench.protocol import MCSR_1, SANET_2021
 from mcsr_bench.registry import datasets
 
 MNI = Path(__file__).parents[2].parent / "shared" / "data" / "open_ms" / "mni"
 needs_open_ms = pytest.mark.skipif(not MNI.is_dir(), reason=f"the real volumes are not in {MNI}")
 pytestmark = pytest.mark.usefixtures("own_cache")
-
-SHAPE = (10, 12, 8)
-LPS = np.diag([-2.0, -2.0, 3.0, 1.0])
-
-
-def dataset(root: Path | None, **settings: Any) -> NIfTI:
-    return NIfTI("nifti", NIfTISettings(**settings), root)
-
-
-def save(path: Path, values: NDArray[Any] | None = None, affine: NDArray[Any] = LPS, seed: int = 0) -> Path:
-    """A volume; by default random numbers of SHAPE."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if values is None:
-        values = np.random.default_rng(seed).uniform(1, 100, SHAPE).astype(np.float32)
-    nib.save(nib.Nifti1Image(values, affine), path)
-    return path
-
-
-def folder(root: Path, patients: int = 4, suffix: str = ".nii.gz", **options: Any) -> Path:
-    for i in range(patients):
-        for j, contrast in enumerate(("T1", "T2")):
-            save(root / f"p{i}_{contrast}{suffix}", seed=2 * i + j, **options)
-    return root
-
-
-def refused(data: NIfTI, *words: str) -> str:
-    with pytest.raises(UserError) as error:
-        data.split(data.cases(), MCSR_1)
-    text = str(error.value)
-    for word in words:
-        assert word in text, text
-    assert "\n" not in text
-    return text
 
 
 def test_card_is_found_and_agrees_with_the_class() -> None:
@@ -311,145 +276,3 @@ def test_real_volumes_by_default_names() -> None:
         ].T  # stored L, A, S
         np.testing.assert_array_equal(next(data.read(case))[which], np.maximum(expected, 0))
     refused(dataset(MNI), "at least 3 patients", "--set nifti.split=slice")
-
-
-# --- bad input -------------------------------------------------------------------------------------------------------
-
-
-def test_no_data_root() -> None:
-    refused(dataset(None), "--data-root")
-
-
-def test_missing_data_root(tmp_path: Path) -> None:
-    refused(dataset(tmp_path / "nowhere"), "nowhere", "no such folder")
-
-
-def test_nothing_matches(tmp_path: Path) -> None:
-    refused(dataset(tmp_path), "it holds no NIfTI file")
-    save(tmp_path / "x" / "case7_flair.nii")
-    refused(dataset(tmp_path), "nifti.target_pattern={patient}_T2.nii.gz", "case7_flair.nii")
-
-
-def test_too_few_patients(tmp_path: Path) -> None:
-    refused(dataset(folder(tmp_path, 2)), "at least 3 patients", "has 2", "--set nifti.split=slice")
-
-
-def test_too_few_slices(tmp_path: Path) -> None:
-    refused(dataset(folder(tmp_path, 1), split="slice"), "has 8 slices that are not empty, too few")
-
-
-def test_grids_of_another_shape(tmp_path: Path) -> None:
-    folder(tmp_path)
-    save(tmp_path / "p1_T1.nii.gz", np.ones((10, 12, 9), np.float32))
-    refused(dataset(tmp_path), "p1_T2.nii.gz", "p1_T1.nii.gz", "different grids (matrix 10 x 12 x 8 and 10 x 12 x 9)")
-
-
-def test_grids_at_another_place(tmp_path: Path) -> None:
-    folder(tmp_path)
-    moved = LPS.copy()
-    moved[0, 3] = 0.19  # less than a tenth of the 2 mm edge
-    save(tmp_path / "p1_T1.nii.gz", affine=moved)
-    dataset(tmp_path).cases()
-    moved[0, 3] = 0.5
-    save(tmp_path / "p1_T1.nii.gz", affine=moved)
-    refused(dataset(tmp_path), "p1_T2.nii.gz", "p1_T1.nii.gz", "positions up to 0.5 mm apart")
-
-
-@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4, 2), (8, 8, 4, 1)])
-def test_other_ranks(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    folder(tmp_path)
-    save(tmp_path / "p1_T1.nii.gz", np.ones(shape, np.float32))
-    refused(dataset(tmp_path), "p1_T1.nii.gz", f"has {len(shape)} dimensions")
-
-
-def test_no_slices(tmp_path: Path) -> None:
-    folder(tmp_path)
-    save(tmp_path / "p1_T1.nii.gz", np.ones((8, 8, 0), np.float32))
-    refused(dataset(tmp_path), "p1_T1.nii.gz has no slices")
-
-
-def test_complex_and_colour_values(tmp_path: Path) -> None:
-    folder(tmp_path)
-    save(tmp_path / "p1_T1.nii.gz", np.ones(SHAPE, np.complex64))
-    save(tmp_path / "p2_T1.nii.gz", np.zeros(SHAPE, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])))
-    refused(dataset(tmp_path), "p1_T1.nii.gz holds complex values", "p2_T1.nii.gz holds values of type")
-
-
-def test_strongly_negative_values(tmp_path: Path) -> None:
-    values = np.random.default_rng(5).standard_normal(SHAPE).astype(np.float32)
-    data = dataset(folder(tmp_path, 3, values=values))
-    with pytest.raises(UserError, match="magnitude images have none below zero"):
-        next(data.read(data.cases()[0]))
-
-
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-@pytest.mark.parametrize("how", ["truncated", "no NIfTI", "empty"])
-def test_damaged_files_are_all_named_at_once(tmp_path: Path, suffix: str, how: str) -> None:
-    folder(tmp_path, 4, suffix)
-    bad = [tmp_path / f"p1_T1{suffix}", tmp_path / f"p2_T2{suffix}"]
-    for path in bad:
-        content = path.read_bytes()
-        path.write_bytes({"truncated": content[: len(content) // 2], "no NIfTI": b"hello " * 99, "empty": b""}[how])
-    words = {"truncated": "truncated", "no NIfTI": "not a NIfTI file", "empty": "not a NIfTI file"}[how]
-    refused(dataset(tmp_path), *map(str, bad), words)
-
-
-def test_a_broken_checksum_is_found_while_reading(tmp_path: Path) -> None:
-    folder(tmp_path, 3)
-    path = tmp_path / "p0_T2.nii.gz"
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    path.write_bytes(content)
-    data = dataset(tmp_path)
-    with pytest.raises(UserError, match=r"p0_T2\.nii\.gz is damaged or truncated"):
-        list(data.read(data.cases()[0]))
-
-
-def test_a_file_compressed_in_several_pieces_is_whole(tmp_path: Path) -> None:
-    folder(tmp_path, 3)
-    path = tmp_path / "p0_T2.nii.gz"
-    raw = gzip.decompress(path.read_bytes())
-    path.write_bytes(gzip.compress(raw[:1000]) + gzip.compress(raw[1000:]))
-    data = dataset(tmp_path)
-    assert len(list(data.read(data.cases()[0]))) == SHAPE[2]
-
-
-def test_a_header_without_orientation(tmp_path: Path) -> None:
-    folder(tmp_path, 3)
-    image = nib.Nifti1Image(np.ones(SHAPE, np.float32), LPS)
-    image.header["sform_code"], image.header["srow_z"], image.header["vox_offset"] = 1, [0, 0, 0, 0], 352
-    content = image.header.binaryblock + b"\0" * 4 + np.ones(SHAPE, np.float32).tobytes()
-    (tmp_path / "p1_T1.nii.gz").write_bytes(gzip.compress(content))
-    refused(dataset(tmp_path), "p1_T1.nii.gz has no usable affine")
-
-
-@pytest.mark.parametrize(
-    "pattern",
-    [
-        "T2.nii",
-        "{patient}_T2",
-        "{patient}_{contrast}.nii",
-        "../{patient}.nii",
-        "/{patient}.nii",
-        "**/{patient}.nii",
-        ".nii",
-    ],
-)
-def test_bad_patterns(tmp_path: Path, pattern: str) -> None:
-    refused(dataset(tmp_path, target_pattern=pattern), f"--set nifti.target_pattern={pattern}: a pattern")
-
-
-def test_two_files_for_one_patient(tmp_path: Path) -> None:
-    folder(tmp_path, 3)
-    save(tmp_path / "p1_T2.nii")
-    refused(dataset(tmp_path), "p1_T2.nii and", "p1_T2.nii.gz both match nifti.target_pattern for p1")
-
-
-def test_one_file_for_both_contrasts(tmp_path: Path) -> None:
-    save(tmp_path / "p0_T2.nii")
-    refused(dataset(tmp_path, auxiliary_pattern="{patient}_T2.nii"), "p0_T2.nii matches both")
-
-
-def test_names_that_are_no_identifiers(tmp_path: Path) -> None:
-    save(tmp_path / "José M_T2.nii")
-    refused(dataset(tmp_path), "José M", "may have letters, digits")
