@@ -214,14 +214,11 @@ def _members(file: h5py.File) -> tuple[h5py.Dataset, bytes]:
             f"it has {len(found) or 'no'} groups with 'xml' and 'data', as ISMRMRD files have; one is needed"
         )
     data, xml = member(found[0], "data"), member(found[0], "xml")
-    if not (
-        isinstance(data, h5py.Dataset)
-        and data.dtype.names
-        and {"head", "data"} <= set(data.dtype.names)
-        and data.ndim == 1
-    ):
+    if not isinstance(data, h5py.Dataset) or data.ndim != 1 or not {"head", "data"} <= set(data.dtype.names or ()):
         raise ValueError("its 'data' are no readouts as in ISMRMRD files")
-    if not isinstance(xml, h5py.Dataset) or xml.size != 1:
+    if h5py.check_vlen_dtype(data.dtype["data"]) != np.float32 or not data.dtype["head"].names:
+        raise ValueError("its readouts hold no float32 numbers with a head, as in ISMRMRD files")
+    if not isinstance(xml, h5py.Dataset) or xml.size != 1 or h5py.check_string_dtype(xml.dtype) is None:
         raise ValueError("its 'xml' is not one piece of text")
     if not 0 < data.shape[0] <= MAX_ROWS:
         raise ValueError(f"it claims {data.shape[0]} readouts; 1..{MAX_ROWS} are believed")

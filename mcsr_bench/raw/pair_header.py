@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import h5py
 import numpy as np
@@ -19,6 +19,8 @@ RESERVED = ("transform", "slice_map")
 TOLERANCE = 0.02
 """How far two lengths may be apart and count as equal: headers round."""
 MAX_TEXT = 4096
+MAX_ATTRIBUTE = 1 << 16
+"""Bytes of an attribute that are believed: HDF5 keeps no larger ones in an object's header."""
 T = TypeVar("T")
 
 
@@ -57,16 +59,29 @@ class Attributes:
         if key not in self._attrs:
             return None
         try:
-            try:
-                value: Any = self._attrs[key]
-            except (OSError, RuntimeError, TypeError, ValueError):
-                raise ValueError("cannot be read") from None
-            if isinstance(value, h5py.Empty):
-                raise ValueError("is empty")
-            return convert(value)
+            return convert(self._value(key))
         except ValueError as error:
             self._problem(f"{self._where}attribute '{key}' {error}")
             return None
+
+    def _value(self, key: str) -> object:
+        """The value, of a type and size that can be read safely; ValueError, with a predicate, for anything else."""
+        fault = ""
+        try:
+            # Looked at first: a damaged file may claim any size, and HDF5 crashes on types of variable length that are no text.
+            stored = self._attrs.get_id(key)
+            if stored.shape is None:
+                fault = "is empty"
+            elif stored.dtype.kind not in "iufbS" and h5py.check_string_dtype(stored.dtype) is None:
+                fault = "is neither text nor numbers"
+            elif (size := stored.get_storage_size()) > MAX_ATTRIBUTE:
+                fault = f"claims {size} bytes"
+            else:
+                value: object = self._attrs[key]
+                return value
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError):
+            fault = "cannot be read"
+        raise ValueError(fault)
 
 
 def text_of(value: object) -> str:
@@ -105,8 +120,8 @@ def close(a: Sequence[float], b: Sequence[float]) -> bool:
 
 def affine_problem(affine: NDArray[np.float64]) -> str:
     """Why an affine (4, 4) is none of an image, as a predicate; "" when it is one."""
-    if not np.isfinite(affine).all():
-        return "holds NaN or Inf"
+    if not (np.abs(affine) < 1e6).all():
+        return "holds NaN, or more than a kilometre"
     if not np.array_equal(affine[3], (0, 0, 0, 1)):
         return "must have the last row 0 0 0 1"
     edges = np.linalg.norm(affine[:3, :3], axis=0)
@@ -120,8 +135,8 @@ def affine_problem(affine: NDArray[np.float64]) -> str:
 
 def rigid_problem(matrix: NDArray[np.float64]) -> str:
     """Why a matrix (4, 4) is no rigid transform, as a predicate; "" when it is one."""
-    if not np.isfinite(matrix).all():
-        return "holds NaN or Inf"
+    if not (np.abs(matrix) < 1e6).all():
+        return "holds NaN, or more than a kilometre"
     if not np.allclose(matrix[3], (0, 0, 0, 1), atol=1e-6):
         return "must have the last row 0 0 0 1"
     rotation = matrix[:3, :3]

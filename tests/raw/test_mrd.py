@@ -369,6 +369,10 @@ def spoiled(path: Path, how: str) -> None:
             elif how == "table":
                 del file["dataset/data"]
                 file["dataset/data"] = np.zeros(4)
+            elif how == "doubles":
+                del file["dataset/data"]
+                kind = np.dtype([("head", ismrmrd.hdf5.acquisition_header_dtype), ("data", h5py.vlen_dtype("f8"))])
+                file["dataset"].create_dataset("data", (3,), kind)
             elif how == "short":
                 row = file["dataset/data"][5]
                 row["data"] = row["data"][:-2]
@@ -386,6 +390,7 @@ def spoiled(path: Path, how: str) -> None:
         ("absent", "no such file"),
         ("images", "no groups with 'xml' and 'data'"),
         ("table", "no readouts"),
+        ("doubles", "no float32 numbers"),
         ("short", "readout 5 holds 190 numbers, not 192"),
         ("linked", "is a link"),
     ],

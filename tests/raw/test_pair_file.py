@@ -219,6 +219,7 @@ AFFINES = both(
         (lambda f: f.attrs.__setitem__("patient_id", "  "), "no attribute 'patient_id'"),
         (lambda f: f.attrs.__setitem__("patient_id", 7), "'patient_id' is 7; text is needed"),
         (lambda f: f.attrs.__setitem__("patient_id", h5py.Empty("S1")), "'patient_id' is empty"),
+        (lambda f: f.attrs.__setitem__("scanner", f.ref), "'scanner' is neither text nor numbers"),
         (fixed_text(b"M\xfcnchen"), "'scanner' is not UTF-8 text"),
         (lambda f: f.__delitem__("T2"), "k-space of 1 contrast, two are needed"),
         (lambda f: f.move("T2/kspace", "T2/ksp"), "there is no 'kspace' in T2"),
@@ -253,6 +254,7 @@ AFFINES = both(
             "voxel_mm is 3 x 6.875 x 6.875, but the affine has voxels of 5 x 6.875 x 6.875",
         ),
         (attribute("T1", "affine", np.full((4, 4), np.nan)), "'affine' holds NaN"),
+        (attribute("T1", "affine", np.diag([1e300, 1, 1, 1])), "more than a kilometre"),
         (attribute("T1", "affine", np.zeros((4, 4))), "'affine' must have the last row 0 0 0 1"),
         (attribute("T1", "affine", np.diag([1.0, 1, 0, 1])), "'affine' has voxel edges of"),
         (attribute("T1", "affine", [[1.0, 1, 0, 0], [0, 0, 1, 0], [0, 0.1, 0, 0], [0, 0, 0, 1]]), "in one plane"),
@@ -305,6 +307,14 @@ def test_another_kind_of_file(tmp_path: Path, content: bytes | None) -> None:
     [problem] = validate(path)
     assert ("is damaged or truncated" if content is None else "is not an HDF5 file") in problem
     assert "cannot be read" in validate(tmp_path / "absent.h5")[0] or "absent.h5" in validate(tmp_path / "absent.h5")[0]
+
+
+def test_an_attribute_that_claims_too_much_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "P.h5"
+    with h5py.File(path, "w", libver="latest") as file:  # the older format has no attributes of this size
+        file.attrs.update({"format": "mcsr-pair", "version": 1, "patient_id": "p", "licence": np.zeros(10**5)})
+        file["T1/kspace"] = file["T2/kspace"] = K
+    assert validate(path) == ["P.h5: attribute 'licence' claims 800000 bytes"]
 
 
 def test_all_problems_come_at_once(tmp_path: Path) -> None:
