@@ -167,8 +167,8 @@ class NIfTI(Dataset):
             n = len({c.patient_id for c in cases})
             if n < 3:
                 raise UserError(
-                    f"{self.name}: a split by patient needs at least 3 patients, {self.data_root} has {n}; --set {self.name}.split=slice "
-                    "splits by slice instead, and marks the results"
+                    f"{self.name}: a split by patient needs at least 3 patients, {self.data_root} has {n}; "
+                    f"--set {self.name}.split=slice splits by slice instead, and marks the results"
                 )
             fractions = (1 - s.validation_fraction - s.test_fraction, s.validation_fraction, s.test_fraction)
             rule = f"by patient, {fractions[0]:.2g} / {fractions[1]:.2g} / {fractions[2]:.2g}, seed {s.split_seed}"
