@@ -24,8 +24,8 @@ from .pair_writer import write_pair
 
 MAX_ROWS = 1 << 22
 """Readouts of a file that are believed."""
-_HEADS, _LINES = 4096, 256
-"""How many headers and readouts are read at once."""
+_LINES = 256
+"""How many readouts are read at once."""
 _SKIPPED = (
     "NOISE_MEASUREMENT", "NAVIGATION_DATA", "PHASECORR_DATA", "HPFEEDBACK_DATA", "DUMMYSCAN_DATA", "RTFEEDBACK_DATA",
     "SURFACECOILCORRECTIONSCAN_DATA", "PHASE_STABILIZATION_REFERENCE", "PHASE_STABILIZATION",
@@ -214,9 +214,12 @@ def _members(file: h5py.File) -> tuple[h5py.Dataset, bytes]:
             f"it has {len(found) or 'no'} groups with 'xml' and 'data', as ISMRMRD files have; one is needed"
         )
     data, xml = member(found[0], "data"), member(found[0], "xml")
-    if not isinstance(data, h5py.Dataset) or data.ndim != 1 or not {"head", "data"} <= set(data.dtype.names or ()):
+    if not isinstance(data, h5py.Dataset) or data.ndim != 1 or set(data.dtype.names or ()) != {"head", "traj", "data"}:
         raise ValueError("its 'data' are no readouts as in ISMRMRD files")
-    if h5py.check_vlen_dtype(data.dtype["data"]) != np.float32 or not data.dtype["head"].names:
+    if (
+        any(h5py.check_vlen_dtype(data.dtype[k]) != np.float32 for k in ("traj", "data"))
+        or not data.dtype["head"].names
+    ):
         raise ValueError("its readouts hold no float32 numbers with a head, as in ISMRMRD files")
     if not isinstance(xml, h5py.Dataset) or xml.size != 1 or h5py.check_string_dtype(xml.dtype) is None:
         raise ValueError("its 'xml' is not one piece of text")
@@ -231,7 +234,8 @@ def _members(file: h5py.File) -> tuple[h5py.Dataset, bytes]:
 
 def _rows(data: h5py.Dataset, header: MrdHeader, notes: list[str]) -> tuple[Rows, int]:
     """The readouts that make the image, and the number of coils. ValueError when the scan is of a kind that cannot be converted."""
-    heads = np.concatenate([data.fields("head")[i : i + _HEADS] for i in range(0, data.shape[0], _HEADS)])
+    # Whole readouts: of heads alone HDF5 reads the samples too, and never frees them.
+    heads = np.concatenate([data[i : i + _LINES]["head"] for i in range(0, data.shape[0], _LINES)])
     image = _is_image(heads["flags"])
     if not image.any():
         raise ValueError(f"none of its {len(heads)} readouts belongs to an image")

@@ -371,7 +371,13 @@ def spoiled(path: Path, how: str) -> None:
                 file["dataset/data"] = np.zeros(4)
             elif how == "doubles":
                 del file["dataset/data"]
-                kind = np.dtype([("head", ismrmrd.hdf5.acquisition_header_dtype), ("data", h5py.vlen_dtype("f8"))])
+                kind = np.dtype(
+                    [
+                        ("head", ismrmrd.hdf5.acquisition_header_dtype),
+                        ("traj", h5py.vlen_dtype("f4")),
+                        ("data", h5py.vlen_dtype("f8")),
+                    ]
+                )
                 file["dataset"].create_dataset("data", (3,), kind)
             elif how == "short":
                 row = file["dataset/data"][5]
