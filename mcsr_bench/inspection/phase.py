@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-OWN = 0.05
-"""Radians, root mean square over the foreground: a smooth phase below that is none."""
+OWN = 0.02
+"""Radians, root mean square over the foreground: a smooth phase below that is none. A magnitude in disguise reads less than 0.015
+at a signal-to-noise ratio of 10, and nothing without noise; what scanners measure reads tenths."""
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def kspace_slice(path: Path, index: int) -> NDArray[np.complex64]:
 
 def image(kspace: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.complex64]:
     """k-space (coils, H, W) to a complex image of ``shape``."""
-    return combined(to_image(torch.from_numpy(kspace)), shape)
+    return combined(torch.stack([to_image(coil) for coil in torch.from_numpy(kspace)]), shape)  # one by one: memory
 
 
 def combined(coil_images: Tensor, shape: tuple[int, int]) -> NDArray[np.complex64]:
