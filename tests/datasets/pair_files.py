@@ -59,6 +59,12 @@ def affine(voxel: tuple[float, float, float], origin: tuple[float, float, float]
     return out
 
 
+def turn(degrees: float, shift: tuple[float, float, float] = (0, 0, 0)) -> NDArray[np.float64]:
+    """A rotation about the superior axis, then a shift."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, -s, 0, shift[0]], [s, c, 0, shift[1]], [0, 0, 1, shift[2]], [0, 0, 0, 1]])
+
+
 def write_patient(
     path: Path,
     *,
