@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -35,7 +35,7 @@ from mcsr_bench.raw.digests import digests
 
 from .blocks import Block, cut
 from .orientation import Axis, orientation
-from .patterns import NAMINGS, Who, find, known_pattern
+from .patterns import NAMINGS, PREFIXES, Who, find, known_pattern
 from .volume import Volume, check_sign, inspect, magnitude, occupied, samples
 
 _CONTRAST = r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$"
@@ -229,9 +229,12 @@ class NIfTI(Dataset):
             patterns = [known_pattern(naming, contrast) for contrast in (s.target, s.auxiliary)]
             if None in patterns:
                 continue
+            prefix = PREFIXES.get(naming, "")
             targets, auxiliaries = (
-                self._find(str(pattern), key, True)
-                for pattern, (_, key) in zip(patterns, self._patterns(), strict=True)
+                {replace(who, patient=prefix + who.patient): path for who, path in found.items()}
+                for found in (
+                    self._find(str(p), key, True) for p, (_, key) in zip(patterns, self._patterns(), strict=True)
+                )
             )
             if targets.keys() & auxiliaries.keys():
                 self.note(Finding("info", "naming", str(self.root), f"files are named as {naming} names them"))
@@ -262,7 +265,9 @@ class NIfTI(Dataset):
         out: list[Case] = []
         first, stop = self._ranges[files]
         what = str(target.path)
-        for block in cut(first, stop, validation=s.validation_fraction, test=s.test_fraction, gap=s.gap, what=what):
+        for block in cut(
+            first, stop, validation=s.validation_fraction, test=s.test_fraction, gap=s.gap, what=what, name=self.name
+        ):
             name = f"{who.volume}-{block.suffix}"
             self._blocks[name] = block
             out.append(Case(who.patient, name, block.stop - block.start, (H, W), files))
@@ -276,7 +281,7 @@ class NIfTI(Dataset):
             parts[self._blocks[case.volume_id].part].append(case.volume_id)
         rule = (
             f"by slice: contiguous slices of every volume train, validate and test, {self.settings.gap} slices left out "
-            "between them (nifti.split=slice)"
+            f"between them ({self.name}.split=slice)"
         )
         train, validation, test = (tuple(part) for part in parts.values())
         return Split(train, validation, test, rule, patient_disjoint=False)

@@ -25,17 +25,21 @@ class Block:
         return f"s{self.start:03d}-{self.stop - 1:03d}"
 
 
-def cut(first: int, stop: int, *, validation: float, test: float, gap: int, what: str) -> list[Block]:
+def cut(
+    first: int, stop: int, *, validation: float, test: float, gap: int, what: str, name: str = "nifti"
+) -> list[Block]:
     """Cut slices first .. stop - 1 into train, validation, train, test, train, ``gap`` slices unused at each cut.
 
     validation, test: their fractions. The middle of a volume, where most anatomy is, is shared out to all parts; its ends go to
-    train. Gaps are taken from train. UserError, with ``what`` as its subject, for too few slices.
+    train. Gaps are taken from train. UserError, with ``what`` as its subject, for too few slices; name: of the dataset.
     """
     n = stop - first
     sizes = {"validation": max(1, round(validation * n)), "test": max(1, round(test * n))}
     train = n - sum(sizes.values()) - gap * (len(_ORDER) - 1)
     if train < 3:
-        raise UserError(f"{what} has {n} slices that are not empty, too few for nifti.split=slice with nifti.gap={gap}")
+        raise UserError(
+            f"{what} has {n} slices that are not empty, too few for {name}.split=slice with {name}.gap={gap}"
+        )
     shares = iter([train // 3 + (i < train % 3) for i in range(3)])
     out: list[Block] = []
     start = first

@@ -27,7 +27,7 @@ class Who:
 
 
 NAMINGS: dict[str, tuple[str, dict[str, str]]] = {
-    "IXI": ("{patient}-{visit}-CONTRAST.nii.gz", {"T1": "T1", "T2": "T2", "PD": "PD"}),
+    "IXI": ("IXI{patient}-{visit}-CONTRAST.nii.gz", {"T1": "T1", "T2": "T2", "PD": "PD"}),
     "BraTS 2021": (
         "BraTS2021_{patient}_CONTRAST.nii.gz",
         {"T1": "t1", "T1c": "t1ce", "T2": "t2", "FLAIR": "flair"},
@@ -38,6 +38,9 @@ NAMINGS: dict[str, tuple[str, dict[str, str]]] = {
     ),
 }
 """Names that public data sets give their files: a pattern, and how it writes the contrasts."""
+
+PREFIXES = {"IXI": "IXI"}
+"""What the patients of a naming are called before the pattern's {patient}."""
 
 
 def known_pattern(naming: str, contrast: str) -> str | None:

@@ -69,6 +69,8 @@ def inspect(path: Path) -> Volume:
     except _DAMAGED as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise UserError(f"{path} is damaged or not a NIfTI file ({reason})") from error
+    if set(shape[3:]) == {1}:  # a series of one volume
+        shape = shape[:3]
     if len(shape) != 3:
         raise UserError(f"{path} has {len(shape)} dimensions {shape}; a volume of 3 is needed")
     if min(shape) < 1:

@@ -66,6 +66,15 @@ def test_scaling_of_the_header_is_applied(tmp_path: Path) -> None:
     np.testing.assert_allclose(got.real, expected.transpose(2, 1, 0), rtol=1e-6)
 
 
+def test_a_series_of_one_volume_is_that_volume(tmp_path: Path) -> None:
+    folder(tmp_path, 1)
+    data = dataset(tmp_path)
+    before = [pair[0] for pair in data.read(data.cases()[0])]
+    values = np.asarray(nib.load(tmp_path / "p0_T2.nii.gz").dataobj)
+    save(tmp_path / "p0_T2.nii.gz", values[..., None])
+    np.testing.assert_array_equal([pair[0] for pair in data.read(data.cases()[0])], before)
+
+
 WORLDS = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}
 
 

@@ -57,7 +57,7 @@ def test_a_folder_and_a_link_to_itself_are_named(tmp_path: Path) -> None:
     refused(dataset(tmp_path), "p1_T1.nii.gz is no file", "p2_T2.nii.gz is no file")
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4, 2), (8, 8, 4, 1)])
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4, 2), (8, 8, 1, 4)])
 def test_other_ranks(tmp_path: Path, shape: tuple[int, ...]) -> None:
     folder(tmp_path)
     save(tmp_path / "p1_T1.nii.gz", np.ones(shape, np.float32))

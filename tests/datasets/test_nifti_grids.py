@@ -122,6 +122,14 @@ def test_visits_of_a_patient_stay_together(tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_only_alike_is_not_taken_for_ixi(tmp_path: Path) -> None:
+    """Or all of them would be the patient "sub"."""
+    for i in range(3):
+        for contrast in ("T1", "T2"):
+            save(tmp_path / f"sub-{i}-{contrast}.nii.gz")
+    refused(dataset(tmp_path), "no two files", "sub-0-T1.nii.gz")
+
+
 def test_a_pattern_of_ones_own_is_not_replaced(tmp_path: Path) -> None:
     for word in ("t1n", "t2w"):
         save(tmp_path / f"BraTS-GLI-00007-000-{word}.nii.gz")
