@@ -14,6 +14,9 @@ def record(out, *parts):
 
 def test_fastmri_from_raw_kspace_to_the_table(here, fastmri_tree, tmp_path):
     root = fastmri_tree(n_train=5, n_test=2, slices=2)
+    checked = here("prepare", "--dataset", "fastmri", "--data-root", root, "--jobs", 1, "--check", "--json")
+    assert checked.returncode == 0, checked.stderr
+    assert {f["code"] for f in json.loads(checked.stdout)["findings"]} == {"absent-pairs"}
     out = here(
         *("run", "--methods", "sanet,minet", "--dataset", "fastmri", "--scale", 4, "--preset", "quick"),
         *("--data-root", root, "--out", tmp_path / "r", "--jobs", 1),
@@ -28,6 +31,42 @@ def test_fastmri_from_raw_kspace_to_the_table(here, fastmri_tree, tmp_path):
     data = record(folder, "seed0")["data"]
     assert data["patients"] == {"train": 4, "validation": 1, "test": 2}
     assert data["real"]
+    report = here("report", tmp_path / "r", "--to", tmp_path / "report", "--formats", "md")
+    assert report.returncode == 0, report.stderr
+
+
+@pytest.mark.parametrize(("scale", "code"), [(2, 2), (4, 0)])
+def test_hr_of_half_empty_kspace_is_refused_where_it_would_be_its_own_lr(here, fastmri_tree, tmp_path, scale, code):
+    root = fastmri_tree(n_train=3, n_test=1, slices=1, acquired=32)  # of 64 columns: 0.5 is less than 1.25 / 2
+    options = ("--dataset", "fastmri", "--scale", scale, "--data-root", root, "--jobs", 1)
+    checked = here("prepare", *options, "--check", "--json")
+    found = [f for f in json.loads(checked.stdout)["findings"] if f["code"] == "zero-filled"]
+    assert checked.returncode == code
+    assert {f["severity"] for f in found if "FS-PD" in f["message"]} == {"error" if code else "warning"}
+    assert all("64 x 32" in f["message"] or "128 x 32" in f["message"] for f in found)
+    out = here("run", "--methods", "zerofill", "--preset", "quick", *options, "--out", tmp_path / "r")
+    assert out.returncode == code
+    assert "zero-filled" in (out.stderr if code else out.stdout)
+    assert (tmp_path / "r").exists() == (not code)
+
+
+def test_magnitudes_in_complex_disguise_move_to_the_magnitude_track(here, fastmri_files, fastmri_tree, tmp_path):
+    root = fastmri_tree(n_train=3, n_test=1, slices=1)
+    for path in root.rglob("*.h5"):
+
+        def flatten(file):
+            images = fastmri_files.to_image(file["kspace"][()])
+            file["kspace"][...] = fastmri_files.to_kspace(abs(images))
+
+        fastmri_files.edit(path, flatten)
+    out = here(
+        *("run", "--methods", "zerofill", "--preset", "quick", "--dataset", "fastmri", "--scale", 2, "--jobs", 1),
+        *("--data-root", root, "--out", tmp_path / "r"),
+    )
+    assert out.returncode == 0, out.stderr
+    assert "magnitude track" in out.stdout
+    assert "findings 'fake-complex' in 8 files" in out.stdout
+    assert record(tmp_path / "r", "fastmri", "x2", "zerofill", "seed0")["data"]["track"] == "magnitude"
 
 
 def test_real_nifti_volumes_split_by_slice_only_when_told(here, tmp_path):

@@ -127,7 +127,10 @@ def prepare(
         counts = ", ".join(
             f"{part} {n} patients / {record['slices'][part]} slices" for part, n in record["patients"].items()
         )
-        print(f"{record['store']}: {counts}; {record['target']} from {record['auxiliary']}; {record['split_rule']}")
+        print(
+            f"{record['store']}: {counts}; {record['target']} with {record['auxiliary']}; "
+            f"split {record['split_hash']}: {record['split_rule']}"
+        )
         for mark in record["marks"]:
             print(f"  {mark}")
 

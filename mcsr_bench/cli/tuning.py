@@ -13,8 +13,10 @@ from .options import DataRoot, Jobs, Plugins, Register, Set, SplitFile, StoreDty
 
 def tune(
     method: Annotated[str, typer.Option(help="The method whose settings are searched.")],
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder of the search.")],
     dataset: Annotated[str | None, typer.Option(help="Its development patients are used, never the test's.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="DIR", help="The folder of the search; else runs/tune-METHOD.")
+    ] = None,
     folds: Annotated[int | None, typer.Option(help="Of the cross-validation by patient; else the card's.")] = None,
     trials: Annotated[int | None, typer.Option(help="Points of the space to try; else the card's.")] = None,
     scale: Annotated[int | None, typer.Option(help="2, 3, 4 or 8.")] = None,
@@ -35,6 +37,7 @@ def tune(
     from mcsr_bench.tuning import TUNED
     from mcsr_bench.tuning import tune as search
 
+    folder = to or Path("runs") / f"tune-{method}"
     spec = api.experiment_spec(
         methods=[method],
         dataset=None if dataset is None else [dataset],
@@ -50,7 +53,7 @@ def tune(
         jobs=jobs,
         device=device,
         plugins=plugins or (),
-        out=to,
+        out=folder,
     )
     with console.listener() as listener:
         tuned = search(spec, folds, trials, listener)
@@ -67,7 +70,7 @@ def tune(
     best = tuned["best"]
     chosen = " ".join(f"--set {item}" for item in tuned["set"])
     print(f"best: point {best['number']:03d}, {best['score']:.3f} dB: {chosen}")
-    print(f"all of it: {to / TUNED}", file=sys.stderr)
+    print(f"all of it: {folder / TUNED}", file=sys.stderr)
 
 
 def _text(value: object) -> str:

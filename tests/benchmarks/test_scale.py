@@ -80,8 +80,8 @@ def test_preparing_large_files(benchmark, tmp_path, fastmri_files):
     """Divide the time by the number of slices."""
     root = tmp_path / "data"
     write_files(root, fastmri_files)
-    command = [sys.executable, "-m", "mcsr_bench", "prepare", "--dataset", "fastmri", "--data-root", root, "--scale", "4"]
-    command += ["--jobs", "2"]
+    options = "prepare --dataset fastmri --scale 4 --jobs 2 --data-root"
+    command = [sys.executable, "-m", "mcsr_bench", *options.split(), str(root)]
     for name in ("train", "test"):
         command += ["--set", f"fastmri.{name}_pairs={root}/{name}.csv"]
     environment = {**os.environ, "MCSR_BENCH_CACHE": str(tmp_path / "cache")}

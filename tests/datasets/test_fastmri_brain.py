@@ -257,8 +257,9 @@ def test_conformance_and_a_table(here: Callable[..., Any], tmp_path: Path, fastm
     checked = here("check", "fastmri-brain", "--data-root", root)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     common = ("--dataset", "fastmri-brain", "--scale", 2, "--data-root", root, "--jobs", 1)
-    prepared = here("prepare", *common)
-    assert prepared.returncode == 0, prepared.stderr
+    inspected = here("prepare", *common, "--check", "--json")
+    assert inspected.returncode == 0, inspected.stderr
+    assert {f["code"] for f in json.loads(inspected.stdout)["findings"]} == set()
     ran = here(*("run", "--methods", "zerofill,bicubic", "--preset", "quick", "--out", tmp_path / "r"), *common)
     assert ran.returncode == 0, ran.stderr
     folder = tmp_path / "r" / "fastmri-brain" / "x2" / "zerofill" / "seed0"

@@ -384,8 +384,9 @@ def test_conformance_and_a_table(here: Callable[..., Any], tmp_path: Path) -> No
     checked = here("check", "m4raw", "--data-root", root)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     common = ("--dataset", "m4raw", "--scale", 2, "--data-root", root)
-    prepared = here("prepare", *common, "--jobs", 1)
-    assert prepared.returncode == 0, prepared.stderr
+    inspected = here("prepare", *common, "--jobs", 1, "--check", "--json")
+    assert inspected.returncode == 0, inspected.stderr
+    assert {f["code"] for f in json.loads(inspected.stdout)["findings"]} == {"header", "off-centre"}
     ran = here(
         *("run", "--methods", "zerofill,bicubic", "--preset", "quick", "--jobs", 1, "--out", tmp_path / "r"), *common
     )

@@ -239,8 +239,10 @@ def test_the_papers_private_data_are_configurations(tmp_path: Path, name: str, s
 def test_from_files_to_a_table(here: Callable[..., Any], tmp_path: Path) -> None:
     root, runs = files.write_folder(tmp_path / "data", 5, coils=2), tmp_path / "r"
     where = ("--dataset", "mcsr-pair,sms,umr", "--data-root", root, "--jobs", 1, "--scale", 2)
-    out = here("prepare", *where)
+    out = here("prepare", *where, "--check", "--json")
     assert out.returncode == 0, out.stderr
+    codes = [{f["code"] for f in one["findings"]} for one in json.loads(out.stdout)["datasets"]]
+    assert codes == [set(), {"matrix", "slice-count"}, {"matrix", "slice-count"}]
     out = here("run", "--methods", "zerofill,bicubic", "--preset", "quick", *where, "--out", runs)
     assert out.returncode == 0, out.stderr
     for name in ("mcsr-pair", "sms", "umr"):
