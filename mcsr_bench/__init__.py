@@ -12,7 +12,17 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mcsr_bench.api import evaluate, run
-    from mcsr_bench.dataset import Case, Dataset, DatasetSettings, Finding, Slice, Split, split_by_patient
+    from mcsr_bench.dataset import (
+        Case,
+        Dataset,
+        DatasetSettings,
+        Finding,
+        PatientSplitSettings,
+        Slice,
+        Split,
+        split_by_patient,
+        split_patients,
+    )
     from mcsr_bench.errors import UserError
     from mcsr_bench.loading import load_dataset, load_method
     from mcsr_bench.method import Batch, Method, Prediction, Settings, TorchMethod, TrainingSettings
@@ -22,7 +32,17 @@ if TYPE_CHECKING:
 
 _HOME = {
     "api": ("evaluate", "run"),
-    "dataset": ("Case", "Dataset", "DatasetSettings", "Finding", "Slice", "Split", "split_by_patient"),
+    "dataset": (
+        "Case",
+        "Dataset",
+        "DatasetSettings",
+        "Finding",
+        "PatientSplitSettings",
+        "Slice",
+        "Split",
+        "split_by_patient",
+        "split_patients",
+    ),
     "errors": ("UserError",),
     "loading": ("load_dataset", "load_method"),
     "method": ("Batch", "Method", "Prediction", "Settings", "TorchMethod", "TrainingSettings"),
@@ -40,6 +60,7 @@ __all__ = [
     "DatasetSettings",
     "Finding",
     "Method",
+    "PatientSplitSettings",
     "Prediction",
     "Report",
     "Results",
@@ -56,6 +77,7 @@ __all__ = [
     "load_results",
     "run",
     "split_by_patient",
+    "split_patients",
     "write_pair",
 ]
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
@@ -167,6 +167,17 @@ class DatasetSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class PatientSplitSettings(DatasetSettings):
+    """Settings of a dataset that `split_patients` splits."""
+
+    validation_fraction: float = Field(default=0.1, gt=0, le=0.4)
+    """Share of the patients that choose the checkpoint."""
+    test_fraction: float = Field(default=0.2, gt=0, le=0.4)
+    """Share of the patients that are tested on."""
+    split_seed: int = Field(default=0, ge=0)
+    """Seed of the split by patient."""
+
+
 @dataclass
 class Dataset(ABC):
     """A source of same-patient, two-contrast MR data.
@@ -274,3 +285,19 @@ def split_by_patient(cases: Sequence[Case], fractions: tuple[float, float, float
     parts = (set(order[n_test + n_validation :]), set(order[n_test : n_test + n_validation]), set(order[:n_test]))
     train, validation, test = (tuple(c.volume_id for c in cases if c.patient_id in part) for part in parts)
     return Split(train=train, validation=validation, test=test, rule=rule)
+
+
+def split_patients(cases: Sequence[Case], settings: PatientSplitSettings, protocol: Protocol) -> Split:
+    """The split by patient that the settings ask for, as the protocol wants it. UserError with fewer than three patients."""
+    validation, test = settings.validation_fraction, settings.test_fraction
+    fractions = (1 - validation - test, validation, test)
+    rule = f"by patient, {fractions[0]:.2g} / {fractions[1]:.2g} / {fractions[2]:.2g}, seed {settings.split_seed}"
+    return as_protocol_wants(split_by_patient(cases, fractions, settings.split_seed, rule), protocol)
+
+
+def as_protocol_wants(split: Split, protocol: Protocol) -> Split:
+    """The split itself, or, where the protocol is ``validation-is-test``, with the test part as the validation part, too."""
+    if protocol.split != "validation-is-test":
+        return split
+    rule = f"{split.rule}; validation = test, as protocol {protocol.id} has it"
+    return Split(split.train, split.test, split.test, rule, patient_disjoint=False)

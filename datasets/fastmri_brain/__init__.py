@@ -15,9 +15,18 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from mcsr_bench.dataset import BadDataError, Case, Dataset, DatasetSettings, Slice, Split, Stored, split_by_patient
+from mcsr_bench.dataset import (
+    BadDataError,
+    Case,
+    Dataset,
+    DatasetSettings,
+    PatientSplitSettings,
+    Slice,
+    Split,
+    Stored,
+    split_patients,
+)
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
@@ -27,19 +36,13 @@ from mcsr_bench.raw.kspace_file import images, inspect, kspace_slice, stored
 from .catalogue import Contrast, Row, catalogue
 
 
-class FastMRIBrainSettings(DatasetSettings):
+class FastMRIBrainSettings(PatientSplitSettings):
     """``--set fastmri-brain.KEY=VALUE``."""
 
     target: Contrast = "T2"
     """The contrast that is super-resolved."""
     auxiliary: Contrast = "T1"
     """The contrast that helps. T1: AXT1, else AXT1PRE."""
-    validation_fraction: float = Field(default=0.1, gt=0, le=0.4)
-    """Share of the patients that choose the checkpoint."""
-    test_fraction: float = Field(default=0.2, gt=0, le=0.4)
-    """Share of the patients that are tested on."""
-    split_seed: int = Field(default=0, ge=0)
-    """Seed of the split by patient."""
 
 
 @dataclass
@@ -94,22 +97,12 @@ class FastMRIBrain(Dataset):
 
     def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
         """By patient with a seed; a protocol of ``validation-is-test`` chooses its checkpoint on the test part."""
-        s = self.settings
-        fractions = (1 - s.validation_fraction - s.test_fraction, s.validation_fraction, s.test_fraction)
-        rule = f"by patient, {fractions[0]:.2g} / {fractions[1]:.2g} / {fractions[2]:.2g}, seed {s.split_seed}"
-        found = split_by_patient(cases, fractions, s.split_seed, rule)
-        if protocol.split == "validation-is-test":
-            rule = f"{rule}; validation = test, as protocol {protocol.id} has it"
-            return Split(found.train, found.test, found.test, rule, patient_disjoint=False)
-        return found
+        return split_patients(cases, self.settings, protocol)
 
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of every file that is used and over which one is target and which auxiliary."""
         cases = self.cases() if self._listed is None else self._listed
-        try:
-            known = digests(Path(file) for case in cases for file in case.files)
-        except OSError as error:
-            raise UserError(f"fastmri-brain: {error.filename} cannot be read ({error.strerror})") from error
+        known = digests(Path(file) for case in cases for file in case.files)
         return digest([[c.volume_id, *(known[Path(file)] for file in c.files)] for c in cases])
 
 

@@ -14,7 +14,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from mcsr_bench.dataset import (
     BadDataError,
@@ -22,10 +21,11 @@ from mcsr_bench.dataset import (
     Dataset,
     DatasetSettings,
     Finding,
+    PatientSplitSettings,
     Slice,
     Split,
     Stored,
-    split_by_patient,
+    split_patients,
 )
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
@@ -42,7 +42,7 @@ FAR = 4
 """A peak farther from the centre than the matrix over this is no late echo: k-space is stored in another order."""
 
 
-class M4RawSettings(DatasetSettings):
+class M4RawSettings(PatientSplitSettings):
     """``--set m4raw.KEY=VALUE``."""
 
     target: Literal["T2", "T1", "FLAIR"] = "T2"
@@ -55,12 +55,6 @@ class M4RawSettings(DatasetSettings):
     """What is taken off a repetition before averaging: its slowly varying phase against the first, one phase, or nothing."""
     recentre: bool = True
     """Whether off-centre k-space is rolled to the centre."""
-    validation_fraction: float = Field(default=0.1, gt=0, le=0.4)
-    """Share of the patients that choose the checkpoint."""
-    test_fraction: float = Field(default=0.2, gt=0, le=0.4)
-    """Share of the patients that are tested on."""
-    split_seed: int = Field(default=0, ge=0)
-    """Seed of the split by patient."""
 
 
 @dataclass(frozen=True)
@@ -142,24 +136,14 @@ class M4Raw(Dataset):
 
     def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
         """By patient with a seed; a protocol of ``validation-is-test`` chooses its checkpoint on the test part."""
-        s = self.settings
-        fractions = (1 - s.validation_fraction - s.test_fraction, s.validation_fraction, s.test_fraction)
-        rule = f"by patient, {fractions[0]:.2g} / {fractions[1]:.2g} / {fractions[2]:.2g}, seed {s.split_seed}"
-        found = split_by_patient(cases, fractions, s.split_seed, rule)
-        if protocol.split == "validation-is-test":
-            rule = f"{rule}; validation = test, as protocol {protocol.id} has it"
-            return Split(found.train, found.test, found.test, rule, patient_disjoint=False)
-        return found
+        return split_patients(cases, self.settings, protocol)
 
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of every file that is used and over what each is used as."""
         if not self._plans:
             self.cases()
         plans = self._plans
-        try:
-            known = digests(v.path for plan in plans.values() for v in plan.subject.volumes)
-        except OSError as error:
-            raise UserError(f"m4raw: {error.filename} cannot be read ({error.strerror})") from error
+        known = digests(v.path for plan in plans.values() for v in plan.subject.volumes)
         return digest(
             [
                 [name, *([known[v.path] for v in side] for side in (plan.subject.target, plan.subject.auxiliary))]

@@ -20,10 +20,11 @@ from mcsr_bench.dataset import (
     DatasetSettings,
     Finding,
     Grid,
+    PatientSplitSettings,
     Slice,
     Split,
     Stored,
-    split_by_patient,
+    split_patients,
 )
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
@@ -38,7 +39,7 @@ Kind = Literal["target", "auxiliary"]
 _CONTRAST = rf"^{CONTRAST_NAME.pattern}$"
 
 
-class McsrPairSettings(DatasetSettings):
+class McsrPairSettings(PatientSplitSettings):
     """``--set mcsr-pair.KEY=VALUE``."""
 
     target: str = Field(default="T2", max_length=32, pattern=_CONTRAST)
@@ -49,12 +50,6 @@ class McsrPairSettings(DatasetSettings):
     """(H, W) that the target should have, 0 for any: other volumes are used, and tables say so."""
     slices: int = Field(default=0, ge=0)
     """Slices that a volume should have, 0 for any: likewise."""
-    validation_fraction: float = Field(default=0.1, gt=0, le=0.4)
-    """Share of the patients that choose the checkpoint."""
-    test_fraction: float = Field(default=0.2, gt=0, le=0.4)
-    """Share of the patients that are tested on."""
-    split_seed: int = Field(default=0, ge=0)
-    """Seed of the split by patient."""
 
 
 @dataclass
@@ -133,22 +128,12 @@ class McsrPair(Dataset):
 
         A protocol of ``validation-is-test`` chooses its checkpoint on the test part. UserError for fewer than three patients.
         """
-        s = self.settings
-        fractions = (1 - s.validation_fraction - s.test_fraction, s.validation_fraction, s.test_fraction)
-        rule = f"by patient, {fractions[0]:.2g} / {fractions[1]:.2g} / {fractions[2]:.2g}, seed {s.split_seed}"
-        found = split_by_patient(cases, fractions, s.split_seed, rule)
-        if protocol.split == "validation-is-test":
-            rule = f"{found.rule}; validation = test, as protocol {protocol.id} has it"
-            return Split(found.train, found.test, found.test, rule, patient_disjoint=False)
-        return found
+        return split_patients(cases, self.settings, protocol)
 
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of every file and over which contrast is target and which auxiliary."""
         cases = self.cases()
-        try:
-            known = digests(Path(file) for case in cases for file in case.files)
-        except OSError as error:
-            raise UserError(f"{self.name}: {error.filename} cannot be read ({error.strerror})") from error
+        known = digests(Path(file) for case in cases for file in case.files)
         return digest([self.contrasts, [[c.volume_id, *(known[Path(file)] for file in c.files)] for c in cases]])
 
     def _paths(self) -> list[Path]:

@@ -23,10 +23,12 @@ from mcsr_bench.dataset import (
     DatasetSettings,
     Finding,
     Grid,
+    PatientSplitSettings,
     Slice,
     Split,
     Stored,
-    split_by_patient,
+    as_protocol_wants,
+    split_patients,
 )
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
@@ -41,7 +43,7 @@ from .volume import Volume, check_sign, inspect, magnitude, occupied, samples
 _CONTRAST = r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$"
 
 
-class NIfTISettings(DatasetSettings):
+class NIfTISettings(PatientSplitSettings):
     """``--set nifti.KEY=VALUE``."""
 
     target_pattern: str = "{patient}_T2.nii.gz"
@@ -57,13 +59,8 @@ class NIfTISettings(DatasetSettings):
     axis: Axis = "axial"
     """How the volumes are cut: across the voxel axis closest to inferior-superior, posterior-anterior or left-right."""
     split: Literal["patient", "slice"] = "patient"
-    """slice: contiguous slices of every patient train, validate and test; the results are marked "not patient-disjoint"."""
-    validation_fraction: float = Field(default=0.1, gt=0, le=0.4)
-    """Share of the patients (slices) that choose the checkpoint."""
-    test_fraction: float = Field(default=0.2, gt=0, le=0.4)
-    """Share of the patients (slices) that are tested on."""
-    split_seed: int = Field(default=0, ge=0)
-    """Seed of the split by patient; a split by slice is always the same."""
+    """slice: contiguous slices of every patient train, validate and test, by the same fractions and without a seed; the results are
+    marked "not patient-disjoint"."""
     gap: int = Field(default=3, ge=0, le=100)
     """Slices left out between the blocks of a split by slice, for neighbours are alike."""
 
@@ -162,7 +159,7 @@ class NIfTI(Dataset):
         """
         s = self.settings
         if s.split == "slice":
-            found = self._split_by_slice(cases)
+            found = as_protocol_wants(self._split_by_slice(cases), protocol)
         else:
             n = len({c.patient_id for c in cases})
             if n < 3:
@@ -170,12 +167,7 @@ class NIfTI(Dataset):
                     f"{self.name}: a split by patient needs at least 3 patients, {self.data_root} has {n}; "
                     f"--set {self.name}.split=slice splits by slice instead, and marks the results"
                 )
-            fractions = (1 - s.validation_fraction - s.test_fraction, s.validation_fraction, s.test_fraction)
-            rule = f"by patient, {fractions[0]:.2g} / {fractions[1]:.2g} / {fractions[2]:.2g}, seed {s.split_seed}"
-            found = split_by_patient(cases, fractions, s.split_seed, rule)
-        if protocol.split == "validation-is-test":
-            rule = f"{found.rule}; validation = test, as protocol {protocol.id} has it"
-            found = Split(found.train, found.test, found.test, rule, patient_disjoint=False)
+            found = split_patients(cases, s, protocol)
         if s.split == "slice":
             mark = Finding("warning", "not-patient-disjoint", "", f"not patient-disjoint: {found.rule}", marks=True)
             self.note(mark)
@@ -184,10 +176,7 @@ class NIfTI(Dataset):
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of every file and over what is cut out of which."""
         cases = self.cases()
-        try:
-            known = digests(sorted({Path(file) for case in cases for file in case.files}))
-        except OSError as error:
-            raise UserError(f"{self.name}: {error.filename} cannot be read ({error.strerror})") from error
+        known = digests(sorted({Path(file) for case in cases for file in case.files}))
         return digest([self.settings.axis, [[c.volume_id, *(known[Path(f)] for f in c.files)] for c in cases]])
 
     def _pairs(self) -> dict[Who, tuple[Path, Path]]:

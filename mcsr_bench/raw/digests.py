@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from mcsr_bench.errors import UserError
 from mcsr_bench.files import cache_folder, file_digest, read_json, write_json
 
 
@@ -13,17 +14,20 @@ def digests(paths: Iterable[Path]) -> dict[Path, str]:
     """The SHA-256 of every file's bytes. A file of the same path, size and modification time is not read again.
 
     Remembered in ``digests.json`` in the cache folder; an unreadable or unwritable memory costs time, nothing else. Raises
-    OSError when a file cannot be read.
+    UserError when a file cannot be read.
     """
     memory = cache_folder() / "digests.json"
     known = _load(memory)
     out: dict[Path, str] = {}
     fresh: dict[str, str] = {}
     for path in paths:
-        state = path.stat()
-        key = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}"
-        if key not in known:
-            known[key] = fresh[key] = file_digest(path)
+        try:
+            state = path.stat()
+            key = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}"
+            if key not in known:
+                known[key] = fresh[key] = file_digest(path)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror})") from error
         out[path] = known[key]
     if fresh:
         with suppress(OSError):
