@@ -242,6 +242,11 @@ def registration_findings(found: Sequence[Mapping[str, Any]], n_volumes: int) ->
     if any(not r["voxel_known"] for r in found):
         text = "registration took voxels for cubes of 1 mm: the files do not say their size"
         out.append(Finding("warning", "voxel-size", "", text, marks=True))
+    if any(r["mode"] == "affine" for r in found):
+        text = (
+            "affine registration stretches and shears the auxiliary as well, which two scans of one patient hardly need"
+        )
+        out.append(Finding("warning", "affine", "", text, marks=True))
     out += [Finding("warning", "affine", "", text, marks=True) for text in sorted({r["warning"] for r in found} - {""})]
     return out
 

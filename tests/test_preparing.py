@@ -205,3 +205,9 @@ def test_without_the_library_the_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     with pytest.raises(UserError, match=r'pip install "mcsr-bench\[register\]"'):
         prepared(apart=3)
+
+
+def test_affine_always_warns():
+    pytest.importorskip("SimpleITK")
+    one = prepared(Preparation(register="affine"), apart=3, size=64, slices=8, patients=3, solid=True)
+    assert any("affine registration stretches" in mark for mark in one.data.marks)
