@@ -168,6 +168,18 @@ def data_record(
 
 def write_registrations(path: Path, store: Store) -> None:
     """A CSV with what the registration did to each volume; no file where nothing was registered."""
-    rows = [{"volume_id": v, "patient_id": store.volumes[v].patient_id, **r} for v, r in store.registrations.items()]
+    rows = []
+    for volume_id, record in store.registrations.items():
+        right, front, up = record["translation_mm"]
+        down, along = record["shift_px"]
+        parts = {
+            "translation_right_mm": right,
+            "translation_front_mm": front,
+            "translation_up_mm": up,
+            "shift_rows_px": down,
+            "shift_columns_px": along,
+        }
+        whole = {k: v for k, v in record.items() if k not in ("translation_mm", "shift_px")}
+        rows.append({"volume_id": volume_id, "patient_id": store.volumes[volume_id].patient_id, **whole, **parts})
     if rows:
-        files.write_table(path, pd.json_normalize(rows))
+        files.write_table(path, pd.DataFrame(rows))
