@@ -66,6 +66,12 @@ def tune(
         )
         for point in tuned["points"]
     ]
+    smoke = "smoke: not a result. " if tuned["preset"] == "smoke" else ""
+    print(
+        f"{smoke}{tuned['method']} on {tuned['dataset']} at {tuned['scale']}x, preset {tuned['preset']}, protocol "
+        f"{tuned['protocol']}: {tuned['folds']}-fold cross-validation over {tuned['patients']} development patients, "
+        f"{tuned['trials']} points, seed {tuned['seed']}"
+    )
     console.print_rows(("point", *names, "mean over folds, dB"), rows, file=sys.stdout)
     best = tuned["best"]
     chosen = " ".join(f"--set {item}" for item in tuned["set"])
