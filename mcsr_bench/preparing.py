@@ -244,7 +244,8 @@ def inspect_case(work: Work, position: int) -> dict[str, Any]:
         if n != case.n_slices:
             raise UserError(f"{source(case)}: {case.n_slices} slices were announced and {n} could be read")
     except UserError as error:
-        return {"error": str(error), "file": source(case)}
+        named = next((file for file in case.files if str(error).startswith(file)), source(case))
+        return {"error": str(error).removeprefix(f"{named}: "), "file": named}
     return {"facts": inspector.facts(), "registration": registration()}
 
 

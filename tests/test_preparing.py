@@ -1,5 +1,6 @@
 """Preparing: going on where it stopped, what users may choose, and what the tables then say."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -199,6 +200,18 @@ def test_an_asked_registration_leaves_what_is_aligned_untouched():
     for name, volume in plain.store.volumes.items():
         assert not asked.store.registrations[name]["resampled"]
         np.testing.assert_array_equal(asked.store.volumes[name].aux, volume.aux)
+
+
+def test_an_unusable_case_is_a_finding_on_its_file_and_the_others_are_looked_at(here):
+    run = here(
+        "prepare", "--dataset", "toy", "--plugins", TOYS, "--set", "toy.fault=raise", "--check", "--json", "--scale", 2
+    )
+    assert run.returncode == 2
+    [one] = json.loads(run.stdout)["datasets"]
+    assert [(f["code"], f["file"], f["message"]) for f in one["findings"]] == [
+        ("unusable", "p03-v0", "p03.h5: truncated")
+    ]
+    assert [row["patients"] for row in one["contrasts"]] == ["9", "9"]
 
 
 def test_without_the_library_the_sentence_says_what_to_install(monkeypatch):
