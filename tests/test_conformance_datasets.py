@@ -38,7 +38,7 @@ def of(status: str, outcomes: list[Outcome]) -> dict[str, str]:
 def test_a_sound_dataset_passes() -> None:
     outcomes = check_dataset("toy", settings={"patients": 6})
     assert {o.check: o.status for o in outcomes} == dict.fromkeys(
-        ("loads", "card", "cases", "reads", "repeats", "split", "fingerprint"), "pass"
+        ("loads", "card", "cases", "reads", "repeats", "agrees", "split", "fingerprint"), "pass"
     )
     assert {o.check: o.detail for o in outcomes}["cases"] == "6 volumes of 6 patients"
     with pytest.raises(UserError, match="setting of toy"):
@@ -103,8 +103,26 @@ YIELD = "yield image, (aux * phase).astype(np.complex64)"
             "slice 1 of the target of p09-v0 holds NaN",
             (CODE, 's.fault == "nan" and case.patient_id == "p03"', 'case.patient_id == "p09"'),
         ),
-        ("reads", "slices were announced and 3 came", (CODE, "in range(s.slices):", "in range(s.slices + 1):")),
+        (
+            "reads",
+            "slices of the target were announced and 3 came",
+            (CODE, "in range(s.slices):", "in range(s.slices + 1):"),
+        ),
         ("reads", "the auxiliary is zero everywhere", (CODE, YIELD, YIELD.replace("aux *", "0 * aux *"))),
+        (
+            "agrees",
+            "slice 0 of the target of p00-v0: read and read_contrast differ",
+            (CODE, "yield target if", "yield 2 * target if"),
+        ),
+        (
+            "agrees",
+            "raw_kspace of the target of p00-v0 is complex64 (32, 32); complex64 (coils, H, W)",
+            (
+                CODE,
+                "    def grids",
+                "    def raw_kspace(self, *_):\n        return np.ones((32, 32), np.complex64)\n\n    def grids",
+            ),
+        ),
         ("repeats", "reads otherwise", (CODE, YIELD, f"image[0, 0] = np.random.rand(); {YIELD}")),
         (
             "split",

@@ -43,6 +43,7 @@ _DATA_NEEDS = {
     "cases": ("loads",),
     "reads": ("cases",),
     "repeats": ("cases",),
+    "agrees": ("cases", "reads", "repeats"),
     "split": ("cases",),
     "fingerprint": ("cases",),
 }

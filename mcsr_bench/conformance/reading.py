@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mcsr_bench.cards import DatasetCard
 from mcsr_bench.dataset import Case, Dataset
@@ -21,6 +22,8 @@ from mcsr_bench.registry import datasets
 
 from .outcome import Check, fail
 
+Kind = Literal["target", "auxiliary"]
+KINDS: tuple[Kind, ...] = ("target", "auxiliary")
 _GENERATED = re.compile(r"simulat|generat|synthetic|phantom", re.IGNORECASE)
 
 
@@ -49,6 +52,7 @@ class Reading:
             "cases": self.cases,
             "reads": self.reads,
             "repeats": self.repeats,
+            "agrees": self.agrees,
             "split": self.split,
             "fingerprint": self.fingerprint,
         }
@@ -123,26 +127,53 @@ class Reading:
 
     def reads(self) -> str:
         """Slices are as announced: number, shape, complex64, finite; no volume is all zero; magnitude data have zero phase."""
-        slices = 0
         for case in self._sample:
-            peaks = [0.0, 0.0]
-            n = 0
-            for n, pair in enumerate(self._dataset.read(case), 1):
-                for i, (kind, image) in enumerate(zip(("target", "auxiliary"), pair, strict=True)):
-                    at = f"slice {n - 1} of the {kind} of {case.volume_id}"
-                    if image.shape != case.shape or image.dtype != np.complex64:
-                        fail(f"{at} is {image.dtype} {image.shape}; complex64 {case.shape} was announced")
-                    if not np.isfinite(image).all():
-                        fail(f"{at} holds NaN or Inf")
-                    if self._dataset.track == "magnitude" and (image.imag != 0).any():
-                        fail(f'{at} has a phase, but track = "magnitude"')
-                    peaks[i] = max(peaks[i], float(np.abs(image).max()))
-            if n != case.n_slices:
-                fail(f"{case.volume_id}: {case.n_slices} slices were announced and {n} came")
-            if 0.0 in peaks:
-                fail(f"{case.volume_id}: the {('target', 'auxiliary')[peaks.index(0.0)]} is zero everywhere")
-            slices += n
-        return f"{slices} slices of {len(self._sample)} volumes: {', '.join(c.volume_id for c in self._sample)}"
+            grids = self._dataset.grids(case)
+            if grids and grids[0].shape != (case.n_slices, *case.shape):
+                fail(
+                    f"{case.volume_id}: the target's grid is {grids[0].shape}, {(case.n_slices, *case.shape)} was announced"
+                )
+            for i, kind in enumerate(KINDS):
+                shape = grids[i].shape if grids else (case.n_slices, *case.shape)
+                self._contrast(case, kind, shape)
+        total = sum(case.n_slices for case in self._sample)
+        return f"{total} slices of {len(self._sample)} volumes: {', '.join(c.volume_id for c in self._sample)}"
+
+    def _contrast(self, case: Case, kind: Kind, shape: tuple[int, int, int]) -> None:
+        peak, n = 0.0, 0
+        for n, image in enumerate(_slices(self._dataset, case, kind), 1):
+            at = f"slice {n - 1} of the {kind} of {case.volume_id}"
+            if image.shape != shape[1:] or image.dtype != np.complex64:
+                fail(f"{at} is {image.dtype} {image.shape}; complex64 {shape[1:]} was announced")
+            if not np.isfinite(image).all():
+                fail(f"{at} holds NaN or Inf")
+            if self._dataset.track == "magnitude" and (image.imag != 0).any():
+                fail(f'{at} has a phase, but track = "magnitude"')
+            peak = max(peak, float(np.abs(image).max()))
+        if n != shape[0]:
+            fail(f"{case.volume_id}: {shape[0]} slices of the {kind} were announced and {n} came")
+        if peak == 0:
+            fail(f"{case.volume_id}: the {kind} is zero everywhere")
+
+    def agrees(self) -> str:
+        """What inspection and registration see is what is read: each contrast by itself, and k-space of coils, rows, columns."""
+        case = self._sample[0]
+        for kind in KINDS:
+            alone = self._dataset.read_contrast(case, kind)
+            for n, (one, other) in enumerate(zip(_slices(self._dataset, case, kind), alone, strict=True)):
+                if not np.array_equal(one, other):
+                    fail(f"slice {n} of the {kind} of {case.volume_id}: read and read_contrast differ")
+            raw = self._dataset.raw_kspace(case, kind, 0)
+            if raw is not None and (raw.ndim != 3 or raw.dtype != np.complex64):
+                fail(
+                    f"raw_kspace of the {kind} of {case.volume_id} is {raw.dtype} {raw.shape}; complex64 (coils, H, W) is needed"
+                )
+            stored = self._dataset.stored(case, kind)
+            if stored is not None and raw is not None and stored.shape[-2:] != raw.shape[-2:]:
+                fail(
+                    f"stored says {stored.shape[-2:]} of the {kind} of {case.volume_id}, raw_kspace is {raw.shape[-2:]}"
+                )
+        return f"{case.volume_id}, both contrasts"
 
     def repeats(self) -> str:
         """Read again by another instance, in the other order, the slices are the same, bit for bit."""
@@ -185,7 +216,18 @@ class Reading:
 
 def _content(dataset: Dataset, case: Case) -> str:
     total = hashlib.sha256()
-    for pair in dataset.read(case):
-        for image in pair:
+    for kind in KINDS:
+        for image in _slices(dataset, case, kind):
             total.update(np.ascontiguousarray(image).tobytes())
     return total.hexdigest()
+
+
+def _slices(dataset: Dataset, case: Case, kind: Kind) -> Iterator[NDArray[np.complex64]]:
+    """The slices of a contrast as the engine gets them: by `read`, or by `read_contrast` where the grids differ."""
+    grids = dataset.grids(case)
+    if grids and grids[0].difference(grids[1]):
+        yield from dataset.read_contrast(case, kind)
+        return
+    for pair in dataset.read(case):
+        target, auxiliary = pair
+        yield target if kind == "target" else auxiliary

@@ -160,6 +160,8 @@ def test_from_files_on_two_grids_to_a_table(here: Callable[..., Any], tmp_path: 
     for i in range(3):
         nib.save(body(i - 1, 0, (1.25, 1.25, 3), (48, 48, 20)), root / f"IXI00{i}-HH-1{i}-T2.nii.gz")
         nib.save(body(i - 1, 1, (1.6, 1.5, 1.5), (44, 46, 42)), root / f"IXI00{i}-HH-1{i}-T1.nii.gz")
+    conforms = here("check", name, "--data-root", root)
+    assert conforms.returncode == 0, conforms.stdout
     options = ("--dataset", name, "--data-root", root, "--scale", 2, "--jobs", 1)
     refusal = here("prepare", *options, "--register", "none")
     assert refusal.returncode == 2
