@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 StoreDtype = Literal["complex64", "float16-pair"]
 ComplexArray = NDArray[np.complex64]
 
+UNFINISHED = ".part"
+"""The suffix of what is being written. Its name has the process's number, for one that was orphaned may still be at it."""
 _TOP = 15
 """The largest part of a slice is stored between 2**14 and 2**15, well under float16's 65504."""
 
@@ -76,7 +78,7 @@ def write_volume(path: Path, slices: Iterable[ComplexArray], shape: tuple[int, i
     """
     pair = dtype == "float16-pair"
     scales = []
-    partial = path.with_suffix(".part")
+    partial = path.with_suffix(f".{os.getpid()}{UNFINISHED}")
     with partial.open("wb") as handle:
         header = {"descr": "<f2" if pair else "<c8", "fortran_order": False, "shape": (*shape, 2) if pair else shape}
         np.lib.format.write_array_header_1_0(handle, header)

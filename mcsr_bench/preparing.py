@@ -6,6 +6,7 @@ inspected, centre-cropped to a size that the scale divides, freed of empty slice
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from mcsr_bench import files
 from mcsr_bench.dataset import BadDataError, Case, Dataset, Grid, Slice
-from mcsr_bench.encoding import ComplexArray, PairVolume, StoreDtype, open_volume, write_volume
+from mcsr_bench.encoding import UNFINISHED, ComplexArray, PairVolume, StoreDtype, open_volume, write_volume
 from mcsr_bench.errors import UserError, disk_error
 from mcsr_bench.inspection import Inspector
 from mcsr_bench.kspace import crop_centre
@@ -179,7 +180,7 @@ def prepare_case(work: Work, folder: Path, position: int) -> None:
     case = work.cases[position]
     shape = work.protocol.hr_shape(case.shape, work.scale)
     inspector = _inspector(work.dataset, case)
-    raw = {kind: folder / FOLDERS[kind] / f"{position:05d}.raw" for kind in KINDS}
+    raw = {kind: folder / FOLDERS[kind] / f"{position:05d}.raw.{os.getpid()}{UNFINISHED}" for kind in KINDS}
     slices, registration = read_case(work.dataset, case, work.preparation.register)
     n = 0
     with raw["target"].open("wb") as target_file, raw["auxiliary"].open("wb") as aux_file:

@@ -19,7 +19,7 @@ from typing import Any
 
 from mcsr_bench import files, registration
 from mcsr_bench.dataset import Case, Dataset, Finding
-from mcsr_bench.encoding import ComplexArray, PairVolume, open_volume
+from mcsr_bench.encoding import UNFINISHED, ComplexArray, PairVolume, open_volume
 from mcsr_bench.errors import UserError
 from mcsr_bench.preparing import FOLDERS, Preparation, Work, degrade_volumes, prepare_cases, source
 from mcsr_bench.progress import Listener
@@ -173,6 +173,8 @@ def _build(final: Path, build: Callable[[Path], None], listener: Listener) -> No
             for kind in FOLDERS.values():
                 (folder / kind).mkdir(exist_ok=True)
             build(folder)
+            for path in folder.glob(f"*/*{UNFINISHED}"):  # left by a process that was killed
+                path.unlink(missing_ok=True)
 
 
 def _build_hr(folder: Path, work: Work, jobs: int, listener: Listener) -> None:
