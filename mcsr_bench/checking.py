@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from mcsr_bench.dataset import BadDataError, Case, Dataset, Finding
@@ -111,11 +113,20 @@ def _cases(dataset: Dataset, found: list[Finding]) -> list[Case]:
         check_cases(dataset, cases)
         return cases
     except BadDataError as error:
-        found += [Finding("error", "unreadable", "", problem) for problem in error.problems]
+        found += [Finding("error", "unreadable", _file(dataset.root, problem), problem) for problem in error.problems]
         return list(error.cases)
     except UserError as error:
         found.append(Finding("error", "unreadable", str(dataset.data_root or ""), str(error)))
         return []
+
+
+def _file(root: Path, problem: str) -> str:
+    """The file that a sentence begins with, as adapters' do; the folder where it names none."""
+    first = problem.split(maxsplit=1)[0].rstrip(":,")
+    if os.path.lexists(first):
+        return first
+    found = sorted(p for p in root.rglob("*") if p.name == first)
+    return str(found[0] if found else root)
 
 
 def _split(
@@ -125,7 +136,7 @@ def _split(
         split = read_split(spec.split, dataset, cases) if spec.split else dataset.split(cases, protocol)
         split.check(cases)
     except UserError as error:
-        found.append(Finding("error", "split", str(spec.split or ""), str(error)))
+        found.append(Finding("error", "split", str(spec.split or dataset.data_root or ""), str(error)))
         return {}, ""
     made = manifest(dataset, split, cases)
     return {part: len(getattr(made, part)) for part in ("train", "validation", "test")}, split.rule

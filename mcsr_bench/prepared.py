@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mcsr_bench import files
+from mcsr_bench import files, registration
 from mcsr_bench.dataset import Case, Dataset, Finding, Split
 from mcsr_bench.engines import local
 from mcsr_bench.errors import UserError, unknown_name
@@ -162,6 +162,10 @@ def data_record(
         hr_shapes=sorted({v.shape for vs in volumes.values() for v in vs}),
         store=store.key,
         marks=list(dict.fromkeys(marks)),
+        revisions={
+            "dataset": type(dataset).revision,
+            **({"registration": registration.REVISION} if store.registrations else {}),
+        },
         preparation=(preparation or Preparation()).changes,
     )
 

@@ -50,6 +50,8 @@ class DataRecord(_Record):
     """Key of the prepared store (in the cache folder)."""
     marks: list[str] = []
     """Sentences about the data that every table of these results repeats."""
+    revisions: dict[str, int] = {}
+    """Of the dataset's reading and, where volumes were registered, of the registration: they change the numbers of equal files."""
     preparation: dict[str, str] = {}
     """What the user chose about preparing the data, where it is not the default (``register``, ``store_dtype``)."""
 

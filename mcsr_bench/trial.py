@@ -75,10 +75,10 @@ class TrialSpec(BaseModel):
     def key(self) -> str:
         """Hash of everything that should change the numbers (not: device, threads, versions)."""
         card = methods().card(self.method)
-        chosen = {"preparation": self.data.preparation} if self.data.preparation else {}
         return files.digest(
             {
-                **chosen,
+                "preparation": self.data.preparation,
+                "revisions": self.data.revisions,
                 "method": self.method,
                 "revision": card.revision,
                 "settings": self.settings,

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mcsr_bench import preparing
+from mcsr_bench import preparing, registration
 from mcsr_bench.dataset import Finding
 from mcsr_bench.errors import UserError
 from mcsr_bench.findings import in_short, refuse, sentence
@@ -130,6 +130,19 @@ def test_the_choice_enters_the_key_of_a_trial(here, tmp_path):
     assert other.returncode == 2
     assert "finished trial of other data" in other.stderr
     assert here(*base, "--store-dtype", "float16-pair", "--fresh").returncode == 0
+
+
+def test_a_reading_or_registration_of_another_revision_is_another_trial(here, tmp_path, monkeypatch):
+    pytest.importorskip("SimpleITK")
+    base = ("run", "--methods", "zerofill", "--dataset", "toy", "--scale", "2", "--plugins", TOYS)
+    apart = ("--set", "toy.apart=3", "--set", "toy.solid=true", "--set", "toy.size=64", "--set", "toy.slices=4")
+    for out, options in (("plain", ()), ("apart", apart)):
+        assert here(*base, *options, "--out", tmp_path / out).returncode == 0
+    monkeypatch.setattr(registration, "REVISION", registration.REVISION + 1)
+    assert here(*base, "--out", tmp_path / "plain").returncode == 0
+    assert "finished trial of other data" in here(*base, *apart, "--out", tmp_path / "apart").stderr
+    monkeypatch.setattr(type(load_dataset("toy")), "revision", 2)
+    assert "finished trial of other data" in here(*base, "--out", tmp_path / "plain").stderr
 
 
 @pytest.mark.parametrize(

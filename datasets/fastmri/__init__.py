@@ -6,23 +6,20 @@ pipeline up to its complex 320 x 320 image. What the files are and what is done 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from mcsr_bench.dataset import BadDataError, Case, Dataset, DatasetSettings, Finding, Slice, Split, Stored
+from mcsr_bench.dataset import BadDataError, Case, DatasetSettings, Finding, Split
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.raw.digests import digests
-from mcsr_bench.raw.kspace_file import images, inspect, kspace_slice, stored
+from mcsr_bench.raw.file_pair import FilePairDataset
 from mcsr_bench.raw.patients import components
 
 from .catalogue import Coils, Row, catalogue
@@ -49,7 +46,7 @@ class FastMRISettings(DatasetSettings):
 
 
 @dataclass
-class FastMRI(Dataset):
+class FastMRI(FilePairDataset):
     """The fastMRI knee volumes named in the pair lists; see the module's text."""
 
     settings: FastMRISettings
@@ -84,23 +81,6 @@ class FastMRI(Dataset):
         if not lists.published:
             _refuse_shared(rows, patient)
         return list(self._listed)
-
-    def read(self, case: Case) -> Iterator[Slice]:
-        """Complex target and auxiliary slices, paired by slice index; both files are read slice by slice."""
-        target_file, auxiliary_file = (Path(file) for file in case.files)
-        with (
-            closing(images(target_file, case.shape)) as target,
-            closing(images(auxiliary_file, case.shape)) as auxiliary,
-        ):
-            yield from islice(zip(target, auxiliary, strict=False), case.n_slices)
-
-    def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"], index: int) -> NDArray[np.complex64]:
-        """All coils of a slice, as stored."""
-        return kspace_slice(Path(case.files[0 if kind == "target" else 1]), index)
-
-    def stored(self, case: Case, kind: Literal["target", "auxiliary"]) -> Stored:
-        """Array of the file, and how much of it its header says was acquired."""
-        return stored(inspect(Path(case.files[0 if kind == "target" else 1])))
 
     def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
         """The lists' own split, as the protocol wants it.

@@ -6,32 +6,24 @@ Formats: fastMRI's documentation (Zbontar et al., arXiv:1811.08839). What the fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mcsr_bench.dataset import (
     BadDataError,
     Case,
-    Dataset,
     DatasetSettings,
     PatientSplitSettings,
-    Slice,
     Split,
-    Stored,
     split_patients,
 )
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.raw.digests import digests
-from mcsr_bench.raw.kspace_file import images, inspect, kspace_slice, stored
+from mcsr_bench.raw.file_pair import FilePairDataset
 
 from .catalogue import Contrast, Row, catalogue
 
@@ -46,7 +38,7 @@ class FastMRIBrainSettings(PatientSplitSettings):
 
 
 @dataclass
-class FastMRIBrain(Dataset):
+class FastMRIBrain(FilePairDataset):
     """Patients of fastMRI brain that have both contrasts; see the module's text."""
 
     settings: FastMRIBrainSettings
@@ -77,23 +69,6 @@ class FastMRIBrain(Dataset):
         if problems:
             raise BadDataError("fastmri-brain", problems, self._listed, self.root)
         return list(self._listed)
-
-    def read(self, case: Case) -> Iterator[Slice]:
-        """Complex target and auxiliary slices, paired by slice index; both files are read slice by slice."""
-        target_file, auxiliary_file = (Path(file) for file in case.files)
-        with (
-            closing(images(target_file, case.shape)) as target,
-            closing(images(auxiliary_file, case.shape)) as auxiliary,
-        ):
-            yield from islice(zip(target, auxiliary, strict=False), case.n_slices)
-
-    def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"], index: int) -> NDArray[np.complex64]:
-        """All coils of a slice, as stored."""
-        return kspace_slice(Path(case.files[0 if kind == "target" else 1]), index)
-
-    def stored(self, case: Case, kind: Literal["target", "auxiliary"]) -> Stored:
-        """Array of the file, and how much of it its header says was acquired."""
-        return stored(inspect(Path(case.files[0 if kind == "target" else 1])))
 
     def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
         """By patient with a seed; a protocol of ``validation-is-test`` chooses its checkpoint on the test part."""

@@ -294,6 +294,7 @@ def test_damaged_input(
     assert checked.returncode == 2, checked.stderr
     found = [f for f in json.loads(checked.stdout)["findings"] if f["severity"] == "error"]
     assert any(words in f"{f['file']}: {f['message']}" for f in found), found
+    assert all(f["file"] and Path(f["file"]).is_relative_to(root) for f in found), found
 
 
 @pytest.mark.parametrize("dataset", NAMES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import h5py
+import m4raw_files as made
 import numpy as np
 import pytest
 import torch
@@ -27,16 +27,6 @@ from mcsr_bench.registry import datasets
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-def _neighbour(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-made = _neighbour("m4raw_files")
 H, W = made.SHAPE
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import h5py
 import numpy as np
+import pair_files as files
 import pytest
 
 import mcsr_bench as mb
@@ -21,18 +20,6 @@ from mcsr_bench.registry import datasets
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 DOCS = Path(__file__).parents[2] / "docs" / "mcsr-pair.md"
-
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pair_files", Path(__file__).parent / "pair_files.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-files = load()
 
 
 def dataset(root: Path, name: str = "mcsr-pair", **settings: Any) -> Dataset:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pair_files as files
 from numpy.typing import NDArray
 
 Complex = NDArray[np.complexfloating[Any, Any]]
@@ -32,20 +31,6 @@ HEADER = """<?xml version="1.0" encoding="UTF-8"?>
 """
 SLICES, COILS, H, W = 4, 3, 20, 16
 DX, DY, DZ = 4.0, 3.0, 5.0
-
-
-def load(name: str) -> ModuleType:
-    """A file of builders in tests/."""
-    path = Path(__file__).parents[1] / name
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-files = load("datasets/pair_files.py")
 
 
 def image(contrast: str = "T1", shape: tuple[int, int] = (H, W), coils: int = COILS, slices: int = 2) -> Complex:

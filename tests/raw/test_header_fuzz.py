@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
-
+import fastmri_files
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mcsr_bench.raw.header import MAX_SIZE, Header, parse
 
-
-def _files() -> ModuleType:
-    path = Path(__file__).parents[1] / "datasets" / "fastmri_files.py"
-    spec = importlib.util.spec_from_file_location("fastmri_files", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-HEADER = _files().header((640, 372), (320, 320), acquired=332).encode()
+HEADER = fastmri_files.header((640, 372), (320, 320), acquired=332).encode()
 NUMBERS = st.one_of(
     st.integers(-10, 70_000).map(str), st.text(max_size=8), st.sampled_from(["1e3", "0x10", "٣", "1_0", ""])
 )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import h5py
+import mrd_files as built
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -19,16 +18,6 @@ from mcsr_bench.raw.mrd import convert
 ismrmrd = pytest.importorskip("ismrmrd", reason="ismrmrd is not installed")
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("mrd_files", Path(__file__).parent / "mrd_files.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-built = load()
 files, image, oversampled, write_mrd = built.files, built.image, built.oversampled, built.write_mrd
 SLICES, H, W, DX, DY, DZ = built.SLICES, built.H, built.W, built.DX, built.DY, built.DZ
 COILS = built.COILS

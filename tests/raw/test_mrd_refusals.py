@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import h5py
+import mrd_files as built
 import numpy as np
 import pytest
 
@@ -19,16 +18,6 @@ from mcsr_bench.raw.mrd import convert
 ismrmrd = pytest.importorskip("ismrmrd", reason="ismrmrd is not installed")
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("mrd_files", Path(__file__).parent / "mrd_files.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-built = load()
 image, oversampled, write_mrd, W = built.image, built.oversampled, built.write_mrd, built.W
 
 

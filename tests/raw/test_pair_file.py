@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import h5py
 import numpy as np
+import pair_files as files
 import pytest
 
 import mcsr_bench as mb
@@ -20,17 +19,6 @@ K = np.ones((2, 8, 8), np.complex64)
 Change = Callable[[h5py.File], Any]
 
 
-def load() -> ModuleType:
-    path = Path(__file__).parents[1] / "datasets" / "pair_files.py"
-    spec = importlib.util.spec_from_file_location("pair_files", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-files = load()
 put, affine, turn = files.put, files.affine, files.turn
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import h5py
 import numpy as np
+import pair_files as files
 import pytest
 
 import mcsr_bench as mb
@@ -17,17 +16,6 @@ from mcsr_bench.raw.pair_file import images, kspace_slices, look
 K = np.ones((2, 8, 8), np.complex64)
 
 
-def load() -> ModuleType:
-    path = Path(__file__).parents[1] / "datasets" / "pair_files.py"
-    spec = importlib.util.spec_from_file_location("pair_files", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-files = load()
 affine, turn = files.affine, files.turn
 
 
