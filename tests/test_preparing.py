@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from mcsr_bench import preparing, registration
+from mcsr_bench.console import LineListener
 from mcsr_bench.dataset import Finding
 from mcsr_bench.errors import UserError
 from mcsr_bench.findings import in_short, refuse, sentence
@@ -234,3 +236,37 @@ def test_affine_always_warns():
     pytest.importorskip("SimpleITK")
     one = prepared(Preparation(register="affine"), apart=3, size=64, slices=8, patients=3, solid=True)
     assert any("affine registration stretches" in mark for mark in one.data.marks)
+
+
+def test_each_number_of_a_registration_has_its_own_column(tmp_path):
+    one = prepared(patients=3)
+    record = {"mode": "rigid", "translation_mm": [1.5, -2.5, 3.5], "shift_px": [0.25, -0.75], "residual_px": 0.1}
+    write_registrations(tmp_path / "r.csv", replace(one.store, registrations={"p01-v0": record}))
+    [row] = pd.read_csv(tmp_path / "r.csv").to_dict("records")
+    assert row == {
+        "volume_id": "p01-v0",
+        "patient_id": "p01",
+        "mode": "rigid",
+        "residual_px": 0.1,
+        "translation_right_mm": 1.5,
+        "translation_front_mm": -2.5,
+        "translation_up_mm": 3.5,
+        "shift_rows_px": 0.25,
+        "shift_columns_px": -0.75,
+    }
+    write_registrations(tmp_path / "none.csv", one.store)
+    assert not (tmp_path / "none.csv").exists()
+
+
+def test_lines_of_progress_tell_the_time_left_of_what_is_new(monkeypatch, capsys):
+    now = iter([0.0, 0.0, 40.0, 40.0, 100.0, 100.0, 200.0, 200.0])
+    monkeypatch.setattr("mcsr_bench.console.time.monotonic", lambda: next(now))
+    lines = LineListener()
+    for done in (10, 20, 35, 60):  # 10 were there from an earlier run
+        lines.preparing("preparing x", done, 60)
+    assert capsys.readouterr().err.splitlines() == [
+        "preparing x: 10/60",
+        "preparing x: 20/60, about 2 min 40 s left",  # 10 in 40 s, 40 to go
+        "preparing x: 35/60, about 1 min 40 s left",  # 25 in 100 s, 25 to go
+        "preparing x: 60/60",
+    ]
