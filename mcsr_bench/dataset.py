@@ -280,8 +280,9 @@ def split_by_patient(cases: Sequence[Case], fractions: tuple[float, float, float
     order = [
         patients[i] for i in np.random.default_rng(np.random.SeedSequence([seed, 7130])).permutation(len(patients))
     ]
-    n_test = max(1, round(fractions[2] * len(order)))
-    n_validation = max(1, round(fractions[1] * len(order)))
+    # Few patients: both shares may round up, and would leave none to train on.
+    n_test = min(max(1, round(fractions[2] * len(order))), len(order) - 2)
+    n_validation = min(max(1, round(fractions[1] * len(order))), len(order) - n_test - 1)
     parts = (set(order[n_test + n_validation :]), set(order[n_test : n_test + n_validation]), set(order[:n_test]))
     train, validation, test = (tuple(c.volume_id for c in cases if c.patient_id in part) for part in parts)
     return Split(train=train, validation=validation, test=test, rule=rule)

@@ -14,9 +14,15 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: small nets on many threads wait for each other
 
 import pytest
+from hypothesis import settings
 
 from mcsr_bench import registry
 from mcsr_bench.cli import main
+
+# The same examples each time, so that a red test is the change's own; `--hypothesis-profile=search` looks at others, and more.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("search", max_examples=5000, deadline=None)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

@@ -171,7 +171,24 @@ def test_a_split_by_patient_is_disjoint_whole_and_blind_to_order(patients, fract
             split_by_patient(cases, shares, seed, "r")
         return
     split = split_by_patient(cases, shares, seed, "r")
-    split.check(cases)
+    split.check(cases)  # no part is empty, either
     assert sorted((*split.train, *split.validation, *split.test)) == sorted(c.volume_id for c in cases)
     again = split_by_patient(cases[::-1], shares, seed, "r")
     assert [set(part) for part in (split.train, split.test)] == [set(part) for part in (again.train, again.test)]
+
+
+@pytest.mark.parametrize(
+    ("patients", "shares", "sizes"),
+    [
+        (4, (0.25, 0.375, 0.375), (1, 1, 2)),  # 1.5 patients twice, both rounded up
+        (3, (0.2, 0.4, 0.4), (1, 1, 1)),
+        (4, (0.2, 0.4, 0.4), (1, 1, 2)),  # 1.6 twice
+        (3, (0.7, 0.1, 0.2), (1, 1, 1)),
+        (10, (0.7, 0.1, 0.2), (7, 1, 2)),
+        (60, (0.7, 0.1, 0.2), (42, 6, 12)),
+    ],
+)
+def test_no_part_takes_the_last_patient_of_another(patients, shares, sizes):
+    cases = [Case(f"p{i:02d}", f"p{i:02d}-v", 1, (8, 8)) for i in range(patients)]
+    split = split_by_patient(cases, shares, 0, "r")
+    assert (len(split.train), len(split.validation), len(split.test)) == sizes
