@@ -44,7 +44,7 @@ class Protocol(BaseModel):
     split: Literal["test-untouched", "validation-is-test"]
     empty_level: float = 0.05
     empty_fraction: float = 0.01
-    """A slice is empty when less than empty_fraction of its pixels exceed empty_level times its volume's maximum."""
+    """A slice is empty, and left out, when less than empty_fraction of its pixels exceed empty_level times its volume's maximum."""
     test_unit: Literal["patient", "slice"]
     metrics: tuple[str, ...] = tuple(metrics.METRICS)
     operators: dict[str, int] = OPERATORS
@@ -139,6 +139,8 @@ SANET_2021 = Protocol(
     std_epsilon=1e-11,
     clamp=6.0,
     split="validation-is-test",
+    empty_level=0.0,
+    empty_fraction=1e-9,  # the published code leaves nothing out; nothing can be normalised in a slice of zeros
     test_unit="slice",
 )
 
