@@ -128,6 +128,20 @@ def combined(coil_images: Tensor, shape: tuple[int, int]) -> NDArray[np.complex6
     return np.ascontiguousarray(crop_centre(full, shape).numpy())
 
 
+def unwritten(data: h5py.Dataset) -> str:
+    """How much of a data set was never written, as a clause; "" where all of it was.
+
+    HDF5 reads such parts as zeros without a word, and they may claim any size.
+    """
+    if data.is_virtual:  # lies in other files
+        return ""
+    if data.chunks is None:
+        return "" if data.id.get_storage_size() >= data.nbytes else "none of it was ever written"
+    blocks = math.prod(-(-n // c) for n, c in zip(data.shape, data.chunks, strict=True))
+    missing = blocks - data.id.get_num_chunks()
+    return f"{missing} of its {blocks} blocks were never written" if missing else ""
+
+
 def _inspect(file: h5py.File, path: Path, strict: bool) -> Volume:
     name = path.name
     if "kspace" not in file or not isinstance(file["kspace"], h5py.Dataset):
@@ -143,6 +157,8 @@ def _inspect(file: h5py.File, path: Path, strict: bool) -> Volume:
         raise UserError(f"{name} has 'kspace' of type {kspace.dtype}; complex k-space is needed, not images")
     if np.prod(kspace.shape[1:], dtype=np.float64) > MAX_SLICE:
         raise UserError(f"{name} has 'kspace' of shape {kspace.shape}: one slice of it is beyond 1 GiB")
+    if missing := unwritten(kspace):
+        raise UserError(f"{name} has 'kspace' of shape {kspace.shape}, but {missing}")
     if "mask" in file:
         raise UserError(
             f"{name} has a 'mask': it looks like a test-set file, whose k-space is undersampled; "

@@ -280,6 +280,16 @@ def spoil(root: Path, name: str, how: str) -> None:
             path,
             lambda f: (f.__delitem__("kspace"), f.create_dataset("kspace", (2, 99999, 99999), "c8", chunks=True)),
         )
+    elif how == "half written":
+
+        def rewrite(file: h5py.File) -> None:
+            shape = file["kspace"].shape
+            del file["kspace"]
+            file.create_dataset("kspace", shape, "c8", chunks=(1, *shape[1:]))[1] = 1
+
+        edit(path, rewrite)
+    elif how == "never written":
+        edit(path, lambda f: (f.__delitem__("kspace"), f.create_dataset("kspace", (2, 128, 64), "c8")))
     elif how == "mask":
         edit(path, lambda f: f.__setitem__("mask", np.ones(64, bool)))
     elif how == "no header":
