@@ -8,7 +8,7 @@ from typing import Literal
 
 from mcsr_bench.dataset import Finding
 from mcsr_bench.errors import UserError
-from mcsr_bench.raw.kspace_file import Volume, inspect
+from mcsr_bench.raw.kspace_file import Volume, inspect, voxel_difference
 
 from .pairs import Pair, PairLists, shown
 
@@ -156,6 +156,14 @@ def _findings(rows: list[Row]) -> list[Finding]:
                 f"the first {row.slices} are used"
             )
             out.append(Finding("info", "slice-count", str(row.fspd.path), message))
+    other_voxels = [(row, difference) for row in rows if (difference := voxel_difference(row.fspd, row.pd))]
+    if other_voxels:
+        row, difference = other_voxels[0]
+        message = (
+            f"{len(other_voxels)} of {len(rows)} pairs do not have the same voxels and are kept as listed, e.g. "
+            f"{row.fspd.path.name} and {row.pd.path.name}: {difference}"
+        )
+        out.append(Finding("warning", "geometry", str(row.fspd.path), message, marks=True))
     unknown = [(v, c) for r in rows for v, c in ((r.pd, "PD"), (r.fspd, "FS-PD")) if v.acquisition != ACQUISITIONS[c]]
     if unknown:
         v, contrast = unknown[0]

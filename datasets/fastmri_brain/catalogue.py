@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Literal
 
 from mcsr_bench.dataset import Finding
 from mcsr_bench.errors import UserError
-from mcsr_bench.raw.kspace_file import Volume, inspect
+from mcsr_bench.raw.kspace_file import Volume, inspect, voxel_difference
 
 Contrast = Literal["T1", "T1PRE", "T1POST", "T2", "FLAIR"]
 
@@ -26,8 +26,6 @@ ACQUISITIONS: dict[Contrast, tuple[str, ...]] = {
 _KNOWN = frozenset(name for names in ACQUISITIONS.values() for name in names)
 _IN_NAME = re.compile(r"(?<![A-Za-z0-9])(AXT1PRE|AXT1POST|AXT1|AXT2|AXFLAIR)(?![A-Za-z0-9])")
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-SAME_PIXEL = 0.02
-"""Relative difference of pixel sizes that is put up with."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,14 @@ class Row:
         """(H, W) that both have after the crop."""
         (a, b), (c, d) = self.target.shape, self.auxiliary.shape
         return min(a, c), min(b, d)
+
+    @property
+    def geometry_difference(self) -> str:
+        """How the voxels differ, as a clause; "" when they are the same, or equal in number and of unknown size."""
+        if (self.target.pixel and self.auxiliary.pixel) or self.target.shape == self.auxiliary.shape:
+            return voxel_difference(self.target, self.auxiliary)
+        (h, w), (i, j) = self.target.shape, self.auxiliary.shape
+        return f"{h} x {w} and {i} x {j}, and a header does not say how large they are"
 
 
 def catalogue(root: Path, contrasts: tuple[Contrast, Contrast]) -> tuple[list[Row], list[Finding], list[str]]:
@@ -68,13 +74,15 @@ def catalogue(root: Path, contrasts: tuple[Contrast, Contrast]) -> tuple[list[Ro
     alone: list[Volume] = []
     again: list[tuple[Volume, int]] = []
     for patient_id in sorted(patients):
-        sides = [_choose(patients[patient_id], contrast) for contrast in contrasts]
-        several = [side for side in sides if side]
-        if len(several) < 2 or sides[0][0].path == sides[1][0].path:
-            alone += [side[0] for side in several[:1]]
+        sides = [_files(patients[patient_id], contrast) for contrast in contrasts]
+        row = _best(*sides)
+        if row is None:
+            alone += [side[0] for side in sides if side][:1]
             continue
-        again += [(side[0], len(side)) for side in sides if len(side) > 1]
-        chosen.append(Row(sides[0][0], sides[1][0]))
+        for volume in (row.target, row.auxiliary):
+            alike = len(patients[patient_id][named[volume.path]])
+            again += [(volume, alike)] if alike > 1 else []
+        chosen.append(row)
     if alone:
         message = (
             f"{len(alone)} patients have not both {contrasts[0]} and {contrasts[1]} and are left out, e.g. the one of "
@@ -84,25 +92,26 @@ def catalogue(root: Path, contrasts: tuple[Contrast, Contrast]) -> tuple[list[Ro
     if again:
         volume, n = again[0]
         message = (
-            f"{len(again)} times a patient has several files of a contrast, of which the first by name is used, e.g. "
+            f"{len(again)} times a patient has several files of a contrast, of which the first by name that fits is used, e.g. "
             f"{volume.path.name} of {n}"
         )
         findings.append(Finding("info", "several-files", str(volume.path), message))
-    rows = [row for row in chosen if not geometry_difference(row)]
-    left_out = [row for row in chosen if geometry_difference(row)]
+    rows = [row for row in chosen if not row.geometry_difference]
+    left_out = [row for row in chosen if row.geometry_difference]
     if left_out:
         row = left_out[0]
         message = (
-            f"{len(left_out)} of {len(chosen)} pairs are left out because the two do not have the same pixels, e.g. "
-            f"{row.target.path.name} and {row.auxiliary.path.name}: {geometry_difference(row)}"
+            f"{len(left_out)} of {len(chosen)} pairs are left out because the two do not have the same voxels, e.g. "
+            f"{row.target.path.name} and {row.auxiliary.path.name}: {row.geometry_difference}"
         )
         findings.append(Finding("warning", "geometry", str(row.target.path), message, marks=True))
     if not rows and not problems:
         found = ", ".join(sorted({name for name in named.values() if name})) or "no contrast that is known"
+        why = f"; {findings[-1].message}" if left_out else ""
         raise UserError(
-            f"fastmri-brain: no patient in {root} has {contrasts[0]} and {contrasts[1]} with the same pixels; "
-            f"{len(volumes)} files of {len(patients)} patients are there ({found}); point --data-root at the folder that holds "
-            "multicoil_train and multicoil_val"
+            f"fastmri-brain: no patient in {root} has {contrasts[0]} and {contrasts[1]} with the same voxels; "
+            f"{len(volumes)} files of {len(patients)} patients are there ({found}){why}; point --data-root at the folder that "
+            "holds multicoil_train and multicoil_val"
         )
     rows.sort(key=lambda row: row.target.path.name)
     return rows, findings + _pair_findings(rows), problems
@@ -111,19 +120,6 @@ def catalogue(root: Path, contrasts: tuple[Contrast, Contrast]) -> tuple[list[Ro
 def acquisition(volume: Volume) -> str:
     """What fastMRI calls the contrast of a file: its attribute, else what its name says, else ""."""
     return volume.acquisition if volume.acquisition in _KNOWN else _in_name(volume.path)
-
-
-def geometry_difference(row: Row) -> str:
-    """How the pixels of a pair differ, as a clause; "" when they are the same, or equal in number and of unknown size."""
-    a, b = row.target.pixel, row.auxiliary.pixel
-    if a is None or b is None:
-        if row.target.shape == row.auxiliary.shape:
-            return ""
-        (h, w), (i, j) = row.target.shape, row.auxiliary.shape
-        return f"{h} x {w} and {i} x {j}, and a header does not say how large they are"
-    if all(abs(x - y) <= SAME_PIXEL * max(x, y) for x, y in zip(a, b, strict=True)):
-        return ""
-    return f"{a[0]:.4g} x {a[1]:.4g} mm and {b[0]:.4g} x {b[1]:.4g} mm"
 
 
 def _inspected(root: Path) -> tuple[list[Volume], list[str]]:
@@ -157,9 +153,18 @@ def _in_name(path: Path) -> str:
     return found[1] if found else ""
 
 
-def _choose(of: dict[str, list[Volume]], contrast: Contrast) -> list[Volume]:
-    """A patient's files of a contrast, by name; empty where there is none."""
-    return next((of[name] for name in ACQUISITIONS[contrast] if name in of), [])
+def _files(of: dict[str, list[Volume]], contrast: Contrast) -> list[Volume]:
+    """A patient's files of a contrast: those of the best acquisition first, by name."""
+    return [volume for name in ACQUISITIONS[contrast] for volume in of.get(name, [])]
+
+
+def _best(targets: Sequence[Volume], auxiliaries: Sequence[Volume]) -> Row | None:
+    """The first pair of two contrasts that has the same voxels, one with the same number of slices before others.
+
+    Where no pair has, the first; None where there is no pair.
+    """
+    rows = [Row(t, a) for t, a in product(targets, auxiliaries) if acquisition(t) != acquisition(a)]
+    return min(rows, key=lambda r: (bool(r.geometry_difference), r.target.slices != r.auxiliary.slices), default=None)
 
 
 def _name_findings(volumes: Sequence[Volume]) -> list[Finding]:
@@ -185,14 +190,14 @@ def _name_findings(volumes: Sequence[Volume]) -> list[Finding]:
 
 def _pair_findings(rows: Sequence[Row]) -> list[Finding]:
     out: list[Finding] = []
-    for row in rows:
-        target, auxiliary = row.target, row.auxiliary
-        if target.slices != auxiliary.slices:
-            message = (
-                f"{target.path.name} has {target.slices} slices and {auxiliary.path.name} {auxiliary.slices}: "
-                f"the first {row.slices} are used"
-            )
-            out.append(Finding("info", "slice-count", str(target.path), message))
+    counts = [row for row in rows if row.target.slices != row.auxiliary.slices]
+    if counts:
+        target, auxiliary = counts[0].target, counts[0].auxiliary
+        message = (
+            f"{len(counts)} of {len(rows)} pairs differ in the number of slices, e.g. {target.path.name} has {target.slices} and "
+            f"{auxiliary.path.name} {auxiliary.slices}: the first {counts[0].slices} are used, as if both began at the same place"
+        )
+        out.append(Finding("warning", "slice-count", str(target.path), message, marks=True))
     sizes = [row for row in rows if row.target.shape != row.auxiliary.shape]
     if sizes:
         row = sizes[0]

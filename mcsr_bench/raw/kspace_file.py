@@ -29,6 +29,9 @@ from .header import MAX_BYTES, Header, parse
 MAX_SLICE = 1 << 27
 """Complex samples of one slice over all coils that are believed (1 GiB); real ones have some 4 million."""
 
+SAME_SIZE = 0.02
+"""Relative difference of voxel sizes that is put up with."""
+
 _H5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError)
 """What h5py raises for files that are damaged in one way or another."""
 
@@ -53,6 +56,8 @@ class Volume:
     """Of k-space, as numpy names it."""
     pixel: tuple[float, float] | None = None
     """Edge lengths (down the rows, along the columns) of the uncropped image's pixels in mm; None: the header does not say."""
+    thickness: float | None = None
+    """Of a slice in mm; None: the header does not say."""
     header_problem: str = ""
     """Why the header cannot be used, as a clause; only where that was allowed."""
 
@@ -64,6 +69,19 @@ def inspect(path: Path, *, strict: bool = True) -> Volume:
     """
     with _explained(path), h5py.File(path, "r") as file:
         return _inspect(file, path, strict)
+
+
+def voxel_difference(a: Volume, b: Volume) -> str:
+    """How the voxels of two volumes differ, as a clause; "" where they are the same, as far as headers say."""
+    if a.pixel and b.pixel and not all(_same(x, y) for x, y in zip(a.pixel, b.pixel, strict=True)):
+        return f"{a.pixel[0]:.4g} x {a.pixel[1]:.4g} mm and {b.pixel[0]:.4g} x {b.pixel[1]:.4g} mm"
+    if a.thickness and b.thickness and not _same(a.thickness, b.thickness):
+        return f"slices of {a.thickness:.4g} mm and of {b.thickness:.4g} mm"
+    return ""
+
+
+def _same(x: float, y: float) -> bool:
+    return abs(x - y) <= SAME_SIZE * max(x, y)
 
 
 def stored(volume: Volume) -> Stored:
@@ -168,12 +186,12 @@ def _inspect(file: h5py.File, path: Path, strict: bool) -> Volume:
     reconstruction = _reconstruction(file)
     problem = ""
     try:
-        header, pixel = _header(file)
+        header, pixel, thickness = _header(file)
     except ValueError as error:
         problem = str(error)
         if strict:
             raise UserError(f"{name} has {problem}") from None
-        header, pixel = Header(raw, reconstruction or raw, raw[1]), None
+        header, pixel, thickness = Header(raw, reconstruction or raw, raw[1]), None, None
     try:
         shape = crop_shape(raw, reconstruction or header.recon)
     except ValueError as error:
@@ -193,12 +211,13 @@ def _inspect(file: h5py.File, path: Path, strict: bool) -> Volume:
         header,
         str(kspace.dtype),
         pixel,
+        thickness,
         problem,
     )
 
 
-def _header(file: h5py.File) -> tuple[Header, tuple[float, float] | None]:
-    """Header and pixel size. ValueError with a clause that follows "FILE has"."""
+def _header(file: h5py.File) -> tuple[Header, tuple[float, float] | None, float | None]:
+    """Header, pixel size and slice thickness. ValueError with a clause that follows "FILE has"."""
     if "ismrmrd_header" not in file:
         raise ValueError("no 'ismrmrd_header'")
     item = file["ismrmrd_header"]
@@ -213,21 +232,23 @@ def _header(file: h5py.File) -> tuple[Header, tuple[float, float] | None]:
         header = parse(text)
     except ValueError as error:
         raise ValueError(f"a broken 'ismrmrd_header': {error}") from None
-    return header, _pixel(text, header)
+    return header, *_voxel(text, header)
 
 
-def _pixel(text: bytes, header: Header) -> tuple[float, float] | None:
-    """Encoded field of view over encoded matrix; ``text`` has passed `parse`, so it declares no entities."""
+def _voxel(text: bytes, header: Header) -> tuple[tuple[float, float] | None, float | None]:
+    """Encoded field of view over encoded matrix, reconstructed slice; ``text`` has passed `parse`, so it declares no entities."""
     root = ElementTree.fromstring(text.decode("utf-8-sig"))
-    edges: list[float] = []
-    for axis, n in zip("xy", header.encoded, strict=True):
-        said = root.findtext(f"{{*}}encoding/{{*}}encodedSpace/{{*}}fieldOfView_mm/{{*}}{axis}") or ""
+
+    def edge(space: str, axis: str, n: int) -> float | None:
+        said = root.findtext(f"{{*}}encoding/{{*}}{space}/{{*}}fieldOfView_mm/{{*}}{axis}") or ""
         try:
-            edges.append(float(said) / n)
+            length = float(said) / n
         except ValueError:
             return None
-    rows, columns = edges
-    return (rows, columns) if all(math.isfinite(e) and e > 0 for e in edges) else None
+        return length if math.isfinite(length) and length > 0 else None
+
+    rows, columns = (edge("encodedSpace", axis, n) for axis, n in zip("xy", header.encoded, strict=True))
+    return (None if rows is None or columns is None else (rows, columns)), edge("reconSpace", "z", 1)
 
 
 def _reconstruction(file: h5py.File) -> tuple[int, int] | None:

@@ -176,6 +176,21 @@ def test_pixels_are_the_encoded_field_of_view_over_the_encoded_matrix(
         assert inspect(path).pixel is None
 
 
+def test_a_pair_of_other_voxels_is_kept_with_a_mark(
+    fastmri_tree: Tree, fastmri_files: ModuleType, first_pair: tuple[str, str]
+) -> None:
+    root = fastmri_tree(3, 1)
+    path = fastmri_files.file_of(root, first_pair[0])
+    assert inspect(path).thickness == 4.5
+    fastmri_files.write_volume(path, contrast="PD", patient_id="patient-000", fov=(320, 184))
+    data = dataset(root)
+    assert len(data.cases()) == 4
+    found = finding(data, "geometry")
+    assert (found.severity, found.marks) == ("warning", True)
+    assert "1 of 4 pairs do not have the same voxels" in found.message
+    assert found.message.endswith("2.188 x 2.516 mm and 2.5 x 2.875 mm")
+
+
 def test_multicoil_keeps_the_phase_of_the_object(fastmri_files: ModuleType, fastmri_tree: Tree) -> None:
     root = fastmri_tree(2, 1, coils=6, slices=1)
     data = dataset(root)

@@ -99,7 +99,7 @@ def test_what_counts_as_t1(
         fastmri_files.write_brain(tmp_path, number, acquisition, "p", slices=1)
     data = dataset(tmp_path, auxiliary=wanted)
     if expected is None:
-        refused(data, f"has T2 and {wanted} with the same pixels", ", ".join(sorted(("AXT2", *there))))
+        refused(data, f"has T2 and {wanted} with the same voxels", ", ".join(sorted(("AXT2", *there))))
     else:
         assert f"_{expected}_" in data.cases()[0].files[1]
 
@@ -116,6 +116,45 @@ def test_the_first_of_several_files_by_name(tmp_path: Path, fastmri_files: Modul
     data = dataset(tmp_path)
     assert names(data) == [("p", "T2-01", "T1-07")]
     assert "2000007.h5 of 3" in finding(data, "several-files").message
+
+
+def test_of_several_files_the_ones_that_fit(tmp_path: Path, fastmri_files: ModuleType) -> None:
+    """Another pixel size, then another number of slices, then another slice thickness: the third T1 fits the second T2."""
+    write = fastmri_files.write_brain
+    write(tmp_path, 1, "AXT2", "p", pixel=(1.0, 1.0))
+    write(tmp_path, 2, "AXT2", "p")
+    write(tmp_path, 3, "AXT1", "p", slices=1)
+    thick = write(tmp_path, 4, "AXT1", "p")
+    set_thickness(fastmri_files, thick, "6")
+    write(tmp_path, 5, "AXT1", "p")
+    data = dataset(tmp_path)
+    assert names(data) == [("p", "T2-02", "T1-05")]
+    assert {f.code for f in data.findings} == {"several-files"}
+    assert "2 times" in finding(data, "several-files").message
+    (tmp_path / "file_brain_AXT1_200_2000005.h5").unlink()
+    assert names(dataset(tmp_path)) == [("p", "T2-02", "T1-03")]  # fewer slices of the same voxels
+
+
+def test_slices_of_another_thickness_are_no_pair(tmp_path: Path, fastmri_files: ModuleType) -> None:
+    fastmri_files.brain_tree(tmp_path, 2)
+    (path,) = tmp_path.rglob("*AXT1_200_2000040.h5")
+    set_thickness(fastmri_files, path, "4.55")
+    assert len(dataset(tmp_path).cases()) == 2
+    set_thickness(fastmri_files, path, "3")
+    data = dataset(tmp_path)
+    assert [c.patient_id for c in data.cases()] == ["p1"]
+    assert "slices of 4.5 mm and of 3 mm" in finding(data, "geometry").message
+    next(tmp_path.rglob("*AXT1_200_2000041.h5")).unlink()
+    refused(dataset(tmp_path), "with the same voxels", "slices of 4.5 mm and of 3 mm")
+
+
+def set_thickness(fastmri_files: ModuleType, path: Path, millimetres: str) -> None:
+    """Write another slice thickness into a header: the last field of view in it is the reconstruction's."""
+    with h5py.File(path) as f:
+        text = f["ismrmrd_header"][()].decode()
+    start = text.rindex("<z>", 0, text.index("</fieldOfView_mm></reconSpace>"))
+    new = text[:start] + f"<z>{millimetres}</z>" + text[text.index("</fieldOfView_mm></reconSpace>") :]
+    fastmri_files.replace(path, "ismrmrd_header", new.encode())
 
 
 def test_the_attribute_is_believed_and_a_name_that_contradicts_it_is_told(
@@ -151,6 +190,7 @@ def test_pairs_of_different_size_are_cropped_to_what_both_have(tmp_path: Path, f
     assert (case.shape, case.n_slices) == ((32, 34), 1)
     assert "40 x 34" in finding(data, "crop").message
     assert "the first 1 are used" in finding(data, "slice-count").message
+    assert finding(data, "slice-count").marks
     slices = list(data.read(case))
     assert len(slices) == 1
     for got, file in zip(slices[0], case.files, strict=True):
