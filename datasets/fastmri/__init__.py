@@ -55,7 +55,7 @@ class FastMRI(FilePairDataset):
 
     Settings: ClassVar[type[DatasetSettings]] = FastMRISettings
     track: ClassVar[Literal["complex", "magnitude"]] = "complex"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     @property
     def contrasts(self) -> tuple[str, str]:

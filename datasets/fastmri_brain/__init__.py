@@ -47,7 +47,7 @@ class FastMRIBrain(FilePairDataset):
 
     Settings: ClassVar[type[DatasetSettings]] = FastMRIBrainSettings
     track: ClassVar[Literal["complex", "magnitude"]] = "complex"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     @property
     def contrasts(self) -> tuple[str, str]:

@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsr_bench.dataset import Case, Dataset, Slice, Stored
+from mcsr_bench.dataset import Case, Dataset, Grid, Slice, Stored
 
-from .kspace_file import images, inspect, kspace_slice, stored
+from .kspace_file import images, inspect, kspace_slice, stored, voxel_difference
 
 
 class FilePairDataset(Dataset):
@@ -26,6 +26,26 @@ class FilePairDataset(Dataset):
             closing(images(_path(case, "auxiliary"), case.shape)) as auxiliary,
         ):
             yield from islice(zip(target, auxiliary, strict=False), case.n_slices)
+
+    def grids(self, case: Case) -> tuple[Grid, Grid] | None:
+        """One grid for both, of the headers' voxels, slices without gaps; None where these differ or a header does not say.
+
+        No header says where a volume lies or how it is turned: the axes are the array's, and the two are taken to lie alike.
+        """
+        target, auxiliary = inspect(_path(case, "target")), inspect(_path(case, "auxiliary"))
+        if voxel_difference(target, auxiliary) or not (target.pixel and target.thickness):
+            return None
+        if not (auxiliary.pixel and auxiliary.thickness):
+            return None
+        edges = (target.thickness, *target.pixel, 1.0)
+        affine = tuple(tuple(edge if i == j else 0.0 for j in range(4)) for i, edge in enumerate(edges))
+        grid = Grid((case.n_slices, *case.shape), affine)
+        return grid, grid
+
+    def read_contrast(self, case: Case, kind: Literal["target", "auxiliary"]) -> Iterator[NDArray[np.complex64]]:
+        """As `read` gives them, the other file left alone."""
+        with closing(images(_path(case, kind), case.shape)) as slices:
+            yield from islice(slices, case.n_slices)
 
     def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"], index: int) -> NDArray[np.complex64]:
         """All coils of a slice as stored, complex64 (coils, H, W)."""

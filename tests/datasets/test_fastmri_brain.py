@@ -249,6 +249,22 @@ def test_reading_combines_coils_at_full_field_of_view_and_crops_then(tmp_path: P
         )
 
 
+def test_registration_knows_the_voxels(tmp_path: Path, fastmri_files: ModuleType) -> None:
+    """In cubes of 1 mm a tilt between thick slices would not be rigid."""
+    data = dataset(fastmri_files.brain_tree(tmp_path, 2, pixel=(0.75, 0.5)))
+    case = data.cases()[0]
+    grids = data.grids(case)
+    assert grids is not None
+    assert grids[0] == grids[1]
+    assert grids[0].shape == (2, 32, 32)
+    np.testing.assert_allclose(grids[0].voxel, (4.5, 0.75, 0.5))
+    np.testing.assert_array_equal(list(data.read_contrast(case, "auxiliary")), [pair[1] for pair in data.read(case)])
+    with h5py.File(case.files[1]) as f:
+        text = f["ismrmrd_header"][()].replace(b"fieldOfView_mm", b"somethingElse")
+    fastmri_files.replace(Path(case.files[1]), "ismrmrd_header", text)
+    assert data.grids(case) is None
+
+
 def test_split_and_fingerprint(tmp_path: Path, fastmri_files: ModuleType) -> None:
     root = fastmri_files.brain_tree(tmp_path, 10, slices=1, shape=(32, 16), recon=(16, 16), coils=1)
     data = dataset(root)
