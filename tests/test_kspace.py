@@ -171,3 +171,44 @@ def test_coil_combination_does_not_depend_on_a_common_phase_scale_or_coil_order(
     assert_close(kspace.combine_coils(coils * 1e-6), one * 1e-6)
     assert_close(kspace.combine_coils(coils.flip(0)).abs(), one.abs())
     assert_close(kspace.combine_coils(coils[:1]), coils[0])
+
+
+def loops(coils, shape):
+    """Receive fields (coils, H, W) of current loops around the field of view, by Biot and Savart: their phases turn in space."""
+    y, x = np.meshgrid(*[(np.arange(n) - n // 2) / (n // 2) for n in shape], indexing="ij")
+    at = np.stack([x, y, np.zeros(shape)], -1)
+    fields = []
+    for turn in 2 * np.pi * np.arange(coils) / coils:
+        out, along = np.array([np.cos(turn), np.sin(turn), 0]), np.array([-np.sin(turn), np.cos(turn), 0])
+        field = np.zeros((*shape, 3))
+        for angle in 2 * np.pi * np.arange(32) / 32:
+            to = at - 1.5 * out - 0.4 * (np.cos(angle) * along + np.sin(angle) * np.array([0, 0, 1]))
+            field += (
+                np.cross(np.cos(angle) * np.array([0, 0, 1]) - np.sin(angle) * along, to)
+                / np.linalg.norm(to, axis=-1, keepdims=True) ** 3
+            )
+        fields.append(field[..., 0] - 1j * field[..., 1])
+    return np.stack(fields)
+
+
+@pytest.mark.parametrize("coils", [4, 8, 16])
+def test_coil_combination_of_turning_fields_has_the_energy_of_all_coils_and_no_singular_phase(coils):
+    shape = (48, 40)
+    y, x = np.meshgrid(*[(np.arange(n) - n // 2) / (n // 2) for n in shape], indexing="ij")
+    inside = (y / 0.85) ** 2 + (x / 0.8) ** 2 < 1
+    thing = (0.5 + 0.3 * np.cos(9 * y) * np.cos(7 * x)) * inside * np.exp(1j * (0.5 + 0.8 * x + 0.6 * x * y))
+    images = loops(coils, shape) * thing
+    combined = kspace.combine_coils(torch.from_numpy(images)).numpy()
+    energy = np.sqrt((np.abs(images) ** 2).sum(0))
+    assert (np.abs(combined)[inside] / energy[inside]).min() > 0.97
+    # Around no four neighbours does the phase turn by 2 pi: there, an LR image would have a hole.
+    corners = [combined[:-1, :-1], combined[1:, :-1], combined[1:, 1:], combined[:-1, 1:]]
+    turns = sum(np.angle(b * a.conj()) for a, b in zip(corners, [*corners[1:], corners[0]], strict=True))
+    all_inside = inside[:-1, :-1] & inside[1:, :-1] & inside[1:, 1:] & inside[:-1, 1:]
+    assert np.abs(turns[all_inside]).max() < 1
+    # And what the truncation keeps of it is what it keeps of the thing itself with these magnitudes.
+    lr, expected = (
+        kspace.truncate(torch.from_numpy(x), (24, 20)).abs().numpy()
+        for x in (combined, np.abs(combined) * np.exp(1j * np.angle(thing)))
+    )
+    assert np.abs(lr - expected).max() < 0.05 * expected.max()
