@@ -245,6 +245,12 @@ class Dataset(ABC):
         """K-space of one slice as it lies in the file, complex64 (coils, H, W), for inspection; None where files hold images."""
         return None
 
+    def reconstruction(
+        self, case: Case, kind: Literal["target", "auxiliary"], index: int
+    ) -> NDArray[np.float32] | None:
+        """The magnitude image (h, w) that the file holds beside `raw_kspace`, for inspection; None where it holds none."""
+        return None
+
     def stored(self, case: Case, kind: Literal["target", "auxiliary"]) -> Stored | None:
         """How a contrast lies in its file, for the inspection report; None for data that are not read from files."""
         return None

@@ -341,7 +341,7 @@ def _inspect_raw(dataset: Dataset, case: Case, inspector: Inspector) -> None:
         for index in range(first, min(first + RAW_SLICES, case.n_slices)):
             samples = dataset.raw_kspace(case, kind, index)
             if samples is not None:
-                inspector.add_raw(kind, index, samples)
+                inspector.add_raw(kind, index, samples, dataset.reconstruction(case, kind, index))
 
 
 def _check_slice(dataset: Dataset, case: Case, kind: str, index: int, image: NDArray[Any]) -> None:

@@ -31,7 +31,7 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.raw.digests import digests
-from mcsr_bench.raw.kspace_file import Volume, kspace_slice, stored
+from mcsr_bench.raw.kspace_file import Volume, kspace_slice, reconstruction_slice, stored
 
 from .catalogue import Subject, patients, shown, subjects
 from .repetitions import Look, Phase, look, mean_images
@@ -129,6 +129,12 @@ class M4Raw(Dataset):
         plan = self._plan(case)
         rows, columns = self._offset(plan.target if kind == "target" else plan.auxiliary)
         return np.roll(kspace_slice(self._first(case, kind).path, index), (-rows, -columns), axis=(-2, -1))
+
+    def reconstruction(
+        self, case: Case, kind: Literal["target", "auxiliary"], index: int
+    ) -> NDArray[np.float32] | None:
+        """The image that the first repetition's file holds of a slice."""
+        return reconstruction_slice(self._first(case, kind).path, index)
 
     def stored(self, case: Case, kind: Literal["target", "auxiliary"]) -> Stored:
         """Array of the first repetition's file, and how much of it its header says was acquired."""

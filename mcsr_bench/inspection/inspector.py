@@ -13,6 +13,7 @@ from mcsr_bench.dataset import Case, Stored
 from .duplicates import signature, thinned
 from .pairs import correlation, overlap, shift_between, thumbnail
 from .phase import OWN, phase_of
+from .reconstruction import difference
 from .spectrum import Spectrum
 
 Kind = Literal["target", "auxiliary"]
@@ -35,6 +36,8 @@ class _Contrast:
     highest: float = 0.0
     energies: list[float] = field(default_factory=list)
     signatures: list[tuple[int, str, float]] = field(default_factory=list)
+    differences: list[tuple[float, float]] = field(default_factory=list)
+    """Of k-space from the file's own images, see `difference`."""
     kept: dict[int, tuple[int, NDArray[np.complex64], float]] = field(default_factory=dict)
     """The slice nearest to each wanted position: its index, its image, its energy."""
 
@@ -86,13 +89,17 @@ class Inspector:
             if better:
                 c.kept[wanted] = (index, image.copy(), energy)
 
-    def add_raw(self, kind: Kind, index: int, kspace: NDArray[np.complex64]) -> None:
-        """The k-space of one slice as in the file, complex64 (coils, H, W)."""
+    def add_raw(
+        self, kind: Kind, index: int, kspace: NDArray[np.complex64], image: NDArray[np.float32] | None = None
+    ) -> None:
+        """The k-space of one slice as in the file, complex64 (coils, H, W), and the magnitude image beside it, if any."""
         c = self._seen[kind]
         c.coils = max(c.coils, kspace.shape[0])
         highest = float(np.abs(kspace).max())
         if np.isfinite(highest) and highest > 0:
             c.raw.add_kspace(kspace)
+            found = None if image is None else difference(kspace, image)
+            c.differences += [found] if found else []
 
     def facts(self) -> dict[str, Any]:
         """What was seen, as JSON: a few kilobytes, most of them signatures of slices and a thumbnail of each contrast."""
@@ -138,6 +145,7 @@ class Inspector:
             "edges": edges,
             "centre": centre,
             "phase": phase,
+            "reconstruction": list(max(c.differences)) if c.differences else None,
             "fake_complex": fake,
             "signatures": [list(strong[i]) for i in thinned([text for _, text in strong], _SIGNATURES)],
         }

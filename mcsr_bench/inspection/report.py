@@ -19,6 +19,8 @@ SMALL = 0.03
 """Share of an axis that may hold no energy without a word: an axis padded to a good FFT length is not zero-filled."""
 MISREGISTERED = 1.0
 """Pixels."""
+UNLIKE = 0.02
+"""Relative difference of k-space from the images in its file; float32 gives some 1e-6."""
 OFF_CENTRE = 1.5
 """Samples of k-space: the centroid rounds to more than one."""
 _OTHERS = 20
@@ -126,6 +128,7 @@ def _of_contrast(case: Facts, c: Facts, scales: Sequence[int]) -> Iterator[Findi
             "so the crop that makes the LR image is off by as much, and results are marked"
         )
         yield Finding("warning", "off-centre", file, text, marks=True)
+    yield from _against_images(c)
     said = (c["stored"] or {}).get("acquired")
     stored = (c["stored"] or {}).get("shape")
     if said and stored and case["track"] == "complex":
@@ -136,6 +139,22 @@ def _of_contrast(case: Facts, c: Facts, scales: Sequence[int]) -> Iterator[Findi
                 f"{name}: the header says {_times(said)} of {_times(stored[-2:])} were acquired, {where} holds {matrix}"
             )
             yield Finding("info", "header-acquired", file, f"{text}; the suite goes by the data")
+
+
+def _against_images(c: Facts) -> Iterator[Finding]:
+    """K-space that does not give the images that its publisher put beside it is not stored as it is read."""
+    if c["reconstruction"] is None:
+        return
+    apart, factor = c["reconstruction"]
+    if apart > UNLIKE:
+        text = (
+            f"{c['name']}: the images in the file are not those of its k-space (they differ by {apart:.0%}), whose axes, centre "
+            "or transform may be others; k-space is used, and results are marked"
+        )
+        yield Finding("warning", "reconstruction", c["file"], text, marks=True)
+    elif abs(factor - 1) > UNLIKE:
+        text = f"{c['name']}: the images in the file are {factor:.4g} times those of its k-space; values are those of k-space"
+        yield Finding("info", "reconstruction", c["file"], text)
 
 
 def _of_pair(case: Facts) -> Iterator[Finding]:

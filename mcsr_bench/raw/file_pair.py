@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mcsr_bench.dataset import Case, Dataset, Grid, Slice, Stored
 
-from .kspace_file import images, inspect, kspace_slice, stored, voxel_difference
+from .kspace_file import images, inspect, kspace_slice, reconstruction_slice, stored, voxel_difference
 
 
 class FilePairDataset(Dataset):
@@ -50,6 +50,12 @@ class FilePairDataset(Dataset):
     def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"], index: int) -> NDArray[np.complex64]:
         """All coils of a slice as stored, complex64 (coils, H, W)."""
         return kspace_slice(_path(case, kind), index)
+
+    def reconstruction(
+        self, case: Case, kind: Literal["target", "auxiliary"], index: int
+    ) -> NDArray[np.float32] | None:
+        """The file's own image of a slice."""
+        return reconstruction_slice(_path(case, kind), index)
 
     def stored(self, case: Case, kind: Literal["target", "auxiliary"]) -> Stored:
         """Array of the file, and how much of it its header says was acquired."""

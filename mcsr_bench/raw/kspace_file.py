@@ -135,6 +135,15 @@ def kspace_slice(path: Path, index: int) -> NDArray[np.complex64]:
     return samples if samples.ndim == 3 else samples[None]
 
 
+def reconstruction_slice(path: Path, index: int) -> NDArray[np.float32] | None:
+    """The magnitude image (h, w) that lies beside a slice of k-space, None where there is none."""
+    with _explained(path, f"{path.parent}/"), h5py.File(path, "r") as file:
+        found = _reconstruction(file)
+        if found is None or index >= found.shape[0] or found.dtype.kind != "f":
+            return None
+        return np.asarray(found[index]).astype(np.float32, copy=False)
+
+
 def image(kspace: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.complex64]:
     """k-space (coils, H, W) to a complex image of ``shape``."""
     return combined(torch.stack([to_image(coil) for coil in torch.from_numpy(kspace)]), shape)  # one by one: memory
@@ -183,7 +192,8 @@ def _inspect(file: h5py.File, path: Path, strict: bool) -> Volume:
             "point --data-root at the train and val folders"
         )
     raw = (int(kspace.shape[-2]), int(kspace.shape[-1]))
-    reconstruction = _reconstruction(file)
+    found = _reconstruction(file)
+    reconstruction = None if found is None else (int(found.shape[1]), int(found.shape[2]))
     problem = ""
     try:
         header, pixel, thickness = _header(file)
@@ -251,11 +261,11 @@ def _voxel(text: bytes, header: Header) -> tuple[tuple[float, float] | None, flo
     return (None if rows is None or columns is None else (rows, columns)), edge("reconSpace", "z", 1)
 
 
-def _reconstruction(file: h5py.File) -> tuple[int, int] | None:
-    """(H, W) of the reconstruction in the file, which the published code crops to, or None where there is none."""
+def _reconstruction(file: h5py.File) -> h5py.Dataset | None:
+    """The reconstruction (slices, h, w) in the file, to whose size the published code crops, or None where there is none."""
     for key in ("reconstruction_esc", "reconstruction_rss"):
         if key in file and isinstance(file[key], h5py.Dataset) and file[key].ndim == 3 and 0 not in file[key].shape:
-            return int(file[key].shape[1]), int(file[key].shape[2])
+            return file[key]
     return None
 
 

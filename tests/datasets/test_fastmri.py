@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -187,6 +188,24 @@ def test_a_pair_of_other_voxels_is_kept_with_a_mark(
     assert (found.severity, found.marks) == ("warning", True)
     assert "1 of 4 pairs do not have the same voxels" in found.message
     assert found.message.endswith("2.188 x 2.516 mm and 2.5 x 2.875 mm")
+
+
+@pytest.mark.parametrize("coils", [None, 3])
+def test_kspace_that_is_not_that_of_the_files_own_images_is_told(
+    here: Callable[..., Any], fastmri_tree: Tree, fastmri_files: ModuleType, coils: int | None
+) -> None:
+    """Conjugated, for one: the image is mirrored, and nothing else shows it."""
+    root = fastmri_tree(2, 1, coils=coils, acquired=60)
+    names = fastmri_files.published("train")
+    paths = [fastmri_files.file_of(root, name) for name in names[0]]
+    fastmri_files.edit(paths[0], lambda f: f["kspace"].__setitem__(..., f["kspace"][()].conj()))
+    fastmri_files.edit(paths[1], lambda f: f["kspace"].__setitem__(..., f["kspace"][()] * 1e3))
+    command = ("prepare", "--dataset", "fastmri", "--data-root", root, "--scale", 2, "--jobs", 1, "--check", "--json")
+    told = json.loads(here(*command).stdout)["findings"]
+    found = {(f["severity"], f["file"]): f["message"] for f in told if f["code"] == "reconstruction"}
+    assert set(found) == {("warning", str(paths[0])), ("info", str(paths[1]))}
+    assert "are not those of its k-space" in found["warning", str(paths[0])]
+    assert "are 0.001 times those of its k-space" in found["info", str(paths[1])]
 
 
 def test_multicoil_keeps_the_phase_of_the_object(fastmri_files: ModuleType, fastmri_tree: Tree) -> None:
