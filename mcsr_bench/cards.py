@@ -135,7 +135,7 @@ class DatasetCard(Card):
     real: bool
     """False for generated data, which are never called real."""
     reported_as: str = ""
-    """This dataset in the paper's tables; empty: not in the paper."""
+    """This dataset, its first contrast the target, in the paper's tables; empty: not in the paper."""
     size_setting: str = ""
     """The setting that is the HR size in pixels per side, where data are generated: preset ``smoke`` makes it small."""
     notes: tuple[str, ...] = ()

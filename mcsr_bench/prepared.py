@@ -152,7 +152,8 @@ def data_record(
         track="magnitude" if any(f.code == "fake-complex" for f in seen) else dataset.track,
         target=target,
         auxiliary=auxiliary,
-        reported_as=card.reported_as,
+        # The card's first contrast is the one whose numbers were published.
+        reported_as=card.reported_as if target == card.contrasts[0] else "",
         fingerprint=dataset.fingerprint(),
         split_hash=split.hash,
         split_rule=split.rule,

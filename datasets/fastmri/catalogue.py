@@ -60,7 +60,10 @@ def catalogue(root: Path, lists: PairLists, coils: Coils) -> tuple[list[Row], li
     pairs = [(p, False) for p in lists.train] + [(p, True) for p in lists.test]
     if lists.published:
         findings += _partial(lists, where, folders)
-    elif absent:
+    else:
+        message = "pairs of own lists: neither trained nor tested on what the published tables are about"
+        findings.append(Finding("info", "own-lists", str(root), message, marks=True))
+    if absent and not lists.published:
         looked = ", ".join(str(f) for f in folders)
         problems.append(
             f"{len(absent)} of the files that train_pairs and test_pairs name are absent in {looked}: "

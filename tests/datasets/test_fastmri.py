@@ -17,6 +17,7 @@ from mcsr_bench.cards import DatasetCard
 from mcsr_bench.dataset import Finding, Stored
 from mcsr_bench.datasets.fastmri import FastMRI, FastMRISettings
 from mcsr_bench.datasets.fastmri.pairs import published_lists
+from mcsr_bench.prepared import prepare
 from mcsr_bench.protocol import MCSR_1, SANET_2021
 from mcsr_bench.raw.header import parse
 from mcsr_bench.raw.kspace_file import crop_shape, inspect
@@ -88,6 +89,12 @@ def test_target_is_fs_pd_and_the_setting_swaps(fastmri_tree: Tree, first_pair: t
     np.testing.assert_array_equal(next(usual.read(a))[0], next(swapped.read(b))[1])
     assert usual.fingerprint() != swapped.fingerprint()
     assert swapped.split(swapped.cases(), MCSR_1).test == (swapped.cases()[-1].volume_id,)
+
+
+def test_published_numbers_are_those_of_fs_pd(fastmri_tree: Tree) -> None:
+    root = fastmri_tree(3, 1, slices=1)
+    said = [prepare(dataset(root, target=target), MCSR_1, [2])[0].data.reported_as for target in ("FS-PD", "PD")]
+    assert said == ["fastMRI", ""]
 
 
 def test_an_image_narrower_than_the_crop_becomes_a_square_of_its_width(fastmri_tree: Tree) -> None:
@@ -357,7 +364,8 @@ def test_own_lists(own_lists: Callable[..., FastMRI]) -> None:
     split = data.split(cases, MCSR_1)
     split.check(cases)
     assert (len(split.train), len(split.validation), split.test) == (2, 1, ("b3",))
-    assert data.findings == []
+    assert {f.code for f in data.findings} == {"own-lists"}
+    assert finding(data, "own-lists").marks
     sanet = data.split(cases, SANET_2021)
     assert (sanet.train, sanet.validation, sanet.test) == (("b0", "b1", "b2"), ("b3",), ("b3",))
 
