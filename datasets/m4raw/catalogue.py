@@ -114,16 +114,20 @@ def patients(found: list[Subject]) -> tuple[dict[str, str], list[Finding]]:
     """Who is one patient, by subject, and findings.
 
     A subject of the file names is one patient; two that share a ``patient_id`` are one, too. Where every file has a
-    ``patient_id`` of its own, it says nothing, and is not used.
+    ``patient_id`` of its own, or all files have the same, it says nothing, and is not used.
     """
     ids = {s.name: [v.patient_id for v in s.volumes] for s in found}
     counts = Counter(i for of in ids.values() for i in of)
     said = sum(map(len, ids.values()))
-    if len(counts) == said and any(len(of) > 1 for of in ids.values()) and len(ids) > 1:
-        message = (
-            f"each of the {said} files has a patient_id of its own: patients are told apart by the file names alone"
+    same = len(counts) == 1
+    if len(ids) > 1 and (same or (len(counts) == said and any(len(of) > 1 for of in ids.values()))):
+        what = (
+            f"all {said} files have the same patient_id"
+            if same
+            else f"each of the {said} files has a patient_id of its own"
         )
-        return {name: name for name in ids}, [Finding("warning", "patient-mismatch", "", message)]
+        message = f"{what}: patients are told apart by the file names alone"
+        return {name: name for name in ids}, [Finding("warning", "patient-mismatch", "", message, marks=same)]
     # The tags keep a hash from being taken for a subject of the same spelling; a subject names the component.
     links = [(f"a{name}", other) for name, of in ids.items() for other in (f"a{name}", *(f"b{i}" for i in of))]
     linked = components(links)
