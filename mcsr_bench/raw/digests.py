@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -9,30 +10,45 @@ from pathlib import Path
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import cache_folder, file_digest, read_json, write_json
 
+SAVED_EVERY = 10.0
+"""Seconds of hashing that a power cut may cost."""
+
 
 def digests(paths: Iterable[Path]) -> dict[Path, str]:
     """The SHA-256 of every file's bytes. A file of the same path, size and modification time is not read again.
 
-    Remembered in ``digests.json`` in the cache folder; an unreadable or unwritable memory costs time, nothing else. Raises
-    UserError when a file cannot be read.
+    Remembered in ``digests.json`` in the cache folder, also of files that were read before an interruption; an unreadable or
+    unwritable memory costs time, nothing else. Raises UserError when a file cannot be read.
     """
     memory = cache_folder() / "digests.json"
     known = _load(memory)
     out: dict[Path, str] = {}
     fresh: dict[str, str] = {}
-    for path in paths:
-        try:
-            state = path.stat()
-            key = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}"
-            if key not in known:
-                known[key] = fresh[key] = file_digest(path)
-        except OSError as error:
-            raise UserError(f"{path} cannot be read ({error.strerror})") from error
-        out[path] = known[key]
+    saved = time.monotonic()
+    try:
+        for path in paths:
+            try:
+                state = path.stat()
+                key = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}"
+                if key not in known:
+                    known[key] = fresh[key] = file_digest(path)
+            except OSError as error:
+                raise UserError(f"{path} cannot be read ({error.strerror})") from error
+            out[path] = known[key]
+            if time.monotonic() - saved > SAVED_EVERY:
+                _save(memory, fresh)
+                saved = time.monotonic()
+    finally:
+        _save(memory, fresh)
+    return out
+
+
+def _save(memory: Path, fresh: dict[str, str]) -> None:
+    """Write what is new, and forget that it is."""
     if fresh:
         with suppress(OSError):
             write_json(memory, {**_load(memory), **fresh})  # read again: another process may have added its own
-    return out
+            fresh.clear()
 
 
 def _load(memory: Path) -> dict[str, str]:
