@@ -125,7 +125,9 @@ def acquisition(volume: Volume) -> str:
 def _inspected(root: Path) -> tuple[list[Volume], list[str]]:
     """Every file that can be used, by name, and what is wrong with the others."""
     folders = [root / "multicoil_train", root / "multicoil_val", root]
-    paths = sorted((p for f in folders if f.is_dir() for p in f.glob("*.h5")), key=lambda p: (p.name, str(p)))
+    # Hidden ones are what macOS lays beside files.
+    there = (p for f in folders if f.is_dir() for p in f.glob("*.h5") if not p.name.startswith("."))
+    paths = sorted(there, key=lambda p: (p.name, str(p)))
     if not paths:
         looked = ", ".join(str(f) for f in folders)
         raise UserError(f"fastmri-brain: no HDF5 file is in {looked}; point --data-root at the folder that holds them")

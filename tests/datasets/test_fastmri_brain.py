@@ -70,6 +70,7 @@ def test_pairs_are_by_patient_never_by_number(tmp_path: Path, fastmri_files: Mod
         (5, "AXT2", "lonely"),
     ):
         fastmri_files.write_brain(tmp_path / "multicoil_train", number, acquisition, patient)
+    (tmp_path / "multicoil_train" / "._file_brain_AXT1_200_2000001.h5").write_bytes(b"beside the file, by macOS")
     data = dataset(tmp_path)
     assert names(data) == [("b", "T2-01", "T1-02"), ("a", "T2-03", "T1-01")]
     assert data.cases()[0].volume_id == "file_brain_AXT2_200_2000001"
