@@ -29,9 +29,6 @@ from .header import MAX_BYTES, Header, parse
 MAX_SLICE = 1 << 27
 """Complex samples of one slice over all coils that are believed (1 GiB); real ones have some 4 million."""
 
-SAME_SIZE = 0.02
-"""Relative difference of voxel sizes that is put up with."""
-
 _H5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError)
 """What h5py raises for files that are damaged in one way or another."""
 
@@ -69,6 +66,10 @@ def inspect(path: Path, *, strict: bool = True) -> Volume:
     """
     with _explained(path), h5py.File(path, "r") as file:
         return _inspect(file, path, strict)
+
+
+SAME_SIZE = 0.02
+"""Relative difference of voxel sizes that is put up with."""
 
 
 def voxel_difference(a: Volume, b: Volume) -> str:
@@ -184,13 +185,13 @@ def _inspect(file: h5py.File, path: Path, strict: bool) -> Volume:
         raise UserError(f"{name} has 'kspace' of type {kspace.dtype}; complex k-space is needed, not images")
     if np.prod(kspace.shape[1:], dtype=np.float64) > MAX_SLICE:
         raise UserError(f"{name} has 'kspace' of shape {kspace.shape}: one slice of it is beyond 1 GiB")
-    if missing := unwritten(kspace):
-        raise UserError(f"{name} has 'kspace' of shape {kspace.shape}, but {missing}")
     if "mask" in file:
         raise UserError(
             f"{name} has a 'mask': it looks like a test-set file, whose k-space is undersampled; "
             "point --data-root at the train and val folders"
         )
+    if missing := unwritten(kspace):
+        raise UserError(f"{name} has 'kspace' of shape {kspace.shape}, but {missing}")
     raw = (int(kspace.shape[-2]), int(kspace.shape[-1]))
     found = _reconstruction(file)
     reconstruction = None if found is None else (int(found.shape[1]), int(found.shape[2]))
