@@ -137,12 +137,15 @@ def kspace_slice(path: Path, index: int) -> NDArray[np.complex64]:
 
 
 def reconstruction_slice(path: Path, index: int) -> NDArray[np.float32] | None:
-    """The magnitude image (h, w) that lies beside a slice of k-space, None where there is none."""
-    with _explained(path, f"{path.parent}/"), h5py.File(path, "r") as file:
-        found = _reconstruction(file)
-        if found is None or index >= found.shape[0] or found.dtype.kind != "f":
-            return None
-        return np.asarray(found[index]).astype(np.float32, copy=False)
+    """The magnitude image (h, w) that lies beside a slice of k-space, None where there is none. UserError for a damaged one."""
+    try:
+        with h5py.File(path, "r") as file:
+            found = _reconstruction(file)
+            if found is None or index >= found.shape[0] or found.dtype.kind != "f":
+                return None
+            return np.asarray(found[index]).astype(np.float32, copy=False)
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: the reconstruction of slice {index} cannot be read") from error
 
 
 def image(kspace: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.complex64]:
