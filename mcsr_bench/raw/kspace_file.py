@@ -167,7 +167,7 @@ def unwritten(data: h5py.Dataset) -> str:
     if data.is_virtual:  # lies in other files
         return ""
     if data.chunks is None:
-        return "" if data.id.get_storage_size() >= data.nbytes else "none of it was ever written"
+        return "" if data.id.get_storage_size() >= data.nbytes else "it was never written"
     blocks = math.prod(-(-n // c) for n, c in zip(data.shape, data.chunks, strict=True))
     missing = blocks - data.id.get_num_chunks()
     return f"{missing} of its {blocks} blocks were never written" if missing else ""
