@@ -253,16 +253,19 @@ def _voxel(text: bytes, header: Header) -> tuple[tuple[float, float] | None, flo
     """Encoded field of view over encoded matrix, reconstructed slice; ``text`` has passed `parse`, so it declares no entities."""
     root = ElementTree.fromstring(text.decode("utf-8-sig"))
 
-    def edge(space: str, axis: str, n: int) -> float | None:
-        said = root.findtext(f"{{*}}encoding/{{*}}{space}/{{*}}fieldOfView_mm/{{*}}{axis}") or ""
+    def number(space: str, of: str, axis: str) -> float:
         try:
-            length = float(said) / n
+            return float(root.findtext(f"{{*}}encoding/{{*}}{space}/{{*}}{of}/{{*}}{axis}") or "")
         except ValueError:
-            return None
+            return math.nan
+
+    def edge(space: str, axis: str, n: float) -> float | None:
+        length = number(space, "fieldOfView_mm", axis) / n if n >= 1 else math.nan
         return length if math.isfinite(length) and length > 0 else None
 
     rows, columns = (edge("encodedSpace", axis, n) for axis, n in zip("xy", header.encoded, strict=True))
-    return (None if rows is None or columns is None else (rows, columns)), edge("reconSpace", "z", 1)
+    thickness = edge("reconSpace", "z", number("reconSpace", "matrixSize", "z"))
+    return (None if rows is None or columns is None else (rows, columns)), thickness
 
 
 def _reconstruction(file: h5py.File) -> h5py.Dataset | None:

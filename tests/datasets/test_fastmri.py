@@ -215,6 +215,16 @@ def test_kspace_that_is_not_that_of_the_files_own_images_is_told(
     assert "are 0.001 times those of its k-space" in found["info", str(paths[1])]
 
 
+@pytest.mark.parametrize(("said", "thickness"), [("160", 4.5 / 160), ("0", None), ("nan", None), ("", None)])
+def test_slices_of_a_slab_are_a_part_of_it(
+    fastmri_tree: Tree, fastmri_files: ModuleType, first_pair: tuple[str, str], said: str, thickness: float | None
+) -> None:
+    path = fastmri_files.file_of(fastmri_tree(2, 1), first_pair[0])
+    before, after = fastmri_files.header((128, 64), (64, 64)).rsplit("<z>1</z></matrixSize>", 1)
+    fastmri_files.replace(path, "ismrmrd_header", f"{before}<z>{said}</z></matrixSize>{after}".encode())
+    assert inspect(path).thickness == thickness
+
+
 def test_multicoil_keeps_the_phase_of_the_object(fastmri_files: ModuleType, fastmri_tree: Tree) -> None:
     root = fastmri_tree(2, 1, coils=6, slices=1)
     data = dataset(root)
