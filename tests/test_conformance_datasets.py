@@ -123,6 +123,15 @@ YIELD = "yield image, (aux * phase).astype(np.complex64)"
                 "    def raw_kspace(self, *_):\n        return np.ones((32, 32), np.complex64)\n\n    def grids",
             ),
         ),
+        (
+            "agrees",
+            "reconstruction of the target of p00-v0 is float64 (32, 32); float32 (h, w)",
+            (
+                CODE,
+                "    def grids",
+                "    def reconstruction(self, *_):\n        return np.ones((32, 32))\n\n    def grids",
+            ),
+        ),
         ("repeats", "reads otherwise", (CODE, YIELD, f"image[0, 0] = np.random.rand(); {YIELD}")),
         (
             "split",

@@ -168,6 +168,11 @@ class Reading:
                 fail(
                     f"raw_kspace of the {kind} of {case.volume_id} is {raw.dtype} {raw.shape}; complex64 (coils, H, W) is needed"
                 )
+            image = self._dataset.reconstruction(case, kind, 0)
+            if image is not None and (image.ndim != 2 or image.dtype != np.float32):
+                fail(
+                    f"reconstruction of the {kind} of {case.volume_id} is {image.dtype} {image.shape}; float32 (h, w) is needed"
+                )
             stored = self._dataset.stored(case, kind)
             if stored is not None and raw is not None and stored.shape[-2:] != raw.shape[-2:]:
                 fail(
