@@ -17,7 +17,8 @@ Coils = Literal["auto", "singlecoil", "multicoil"]
 ACQUISITIONS = {"PD": "CORPD_FBK", "FS-PD": "CORPDFS_FBK"}
 """What fastMRI calls the two knee contrasts."""
 _WHAT_TO_DO = (
-    "point --data-root at the folder that holds singlecoil_train and singlecoil_val (or multicoil_...), "
+    "point --data-root at the folder that holds singlecoil_train and singlecoil_val (or multicoil_...; of both kinds "
+    "single-coil is used, unless --set fastmri.coils=multicoil), "
     "or give own lists by --set fastmri.train_pairs=FILE --set fastmri.test_pairs=FILE"
 )
 

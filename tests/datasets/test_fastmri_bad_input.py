@@ -54,6 +54,13 @@ def test_absent_val_list(fastmri_tree: Tree) -> None:
     refused(dataset(fastmri_tree(2, 0)), "none of the 45 pairs of the published val list")
 
 
+def test_a_part_of_the_single_coil_files_beside_all_multi_coil_ones(fastmri_tree: Tree) -> None:
+    root = fastmri_tree(2, 1, coils=2, slices=1)
+    fastmri_tree(0, 1, slices=1)
+    refused(dataset(root), "none of the 227 pairs of the published train list", "unless --set fastmri.coils=multicoil")
+    assert len(dataset(root, coils="multicoil").cases()) == 3
+
+
 @pytest.mark.parametrize(
     ("how", "words"),
     [
