@@ -106,9 +106,9 @@ def phase_difference(coils: Tensor, reference: Tensor, how: Phase) -> Tensor:
 
 
 def low_magnitude(kspace: NDArray[np.complex64]) -> NDArray[np.float64]:
-    """Root sum of squares of the coil images of k-space (C, H, W) at half resolution, which halves the noise: (H//2, W//2)."""
+    """Root sum of squares of the coil images of k-space (C, H, W) at a quarter of the resolution and the noise: (H//4, W//4)."""
     H, W = kspace.shape[-2:]
-    coils = to_image(crop_centre(torch.from_numpy(kspace), (max(1, H // 2), max(1, W // 2)))).to(torch.complex128)
+    coils = to_image(crop_centre(torch.from_numpy(kspace), (max(1, H // 4), max(1, W // 4)))).to(torch.complex128)
     return np.asarray(coils.abs().square().sum(0).sqrt().numpy())
 
 
