@@ -38,6 +38,7 @@ from mcsr_bench.raw.digests import digests
 from .blocks import Block, cut
 from .orientation import Axis, orientation
 from .patterns import NAMINGS, PREFIXES, Who, find, known_pattern
+from .remarks import remarks, visits
 from .volume import Volume, check_sign, inspect, magnitude, occupied, samples
 
 _CONTRAST = r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$"
@@ -92,6 +93,7 @@ class NIfTI(Dataset):
         pairs = self._pairs()
         problems: list[str] = []
         out: list[Case] = []
+        used: list[list[Volume]] = []
         self._blocks.clear()
         for who, paths in pairs.items():
             volumes: list[Volume] = []
@@ -109,12 +111,18 @@ class NIfTI(Dataset):
                     f"{paths[0]} and {paths[1]} lie on different grids ({difference}), which {self.name}.split=slice does not take"
                 )
                 continue
+            used.append(volumes)
             try:
                 out += self._cases_of(who, volumes)
             except UserError as error:
                 problems.append(str(error))
         names = [c.volume_id for c in out]
         problems += [f"two pairs have the name {name}" for name in sorted({n for n in names if names.count(n) > 1})]
+        for contrast, volumes in zip(self.contrasts, map(list, zip(*used, strict=True)), strict=False):
+            for finding in remarks(contrast, volumes, self.settings.axis, self.name):
+                self.note(finding)
+        for finding in visits((case.patient_id for case in out), self.root, self.name):
+            self.note(finding)
         if problems:
             raise BadDataError(self.name, problems, [c for c in out if names.count(c.volume_id) == 1])
         return out

@@ -43,6 +43,8 @@ class Volume:
     offset: int
     slope: float
     intercept: float
+    placed: bool
+    """Whether the header says where the volume lies; without it the affine is nibabel's guess from voxel sizes."""
 
     @property
     def end(self) -> int:
@@ -62,6 +64,7 @@ def inspect(path: Path) -> Volume:
         shape = tuple(int(n) for n in image.header.get_data_shape())
         dtype = image.header.get_data_dtype()
         affine = np.asarray(image.affine, dtype=np.float64)
+        placed = any(int(image.header[code]) > 0 for code in ("sform_code", "qform_code"))
         # the proxy has the header's numbers with its defaults put in: no scaling is 1 and 0
         offset, slope, intercept = (float(getattr(image.dataobj, key)) for key in ("offset", "slope", "inter"))
     except PermissionError as error:
@@ -83,7 +86,7 @@ def inspect(path: Path) -> Volume:
         raise UserError(f"{path} has no usable affine, so that its slices have no orientation")
     if not np.isfinite([slope, intercept]).all():
         raise UserError(f"{path} has the scaling {slope} * value + {intercept}, which is no number")
-    volume = Volume(path, (shape[0], shape[1], shape[2]), affine, dtype, int(offset), slope, intercept)
+    volume = Volume(path, (shape[0], shape[1], shape[2]), affine, dtype, int(offset), slope, intercept, placed)
     if volume.end > MAX_BYTES:
         raise UserError(f"{path} says that it has dimensions {shape}, which is beyond 64 GiB")
     if not _is_whole(volume):
