@@ -13,7 +13,7 @@ complex, centred (the zero frequency at sample N // 2) and orthonormal. The k-sp
 image, as a scanner with a smaller matrix acquires it: its image is divided by the scale, so that amplitudes are those of HR.
 
 Both volumes lie on one k-space grid: LR sample h // 2 is where HR sample H // 2 is. A constant has the same value in both. Nothing
-is registered or resampled.
+is registered or resampled: NIfTI volumes whose axes run elsewhere are refused.
 """
 
 from __future__ import annotations
@@ -178,6 +178,11 @@ def _nifti_pair(target: Path, aux: Path | None, scale: int, ratio: int) -> Pair:
     if other is None:
         return Pair(turn.slices(data).astype(np.complex64), None, False, space)
     _check_sizes(target, turn.slices(data).shape, aux, turn.slices(other[1]).shape, ratio)
+    if _turned(image.affine, other[0].affine):
+        ways = ["".join(map(str, nibabel.aff2axcodes(a))) for a in (other[0].affine, image.affine)]
+        raise UserError(
+            f"{aux}: its voxel axes run to {ways[0]}, those of {target} to {ways[1]}; reorient one of them, and register it"
+        )
     grid = image.affine if ratio == 1 else finer_affine(image.affine, space, scale)
     apart = _apart(grid, other[0].affine, other[1].shape)
     if apart > 0.1 * float(np.linalg.norm(grid[:3, :3], axis=0).min()):
@@ -226,6 +231,12 @@ def _slice_axis(image: Any, aux_shape: tuple[int, ...] | None, ratio: int) -> in
                 return axis
     named = image.header.get_dim_info()[2]
     return 2 if named is None else int(named)
+
+
+def _turned(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
+    """Whether a voxel axis of one affine points more than 60 degrees away from that of the other: no header is that far off."""
+    cosines = (a[:3, :3] * b[:3, :3]).sum(0) / (np.linalg.norm(a[:3, :3], axis=0) * np.linalg.norm(b[:3, :3], axis=0))
+    return bool(cosines.min() < 0.5)
 
 
 def _apart(a: NDArray[np.float64], b: NDArray[np.float64], shape: tuple[int, ...]) -> float:

@@ -215,3 +215,18 @@ def test_nifti_volumes_that_are_no_magnitudes(tmp_path: Path) -> None:
     image.header.set_sform(np.zeros((4, 4)), 1)
     nibabel.save(image, tmp_path / "t.nii")
     assert "no usable affine" in refused(tmp_path, folder, tmp_path / "t.nii", None, "sr.nii")
+
+
+def test_volumes_stored_another_way_round(tmp_path: Path) -> None:
+    """Voxel for voxel, a mirrored auxiliary would be taken for the other side of the head."""
+    target, aux, _ = pairs.nifti_pair(tmp_path)
+    folder, image = pairs.trial(tmp_path), nibabel.load(aux)
+    for i, code in enumerate("".join(nibabel.aff2axcodes(image.affine))):
+        codes = list(nibabel.aff2axcodes(image.affine))
+        codes[i] = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}[code]
+        turn = nibabel.orientations.ornt_transform(
+            nibabel.io_orientation(image.affine), nibabel.orientations.axcodes2ornt(codes)
+        )
+        nibabel.save(image.as_reoriented(turn), tmp_path / "other.nii")
+        words = refused(tmp_path, folder, target, tmp_path / "other.nii", "sr.nii")
+        assert f"its voxel axes run to {''.join(codes)}, those of {target} to " in words
