@@ -13,6 +13,8 @@ _DISK_ERRORS = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
     errno.ENOTDIR: "a part of the path is not a folder",
+    errno.EEXIST: "a file lies where a folder is needed",
+    errno.ENAMETOOLONG: "the name is too long",
     errno.EFBIG: "the file would be larger than this system allows",
 }
 

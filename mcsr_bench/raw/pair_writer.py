@@ -110,7 +110,7 @@ def _argument_problems(
     if path.suffix.lower() not in SUFFIXES:
         out.append(f"the name must end with {' or '.join(SUFFIXES)}, or no data set will find it")
     if path.is_dir() or (path.exists() and not overwrite):
-        out.append("is a folder" if path.is_dir() else "is there already; overwrite=True replaces it")
+        out.append("is a folder" if path.is_dir() else "is there already; overwrite=True (--overwrite) replaces it")
     for name, samples in kspace.items():
         if not (isinstance(name, str) and CONTRAST_NAME.fullmatch(name)) or name in RESERVED:
             out.append(f"{name!r} cannot be the name of a contrast: letters, digits, blanks and ._+- are allowed")
@@ -134,7 +134,9 @@ def _array_problems(what: str, samples: Slices, dtype: type, ranks: tuple[int, .
     got, shape = getattr(samples, "dtype", None), getattr(samples, "shape", None)
     if got is None or shape is None:
         return [f"{what} is no array but {type(samples).__name__}"]
-    if got != dtype:
+    if not isinstance(got, np.dtype):
+        return [f"{what} has {got}, which is no numpy type; a numpy array of {np.dtype(dtype)} is needed"]
+    if got.newbyteorder("=") != dtype:
         return [f"{what} is {got}; {np.dtype(dtype)} is needed"]
     if len(shape) not in ranks:
         return [f"{what} has rank {len(shape)}; {' or '.join(map(str, ranks))} is needed"]

@@ -135,6 +135,21 @@ def test_the_command_says_what_it_needs(here: Any, tmp_path: Path, arguments: li
     assert words in out.stderr
 
 
+def test_where_nothing_can_be_written_it_says_so(here: Any, tmp_path: Path) -> None:
+    write_mrd(tmp_path / "a.mrd", oversampled(image(shape=(8, W))), recon=(8, W))
+    there = tmp_path / "there.h5"
+    there.write_text("precious")
+    for to, words in (
+        (there, "there.h5: is there already; overwrite=True (--overwrite) replaces it"),
+        (there / "P.h5", "there.h5: cannot write or read: a file lies where a folder is needed"),
+        (tmp_path / f"{'x' * 300}.h5", "the name is too long"),
+    ):
+        out = here("convert", f"T1={tmp_path}/a.mrd", f"T2={tmp_path}/a.mrd", "--patient-id", "P", "--to", to)
+        assert (out.returncode, out.stderr.count("\n")) == (2, 1), out.stderr
+        assert words in out.stderr
+    assert there.read_text() == "precious"
+
+
 def test_without_the_package_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_mrd(tmp_path / "a.mrd", oversampled(image()))
     for name in [n for n in sys.modules if n.split(".")[0] == "ismrmrd"]:

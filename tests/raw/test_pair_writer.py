@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pair_files as files
 import pytest
+import torch
 
 import mcsr_bench as mb
 from mcsr_bench.raw.pair_file import images, kspace_slices, look
@@ -78,6 +79,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     [
         ({"kspace": {"T1": K, "T2": K.astype(complex)}}, "k-space of T2 is complex128; complex64 is needed"),
         ({"kspace": {"T1": K, "T2": np.abs(K)}}, "k-space of T2 is float32; complex64"),
+        ({"kspace": {"T1": K, "T2": torch.from_numpy(K)}}, "T2 has torch.complex64, which is no numpy type; a numpy array of"),
         ({"kspace": {"T1": K, "T2": [[1]]}}, "k-space of T2 is no array but list"),
         ({"kspace": {"T1": K, "T2": K[0]}}, "k-space of T2 has rank 2; 3 or 4"),
         ({"kspace": {"T1": K, "T2": K[:0]}}, "k-space of T2 is empty"),
@@ -140,3 +142,9 @@ def test_a_file_that_is_there_stays_until_a_sound_one_replaces_it(tmp_path: Path
     found, _ = look(path)
     assert found is not None
     assert found.patient_id == "new"
+
+
+def test_the_order_of_bytes_is_no_matter(tmp_path: Path) -> None:
+    values = files.to_kspace(files.brain("T1", 1, 2, (12, 10))).astype(np.complex64)
+    path = mb.write_pair(tmp_path / "P.h5", {"T1": values, "T2": values.astype(">c8")}, patient_id="p")
+    np.testing.assert_array_equal(np.concatenate(list(kspace_slices(path, "T2", range(2)))), values)
