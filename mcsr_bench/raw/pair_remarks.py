@@ -27,7 +27,8 @@ def remarks(found: PairFile, names: Iterable[str]) -> list[Finding]:
             text = (
                 f"{name} was acquired at {times(acquired)} and zero-filled to {times(shape)}, as acquired_matrix says"
             )
-            out.append(Finding("warning", "zero-filled", path, text))
+            # marked: where the image was cropped after zero-filling, the spectrum does not show the edge any more
+            out.append(Finding("warning", "zero-filled", path, text, marks=True))
         if contrast.field_of_view is None:
             without.append(name)
     if without:

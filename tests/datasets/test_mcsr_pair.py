@@ -187,6 +187,7 @@ def test_what_the_attributes_say_becomes_findings(tmp_path: Path) -> None:
     data.cases()
     assert [f.code for f in data.findings] == ["zero-filled", "no-geometry"]
     assert "T2 was acquired at 32 x 20" in messages(data, "zero-filled")[0]
+    assert [f.marks for f in data.findings] == [True, False]
     kept = data.stored(data.cases()[0], "target")
     assert kept is not None
     assert kept.acquired == (32, 20)
