@@ -104,7 +104,11 @@ def test_reversed_readouts_are_turned_round(tmp_path: Path) -> None:
 
 def test_what_is_no_image_is_left_out(tmp_path: Path) -> None:
     """Each kind of row is written a second time with nonsense in it, flagged; a calibration row that is image too counts."""
-    kinds = [ismrmrd.ACQ_IS_PARALLEL_CALIBRATION, ismrmrd.ACQ_IS_NAVIGATION_DATA, ismrmrd.ACQ_IS_PHASECORR_DATA]
+    names = (
+        "PARALLEL_CALIBRATION", "NOISE_MEASUREMENT", "NAVIGATION_DATA", "PHASECORR_DATA", "HPFEEDBACK_DATA", "DUMMYSCAN_DATA",
+        "RTFEEDBACK_DATA", "SURFACECOILCORRECTIONSCAN_DATA", "PHASE_STABILIZATION_REFERENCE", "PHASE_STABILIZATION",
+    )  # fmt: skip
+    kinds = [getattr(ismrmrd, f"ACQ_IS_{name}") for name in names]
     values = image()
     write_mrd(tmp_path / "a.mrd", oversampled(values))
     with ismrmrd.Dataset(str(tmp_path / "a.mrd"), mode="a") as file:
@@ -164,6 +168,10 @@ def test_discarded_samples_count_for_nothing(tmp_path: Path) -> None:
         scan.data[:, :2] = 99
         scan.data[:, -1:] = 99
         scan.discard_pre, scan.discard_post = 2, 1
+        if number % 2:  # in the order of time, as they are stored
+            scan.data[:] = scan.data[:, ::-1].copy()
+            scan.discard_pre, scan.discard_post = 1, 2
+            scan.set_flag(ismrmrd.ACQ_IS_REVERSE)
 
     write_mrd(tmp_path / "a.mrd", kspace, change=nonsense_at_the_ends)
     expected = kspace.copy()
