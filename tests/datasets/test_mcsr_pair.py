@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,15 @@ def test_the_papers_private_data_are_configurations(tmp_path: Path, name: str, s
     assert messages(data, "matrix") == [f"1 of 1 volumes are not of 320 x 320 as {name} has them, e.g. a: 32 x 32"]
     settings = data.settings
     assert (settings.validation_fraction, settings.test_fraction, settings.slices) == (0.1, 0.2, slices)
+
+
+def test_the_fingerprint_follows_the_bytes_and_not_the_place(tmp_path: Path) -> None:
+    files.write_folder(tmp_path / "here", 3)
+    before = dataset(tmp_path / "here").fingerprint()
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    assert dataset(tmp_path / "there").fingerprint() == before
+    files.edit(tmp_path / "there" / "P01.h5", lambda f: f["T1/kspace"].__setitem__((0, 0, 0), 7))
+    assert dataset(tmp_path / "there").fingerprint() != before
 
 
 # --- from files to a table -------------------------------------------------------------------------------------------

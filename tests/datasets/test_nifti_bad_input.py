@@ -84,6 +84,20 @@ def test_strongly_negative_values(tmp_path: Path) -> None:
         next(data.read(data.cases()[0]))
 
 
+@pytest.mark.parametrize(("slope", "offset"), [(-1.0, 0.0), (-0.5, 40.0), (1.0, -200.0)])
+def test_the_scaling_of_the_header_counts_for_the_sign(tmp_path: Path, slope: float, offset: float) -> None:
+    """Stored are 1 to 100; with these scalings they reach from -100 to -1, from -10 to 39.5, from -199 to -100."""
+    folder(tmp_path, 3, ".nii")
+    stored = np.linspace(1, 100, int(np.prod(SHAPE))).reshape(SHAPE).astype(np.float32)
+    image = nib.Nifti1Image(stored, LPS)
+    image.header.set_slope_inter(slope, offset)
+    image.header["vox_offset"] = 352
+    (tmp_path / "p1_T2.nii").write_bytes(image.header.binaryblock + b"\0" * 4 + stored.tobytes(order="F"))
+    data = dataset(tmp_path)
+    with pytest.raises(UserError, match=r"p1_T2\.nii has values from -"):
+        next(data.read(data.cases()[1]))
+
+
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("how", ["truncated", "no NIfTI", "empty"])
 def test_damaged_files_are_all_named_at_once(tmp_path: Path, suffix: str, how: str) -> None:

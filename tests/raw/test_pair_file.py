@@ -97,6 +97,7 @@ AFFINES = both(
             "was never written",
         ),
         (lambda f: f.__setitem__("T1/sens", np.ones((2, 2, 32, 32), np.complex64)), "'T1/sens' has shape (2, 2, 32, 32)"),
+        (lambda f: f.__setitem__("T1/sens", np.ones((2, 32, 32), np.complex64)), "'T1/sens' has shape (2, 32, 32)"),
         (lambda f: f.__setitem__("T1/reference", np.ones((2, 8, 8))), "'T1/reference' is not float32 (2, h, w)"),
         (attribute("T1", "FOV_mm", (240.0, 220.0)), "field of view of T1 is 240 x 220 mm, that of T2 220 x 220"),
         (attribute("T1", "FOV_mm", (220.0, 0.0)), "'FOV_mm' is 220, 0; above zero"),
@@ -131,6 +132,7 @@ AFFINES = both(
             "a slice map and a transform",
         ),
         (lambda f: f.__setitem__("slice_map/T1_to_T2", [0, 2]), "'slice_map/T1_to_T2' is not 2 numbers in 0..1"),
+        (lambda f: f.__setitem__("slice_map/T1_to_T2", [-1, 0]), "'slice_map/T1_to_T2' is not 2 numbers in 0..1"),
         (lambda f: f.__setitem__("slice_map/T1_to_T2", [0.0, 1.0]), "whole numbers"),
         (lambda f: f.__setitem__("slice_map", [0, 1]), "'slice_map' is no group"),
         (lambda f: (f.move("T1/kspace", "k"), f.__setitem__("T1/kspace", h5py.SoftLink("/k"))), "'T1/kspace' is a link"),
@@ -203,6 +205,13 @@ def test_fields_of_view_may_differ_by_two_percent(tmp_path: Path) -> None:
         assert len(validate(tmp_path / "P.h5")) == n
 
 
+def test_the_field_of_view_follows_from_the_voxels(tmp_path: Path) -> None:
+    change = both(attribute("T1", "FOV_mm", (96.0, 192.0)), lambda f: f["T2"].attrs.__delitem__("FOV_mm"))
+    for voxel, n in (((5, 3, 6), 0), ((5, 6, 3), 1)):
+        files.write_patient(tmp_path / "P.h5", change=both(change, attribute("T2", "voxel_mm", voxel)))
+        assert len(validate(tmp_path / "P.h5")) == n
+
+
 def test_a_third_contrast_harms_nobody_who_does_not_use_it(tmp_path: Path) -> None:
     path = tmp_path / "P.h5"
     files.write_patient(
@@ -270,11 +279,11 @@ def test_an_explicit_slice_map_joins_unequal_numbers_of_slices(tmp_path: Path) -
     found, _ = look(path)
     assert found is not None
     assert found.slice_map("T1", "T2") == (4, 1)
-    files.write_patient(path, change=lambda f: f.__setitem__("slice_map/T1_to_T2", [1, 0]))
+    files.write_patient(path, slices=3, change=lambda f: f.__setitem__("slice_map/T1_to_T2", [1, 2, 0]))
     found, problems = look(path, [("T1", "T2")])
     assert problems == []
     assert found is not None
-    assert found.slice_map("T2", "T1") == (1, 0)
+    assert found.slice_map("T2", "T1") == (2, 0, 1)  # slice 0 of T1 shows what slice 2 of T2 shows
 
 
 def test_remarks_on_a_file_that_can_be_used(tmp_path: Path) -> None:
