@@ -37,7 +37,7 @@ from mcsr_bench.raw.digests import digests
 
 from .blocks import Block, cut
 from .orientation import Axis, orientation
-from .patterns import NAMINGS, PREFIXES, Who, find, known_pattern
+from .patterns import NAMINGS, PREFIXES, Who, below, find, known_pattern
 from .remarks import remarks, visits
 from .volume import Volume, check_sign, inspect, magnitude, occupied, samples
 
@@ -195,7 +195,8 @@ class NIfTI(Dataset):
             targets, auxiliaries = self._by_known_names() or (targets, auxiliaries)
             both = {who: (targets[who], auxiliaries[who]) for who in targets if who in auxiliaries}
         if not both:
-            there = [str(p.relative_to(root)) for p in islice(root.rglob("*.nii*"), 1000)]
+            volumes = (path for folder in below(root) for path in sorted(folder.glob("*.nii*")))
+            there = [str(path.relative_to(root)) for path in islice(volumes, 1000)]
             shown = f"it holds {', '.join(sorted(there)[:5])}" if there else "it holds no NIfTI file"
             raise UserError(
                 f"no two files in {root} match {self.name}.target_pattern={s.target_pattern} and "

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +67,8 @@ def find(root: Path, pattern: str, setting: str, recursive: bool) -> dict[Who, P
     )
     found: dict[Who, Path] = {}
     # A folder or a link to nowhere under such a name is a damaged file, not an absent one.
-    for path in sorted(set(root.glob(("**/" if recursive else "") + loose + ".nii*"))):
+    folders = below(root) if recursive else [root]
+    for path in sorted({path for folder in folders for path in folder.glob(loose + ".nii*")}):
         match = expression.fullmatch("/".join(path.relative_to(root).parts[-depth:]))
         if match is None:
             continue
@@ -77,6 +81,20 @@ def find(root: Path, pattern: str, setting: str, recursive: bool) -> dict[Who, P
             raise UserError(f"{found[who]} and {path} both match {setting} for {who.volume}; one volume is needed")
         found[who] = path
     return dict(sorted(found.items(), key=lambda item: (item[0].patient, item[0].visit)))
+
+
+def below(root: Path) -> Iterator[Path]:
+    """A folder and all below it, each once, links followed, which `Path.glob` does not; what cannot be read is left out."""
+    seen: set[Path] = set()
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop(0)
+        if (real := folder.resolve()) in seen:  # links may lead in circles
+            continue
+        seen.add(real)
+        yield folder
+        with suppress(PermissionError):
+            waiting += sorted(path for path in folder.iterdir() if os.path.isdir(path))
 
 
 def _checked(pattern: str, setting: str) -> str:

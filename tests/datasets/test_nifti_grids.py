@@ -112,6 +112,27 @@ def test_names_of_public_data_are_known(tmp_path: Path, naming: str) -> None:
     assert Path(other.cases()[1].files[1]).name == Path(pattern.format(1, words[3 if "BraTS" in naming else 2])).name
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_folders_behind_links_are_looked_into_once(tmp_path: Path, known: bool) -> None:
+    """As a choice of patients is often made: links to their folders. One of them leads in a circle, one is there twice."""
+    names = (
+        {}
+        if known
+        else {"target_pattern": "BraTS2021_{patient}_t2.nii.gz", "auxiliary_pattern": "BraTS2021_{patient}_t1.nii.gz"}
+    )
+    root = tmp_path / "chosen"
+    for i in range(4):
+        folder_of = (root if i == 0 else tmp_path / "all") / f"BraTS2021_{i:05d}"
+        for k, word in enumerate(("t1", "t2")):
+            save(folder_of / f"BraTS2021_{i:05d}_{word}.nii.gz", seed=10 * i + k)
+    for i in (1, 3):
+        (root / f"BraTS2021_{i:05d}").symlink_to(tmp_path / "all" / f"BraTS2021_{i:05d}")
+    (root / "again").symlink_to(tmp_path / "all" / "BraTS2021_00003")
+    (root / "circle").symlink_to(root)
+    data = dataset(root, recursive=not known, **names)
+    assert [case.patient_id for case in data.cases()] == ["00000", "00001", "00003"]
+
+
 def test_visits_of_a_patient_stay_together(tmp_path: Path) -> None:
     for visit in ("000", "001"):
         for word in ("t1n", "t2w"):
