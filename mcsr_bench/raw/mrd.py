@@ -234,8 +234,8 @@ def _members(file: h5py.File) -> tuple[h5py.Dataset, bytes]:
 
 def _rows(data: h5py.Dataset, header: MrdHeader, notes: list[str]) -> tuple[Rows, int]:
     """The readouts that make the image, and the number of coils. ValueError when the scan is of a kind that cannot be converted."""
-    # Whole readouts: of heads alone HDF5 reads the samples too, and never frees them.
-    heads = np.concatenate([data[i : i + _LINES]["head"] for i in range(0, data.shape[0], _LINES)])
+    # Whole readouts: of heads alone HDF5 reads the samples too, and never frees them. Copied: a view of heads keeps them as well.
+    heads = np.concatenate([data[i : i + _LINES]["head"].copy() for i in range(0, data.shape[0], _LINES)])
     image = _is_image(heads["flags"])
     if not image.any():
         raise ValueError(f"none of its {len(heads)} readouts belongs to an image")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,6 +192,33 @@ def test_phase_oversampling_goes_too_and_interpolation_is_not_invented(tmp_path:
     with h5py.File(tmp_path / "o.h5") as file:
         close_to(file["A/kspace"][()], files.to_kspace(images[..., 2:22, :]))
         np.testing.assert_allclose(file["A"].attrs["FOV_mm"], (60, 64))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the peak of a process here")
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    """64 MB of noise readouts beside a scan of some kilobytes: in a process of its own, for peaks are remembered."""
+    path, rows, size = tmp_path / "a.mrd", 1024, 1 << 14
+    write_mrd(path, oversampled(image(shape=(8, W))), recon=(8, W))
+    with h5py.File(path, "r+") as file:
+        scan = file["dataset/data"][()]
+        noise = np.repeat(scan[:1], rows)  # the first readout of a file is noise
+        noise["data"] = [np.zeros(size, np.float32) for _ in range(rows)]
+        kind = file["dataset/data"].dtype
+        del file["dataset/data"]
+        file["dataset"].create_dataset("data", data=np.concatenate([noise, scan]), dtype=kind, chunks=(1,))
+    assert path.stat().st_size > rows * size * 4
+    code = f"""
+from pathlib import Path
+from mcsr_bench.raw.mrd import convert
+peak = lambda: int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+convert(dict.fromkeys("AB", Path({str(path.parent / "small.mrd")!r})), Path({str(tmp_path / "small.h5")!r}), patient_id="P")
+before = peak()
+convert(dict.fromkeys("AB", Path({str(path)!r})), Path({str(tmp_path / "large.h5")!r}), patient_id="P")
+print(peak() - before)
+"""
+    write_mrd(tmp_path / "small.mrd", oversampled(image(shape=(8, W))), recon=(8, W))
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(out.stdout) < 40 << 10  # kilobytes; 256 readouts, read at once, are 16 MB
 
 
 def test_one_coil_has_no_coil_axis(tmp_path: Path) -> None:
