@@ -31,6 +31,8 @@ _SKIPPED = (
     "SURFACECOILCORRECTIONSCAN_DATA", "PHASE_STABILIZATION_REFERENCE", "PHASE_STABILIZATION",
 )  # fmt: skip
 """Flags, after ACQ_IS_, of readouts that are no part of the image; and PARALLEL_CALIBRATION, unless they are both."""
+TABLE = 0.5
+"""Millimetres that the table may have moved between contrasts without a word."""
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 
@@ -50,7 +52,7 @@ class Rows:
     """(n, 2): samples at the start and the end, as they lie in k-space, that count for nothing."""
     reverse: NDArray[np.bool_]
     geometry: NDArray[np.float64]
-    """(n, 4, 3): position, read, phase and slice direction, as the file has them (LPS, millimetres)."""
+    """(n, 5, 3): position, read, phase and slice direction, place of the table, as the file has them (LPS, millimetres)."""
 
     def take(self, which: NDArray[Any]) -> Rows:
         """Some of them."""
@@ -68,6 +70,13 @@ def convert(
     with ExitStack() as stack:
         scans = {name: stack.enter_context(_opened(Path(path).expanduser())) for name, path in sources.items()}
         headers = [scan.header for scan in scans.values()]
+        for scan in list(scans.values())[1:]:
+            first, reference = next(iter(scans.items()))
+            if (moved := float(np.linalg.norm(scan.table - reference.table))) > TABLE:
+                scan.notes.append(
+                    f"the table was {moved:.3g} mm from where it was for {first}; positions count from the scanner's centre, so "
+                    "its affine may be off by as much"
+                )
         write_pair(
             to,
             scans,
@@ -97,6 +106,7 @@ class Scan:
             raise ValueError(f"one slice of {self._coils} coils and {header.encoded} samples is beyond 1 GiB")
         self._slices = [rows.take(rows.slice == index) for index in np.unique(rows.slice)]
         self._filled = _filled(self._slices, header.encoded)
+        self.table = self._slices[0].geometry[0, 4]
         affine = self._sort()
         self.shape: tuple[int, ...] = (len(self._slices), *([self._coils] if self._coils > 1 else []), H, W)
         (Ny, Nx), (fov_y, fov_x) = header.encoded, header.encoded_fov
@@ -140,9 +150,9 @@ class Scan:
         for rows in self._slices:
             if np.abs(rows.geometry - rows.geometry[0]).max() > 0.01:
                 raise ValueError(f"the readouts of slice {rows.slice[0]} lie at several places")
-        axes = places[0, 1:]
+        axes = places[0, 1:4]
         positions = places[:, 0]
-        if np.abs(axes @ axes.T - np.eye(3)).max() > 0.01 or np.abs(places[:, 1:] - axes).max() > 0.01:
+        if np.abs(axes @ axes.T - np.eye(3)).max() > 0.01 or np.abs(places[:, 1:4] - axes).max() > 0.01:
             self.notes.append(
                 "its directions are no common right angles: slices go by their index, and there is no affine"
             )
@@ -283,7 +293,8 @@ def _rows(data: h5py.Dataset, header: MrdHeader, notes: list[str]) -> tuple[Rows
             f"readout {numbers[wrong]} has {n[wrong]} samples, centred on {heads['center_sample'][wrong]}, which do not fit into "
             f"{Nx} columns"
         )
-    geometry = np.stack([heads[key] for key in ("position", "read_dir", "phase_dir", "slice_dir")], axis=1)
+    placed = ("position", "read_dir", "phase_dir", "slice_dir", "patient_table_position")
+    geometry = np.stack([heads[key] for key in placed], axis=1)
     if not np.isfinite(geometry).all():
         raise ValueError("its positions or directions hold NaN or Inf")
     slices = idx["slice"].astype(np.int64)

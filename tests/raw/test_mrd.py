@@ -194,6 +194,20 @@ def test_phase_oversampling_goes_too_and_interpolation_is_not_invented(tmp_path:
         np.testing.assert_allclose(file["A"].attrs["FOV_mm"], (60, 64))
 
 
+def test_a_table_that_moved_between_the_contrasts_is_told(tmp_path: Path) -> None:
+    for name, z in (("a", -40), ("b", -40), ("c", -25)):
+        table = (0, 0, z)
+        write_mrd(
+            tmp_path / f"{name}.mrd",
+            oversampled(image(shape=(8, W))),
+            recon=(8, W),
+            change=lambda s, n, table=table: s.patient_table_position.__setitem__(slice(None), table),
+        )
+    notes = convert({n.upper(): tmp_path / f"{n}.mrd" for n in "abc"}, tmp_path / "o.h5", patient_id="P")
+    [told] = [note for note in notes if "table" in note]
+    assert told.startswith("C: the table was 15 mm from where it was for A")
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the peak of a process here")
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """64 MB of noise readouts beside a scan of some kilobytes: in a process of its own, for peaks are remembered."""
