@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
+from mcsr_bench.errors import one_line
 from mcsr_bench.progress import Listener
 from mcsr_bench.report import Table
 
@@ -41,12 +42,12 @@ class TerminalListener(Listener):
         self._progress.stop()
 
     def preparing(self, message: str, done: int, total: int) -> None:
-        self._show("prepare", escape(message), done, total, "")
+        self._show("prepare", _shown(message), done, total, "")
         if done == total:
             self._remove("prepare")
 
     def warning(self, message: str) -> None:
-        self._progress.console.print(f"[yellow]warning:[/] {escape(message)}")
+        self._progress.console.print(f"[yellow]warning:[/] {_shown(message)}")
 
     def trials(self, total: int, finished: int) -> None:
         self._total, self._ended = total, finished
@@ -54,20 +55,20 @@ class TerminalListener(Listener):
             self._progress.console.print(f"{finished} of {total} trials are there from an earlier run")
 
     def trial_started(self, trial: str) -> None:
-        self._show(trial, f"{escape(trial)}", 0, None, "starting")
+        self._show(trial, _shown(trial), 0, None, "starting")
 
     def trial_step(self, trial: str, stage: str, done: int, total: int, detail: str) -> None:
         if self._stage.get(trial) != stage:  # a new stage: its own speed and time left
             self._remove(trial)
             self._stage[trial] = stage
-        self._show(trial, f"{escape(trial)} {stage}", done, total, escape(detail))
+        self._show(trial, f"{_shown(trial)} {stage}", done, total, _shown(detail))
 
     def trial_ended(self, trial: str, status: str, detail: str) -> None:
         self._ended += 1
         self._remove(trial)
         colour = "green" if status == "done" else "red"
-        text = f"{self._ended}/{self._total}  {escape(trial)}  [{colour}]{status}[/]"
-        self._progress.console.print(text + (f": {escape(detail)}" if detail else ""))
+        text = f"{self._ended}/{self._total}  {_shown(trial)}  [{colour}]{status}[/]"
+        self._progress.console.print(text + (f": {_shown(detail)}" if detail else ""))
 
     def _show(self, name: str, text: str, done: int, total: int | None, detail: str) -> None:
         if name not in self._tasks:
@@ -132,7 +133,12 @@ class LineListener(Listener):
         return False
 
     def _say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(one_line(text), file=sys.stderr, flush=True)
+
+
+def _shown(text: str) -> str:
+    """Text for rich: neither its markup nor what a terminal would act on."""
+    return escape(one_line(text))
 
 
 def _duration(seconds: float) -> str:
@@ -152,22 +158,22 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], file: Text
     console = Console(file=file) if terminal else Console(file=file, width=10_000, force_terminal=False)
     out = RichTable(show_lines=terminal)
     for column in columns:
-        out.add_column(escape(column), no_wrap=not terminal)
+        out.add_column(_shown(column), no_wrap=not terminal)
     for row in rows:
-        out.add_row(*map(escape, row))
+        out.add_row(*map(_shown, row))
     console.print(out)
 
 
 def print_table(table: Table) -> None:
     """A table with its title and notes on standard output; on anything but a terminal it is never cut to a width."""
     console = Console() if sys.stdout.isatty() else Console(width=10_000, force_terminal=False)
-    console.print(escape(table.title), style="bold", highlight=False)
+    console.print(_shown(table.title), style="bold", highlight=False)
     out = RichTable()
     for number, column in enumerate(table.columns):
-        out.add_column(escape(column), no_wrap=True, justify="left" if number == 0 else "right")
+        out.add_column(_shown(column), no_wrap=True, justify="left" if number == 0 else "right")
     for row in table.rows:
-        out.add_row(*(f"[bold]{escape(cell.text)}[/]" if cell.best else escape(cell.text) for cell in row))
+        out.add_row(*(f"[bold]{_shown(cell.text)}[/]" if cell.best else _shown(cell.text) for cell in row))
     console.print(out)
     for note in table.notes:
-        console.print(escape(note), style="dim", highlight=False)
+        console.print(_shown(note), style="dim", highlight=False)
     console.print()

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import UserError, one_line
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
 
@@ -40,6 +40,9 @@ class Finding:
     message: str
     marks: bool = False
     """True: every table of results on these data repeats the message."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", one_line(self.message))
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,9 @@ class Split:
     """In a sentence, how it was made."""
     patient_disjoint: bool = True
     """False only where the user or the protocol asked for it: the results are marked."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rule", one_line(self.rule))
 
     @property
     def hash(self) -> str:

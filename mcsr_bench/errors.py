@@ -20,7 +20,23 @@ _DISK_ERRORS = {
 
 
 class UserError(Exception):
-    """A mistake the user can mend. The message names the file or option, the value, and what is allowed."""
+    """A mistake the user can mend. The message names the file or option, the value, and what is allowed.
+
+    ``lines`` follow the sentence, a line each (code to paste). Each is made one line by `one_line`.
+    """
+
+    def __init__(self, sentence: str, *lines: str) -> None:
+        super().__init__("\n".join(map(one_line, (sentence, *lines))))
+
+
+def one_line(text: str) -> str:
+    """The text with escapes for what a terminal would act on or not show: line breaks, control and format characters, surrogates.
+
+    File names, attributes and headers come from others: none of them may end a line, colour it, or move the cursor.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mcsr_bench.dataset import Finding
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import UserError, one_line
 
 
 def in_short(findings: Iterable[Finding]) -> list[Finding]:
@@ -21,7 +21,12 @@ def refuse(findings: Sequence[Finding]) -> None:
     """UserError where a finding is an error: one sentence about the first of each code."""
     wrong = in_short(f for f in findings if f.severity == "error")
     if wrong:
-        raise UserError("; ".join(f"{f.file}: {f.message}" if f.file else f.message for f in wrong))
+        raise UserError("; ".join(map(located, wrong)))
+
+
+def located(finding: Finding) -> str:
+    """The message with its file in front, to be printed."""
+    return one_line(f"{finding.file}: {finding.message}" if finding.file else finding.message)
 
 
 def sentence(finding: Finding) -> str:

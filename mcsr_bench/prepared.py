@@ -13,7 +13,7 @@ from mcsr_bench import files, registration
 from mcsr_bench.dataset import Case, Dataset, Finding, Split
 from mcsr_bench.engines import local
 from mcsr_bench.errors import UserError, unknown_name
-from mcsr_bench.findings import in_short, refuse, sentence
+from mcsr_bench.findings import in_short, located, refuse, sentence
 from mcsr_bench.grid import ExperimentSpec
 from mcsr_bench.inspection import findings
 from mcsr_bench.loading import load_dataset
@@ -82,7 +82,7 @@ def prepare(
         told += [f for f in (*store.findings, *seen) if f not in told]
     for finding in in_short(told):
         if finding.severity != "info":
-            listener.warning(f"{finding.file}: {finding.message}" if finding.file else finding.message)
+            listener.warning(located(finding))
     return out
 
 

@@ -27,7 +27,7 @@ import mcsr_bench
 from mcsr_bench import files, metrics
 from mcsr_bench.cards import MethodCard
 from mcsr_bench.dataset import Split
-from mcsr_bench.errors import UserError, disk_error
+from mcsr_bench.errors import UserError, disk_error, one_line
 from mcsr_bench.loading import load_method
 from mcsr_bench.method import Batch, Method, TorchMethod
 from mcsr_bench.processes import SLOT, Emit
@@ -172,7 +172,7 @@ def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:
         record.status = "failed"
         if isinstance(error, OSError) and disk_error(error) is not None:
             raise disk_error(error) from error  # type: ignore[misc]
-        record.reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        record.reason = str(error) if isinstance(error, UserError) else one_line(f"{type(error).__name__}: {error}")
         traceback.print_exc()
     write_trial(folder, record)
     return record

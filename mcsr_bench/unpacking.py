@@ -81,6 +81,8 @@ def _of_zip(opened: zipfile.ZipFile, archive: Path) -> Iterator[_Member]:
 
 def _safe(name: str, archive: Path) -> PurePosixPath:
     path = PurePosixPath(name)
+    if not name.isprintable():
+        raise UserError(f"{archive.name}: the name {name!r} has control characters; nothing of it is unpacked")
     if path.is_absolute() or ".." in path.parts or not path.parts or set(name) & set("\\:\0"):
         raise UserError(f"{archive.name}: the name {name!r} would leave its folder; nothing of it is unpacked")
     return path

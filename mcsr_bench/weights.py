@@ -97,7 +97,7 @@ def read_foreign(path: Path, containers: Sequence[str] = ()) -> Any:
     except PermissionError:
         raise UserError(f"{path}: cannot be read: permission denied") from None
     except Exception as error:  # of a file that may be anything: torch has no one exception for it
-        raise UserError(_refusal(path, error, containers)) from None
+        raise UserError(*_refusal(path, error, containers)) from None
 
 
 def _safetensors(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -109,8 +109,8 @@ def _safetensors(path: Path, device: torch.device | str) -> tuple[dict[str, Tens
         raise UserError(f"{path}: cannot be read as safetensors: {error}") from None
 
 
-def _refusal(path: Path, error: Exception, containers: Sequence[str]) -> str:
-    """Why torch did not read a file, as a sentence."""
+def _refusal(path: Path, error: Exception, containers: Sequence[str]) -> tuple[str, ...]:
+    """Why torch did not read a file: a sentence, and lines of code where they help."""
     message = str(error)
     found = re.search(r"GLOBAL\s+([\w.]+)", message)
     script = "TorchScript" in message
@@ -118,18 +118,18 @@ def _refusal(path: Path, error: Exception, containers: Sequence[str]) -> str:
         reason = message.splitlines()[0].split(". ")[0][:120] if message else type(error).__name__
         if "weights only" in reason.lower():
             reason = "it begins like none"
-        return f"{path}: truncated, damaged or no checkpoint of torch ({reason})"
+        return (f"{path}: truncated, damaged or no checkpoint of torch ({reason})",)
     what = "a TorchScript archive" if script else f"Python objects besides tensors ({found[1] if found else ''})"
-    load = f'torch.jit.load("{path}", map_location="cpu").state_dict()'
+    load = f'torch.jit.load({str(path)!r}, map_location="cpu").state_dict()'
     if not script:
-        load = f'torch.load("{path}", map_location="cpu", weights_only=False)'
+        load = f'torch.load({str(path)!r}, map_location="cpu", weights_only=False)'
     tensors = "state"
     for key in ("state_dict", *containers):
         tensors = f'state.get("{key}", {tensors})'
     return (
         f"{path}: holds {what}, and code in files is never run here; if you trust where it comes from, take its tensors out with "
-        "these three lines of Python, where the program that wrote it is installed, and import tensors.pt:\n"
-        "    import torch\n"
-        f"    state = {load}\n"
-        f'    torch.save({{k: v for k, v in {tensors}.items() if torch.is_tensor(v)}}, "tensors.pt")'
+        "these three lines of Python, where the program that wrote it is installed, and import tensors.pt:",
+        "    import torch",
+        f"    state = {load}",
+        f'    torch.save({{k: v for k, v in {tensors}.items() if torch.is_tensor(v)}}, "tensors.pt")',
     )

@@ -128,7 +128,7 @@ IDS = st.lists(st.sampled_from([f"p{i:02d}" for i in range(10)] + ["stranger", "
         optional={"patient_disjoint": st.booleans(), "dataset": st.sampled_from(["", "toy", "other"]), "x": JSON},
     )
 )
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_manifest_gives_a_disjoint_split_or_a_sentence(toy, tmp_path, value):
     cases = toy.cases()
     patient = {case.volume_id: case.patient_id for case in cases}

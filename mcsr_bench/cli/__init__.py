@@ -56,8 +56,7 @@ def main() -> None:
         known = disk_error(error) if isinstance(error, OSError) else error
         if known is None or debug:
             raise
-        # A file's name may be no text at all; its odd bytes are then shown as escapes.
-        print(f"mcsr-bench: {known}".encode(errors="backslashreplace").decode(), file=sys.stderr)
+        print(f"mcsr-bench: {known}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("mcsr-bench: interrupted; the same command goes on where it stopped", file=sys.stderr)

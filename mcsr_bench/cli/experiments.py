@@ -138,6 +138,7 @@ def prepare(
 def _inspect(spec: ExperimentSpec, as_json: bool) -> None:
     from mcsr_bench import console
     from mcsr_bench.checking import check_datasets, finding_records
+    from mcsr_bench.findings import located
 
     with console.listener() as listener:
         checked = check_datasets(spec, listener)
@@ -154,8 +155,7 @@ def _inspect(spec: ExperimentSpec, as_json: bool) -> None:
             if one.rows:
                 console.print_rows(one.columns, one.rows, file=sys.stdout)
             for finding in one.findings:
-                where = f"{finding.file}: " if finding.file else ""
-                print(f"{finding.severity}  {finding.code}  {where}{finding.message}")
+                print(f"{finding.severity}  {finding.code}  {located(finding)}")
             if not one.findings:
                 print("no findings")
     if not all(one.usable for one in checked):

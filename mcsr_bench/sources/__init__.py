@@ -49,7 +49,7 @@ class RemoteFile(_Model):
     def _stays_inside(self) -> RemoteFile:
         path = PurePosixPath(self.name)
         hidden = any(part.startswith(".") for part in path.parts)
-        if path.is_absolute() or not path.parts or hidden or set(self.name) & set("\\:\0"):
+        if path.is_absolute() or not path.parts or hidden or set(self.name) & set("\\:") or not self.name.isprintable():
             raise ValueError(f"{self.name!r} is no name of a file within the folder")
         return self
 
