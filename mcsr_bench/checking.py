@@ -17,7 +17,7 @@ from mcsr_bench.prepared import asked_datasets, check_cases
 from mcsr_bench.preparing import Work, inspect_cases
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol, get_protocol
-from mcsr_bench.splits import manifest, read_split
+from mcsr_bench.splits import manifest, split_of
 from mcsr_bench.store import registration_findings
 
 
@@ -133,8 +133,7 @@ def _split(
     dataset: Dataset, cases: list[Case], protocol: Protocol, spec: ExperimentSpec, found: list[Finding]
 ) -> tuple[dict[str, int], str]:
     try:
-        split = read_split(spec.split, dataset, cases) if spec.split else dataset.split(cases, protocol)
-        split.check(cases)
+        split = split_of(dataset, cases, protocol, spec.split)
     except UserError as error:
         found.append(Finding("error", "split", str(spec.split or dataset.data_root or ""), str(error)))
         return {}, ""

@@ -6,7 +6,7 @@ Nothing is trained before every name, setting and file was checked and the prepa
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +25,7 @@ from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import add_plugins, datasets, methods, reports
 from mcsr_bench.report import Report, Table
-from mcsr_bench.results import Results, TrialRecord, load_results, read_trial
+from mcsr_bench.results import Results, TrialRecord, bundles, load_results, read_trial
 from mcsr_bench.splits import write_manifest
 from mcsr_bench.trial import TrialSpec
 
@@ -87,33 +87,34 @@ def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
                 plugins=spec.plugins,
             )
         ]
+        for prepared in ready:
+            trials += [
+                TrialSpec(
+                    out=spec.out,
+                    method=point.method,
+                    variant=point.variant,
+                    settings=point.settings,
+                    dataset_variant=_dataset_variant(prepared.dataset, standards[prepared.dataset.name]),
+                    dataset_settings=prepared.dataset.settings.model_dump(mode="json"),
+                    scale=prepared.store.scale,
+                    seed=seed,
+                    preset=spec.preset,
+                    protocol=spec.protocol,
+                    data=prepared.data,
+                    split=asdict(prepared.split),
+                    device=device,
+                    plugins=spec.plugins,
+                )
+                for point in grid
+                if point.scale == prepared.store.scale
+                for seed in spec.seeds
+            ]
+        _check_results(spec, trials)
         _write_spec(spec)
         for prepared in ready:
             where = dataset_folder(prepared, standards[prepared.dataset.name])
             write_manifest(spec.out / where / SPLIT, prepared.manifest)
             write_registrations(spec.out / where / REGISTRATION, prepared.store)
-    for prepared in ready:
-        trials += [
-            TrialSpec(
-                out=spec.out,
-                method=point.method,
-                variant=point.variant,
-                settings=point.settings,
-                dataset_variant=_dataset_variant(prepared.dataset, standards[prepared.dataset.name]),
-                dataset_settings=prepared.dataset.settings.model_dump(mode="json"),
-                scale=prepared.store.scale,
-                seed=seed,
-                preset=spec.preset,
-                protocol=spec.protocol,
-                data=prepared.data,
-                split=asdict(prepared.split),
-                device=device,
-                plugins=spec.plugins,
-            )
-            for point in grid
-            if point.scale == prepared.store.scale
-            for seed in spec.seeds
-        ]
     return trials
 
 
@@ -203,6 +204,39 @@ def _dataset_variant(dataset: Dataset, standard: dict[str, Any]) -> str:
     return variant_of(usual.model_dump(mode="json"), dataset.settings.model_dump(mode="json"))
 
 
+def _check_results(spec: ExperimentSpec, trials: Sequence[TrialSpec]) -> None:
+    """UserError where finished results that stay in the folder are of other data, another split or version than this run's.
+
+    A table, and the ``split.json`` beside it, are about one split of one set of data.
+    """
+    mine = {trial.folder: trial for trial in trials}
+    asked = {(trial.data.name, trial.dataset_variant): trial.data for trial in trials}
+    for folder in bundles(spec.out):
+        record = read_trial(folder)
+        if record is None or record.status != "done":
+            continue
+        if (trial := mine.get(folder)) is not None:
+            if record.key != trial.key and not spec.fresh:
+                raise UserError(
+                    f"{folder}: holds a finished trial of other data or another version ({record.key}, now {trial.key}); "
+                    f"choose another --out, or --fresh to start it over"
+                )
+        elif (data := asked.get((record.dataset, record.dataset_variant))) is not None:
+            differs = [name for key, name in _SAME if getattr(record.data, key) != getattr(data, key)]
+            if differs:
+                raise UserError(
+                    f"{folder}: holds a finished trial with another {' and another '.join(differs)} than this run's; "
+                    f"choose another --out, for they are never mixed"
+                )
+
+
+_SAME = (
+    ("fingerprint", "fingerprint of the data"),
+    ("split_hash", "split"),
+    ("preparation", "preparation of the data"),
+)
+
+
 def _finished(trial: TrialSpec, fresh: bool) -> TrialRecord | None:
     """The record of a trial that need not run again; clears away what must not be resumed."""
     folder = trial.folder
@@ -212,11 +246,6 @@ def _finished(trial: TrialSpec, fresh: bool) -> TrialRecord | None:
     same = record.key == trial.key
     if record.status == "done" and same and not fresh:
         return record
-    if record.status == "done" and not same and not fresh:
-        raise UserError(
-            f"{folder}: holds a finished trial of other data or another version ({record.key}, now {trial.key}); "
-            f"choose another --out, or --fresh to start it over"
-        )
     if fresh or not same:
         shutil.rmtree(folder)
     return None

@@ -22,7 +22,7 @@ from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.registry import add_plugins, datasets
 from mcsr_bench.results import DataRecord
-from mcsr_bench.splits import Manifest, manifest, read_split
+from mcsr_bench.splits import Manifest, manifest, split_of
 from mcsr_bench.store import Store, build_store
 
 
@@ -57,8 +57,7 @@ def prepare(
     preparation = preparation or Preparation()
     cases = dataset.cases()
     check_cases(dataset, cases)
-    split = read_split(split_file, dataset, cases) if split_file else dataset.split(cases, protocol)
-    split.check(cases)
+    split = split_of(dataset, cases, protocol, split_file)
     made = manifest(dataset, split, cases)
     used = {*split.train, *split.validation, *split.test}
     cases = [case for case in cases if case.volume_id in used]

@@ -34,7 +34,7 @@ from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.registry import add_plugins, datasets, methods
 from mcsr_bench.results import DataRecord, TrialRecord, read_trial
 from mcsr_bench.splits import folds as folds_of
-from mcsr_bench.splits import read_split
+from mcsr_bench.splits import split_of
 from mcsr_bench.store import build_store
 from mcsr_bench.trial import VOLUMES, TrialSpec, versions
 
@@ -170,8 +170,7 @@ def _development(dataset: Dataset, protocol: Protocol, split_file: Path | None) 
     """The cases of the patients who train or validate and do not test."""
     cases = dataset.cases()
     check_cases(dataset, cases)
-    split = read_split(split_file, dataset, cases) if split_file else dataset.split(cases, protocol)
-    split.check(cases)
+    split = split_of(dataset, cases, protocol, split_file)
     tested = {case.patient_id for case in cases if case.volume_id in split.test}
     used = {*split.train, *split.validation}
     return [case for case in cases if case.volume_id in used and case.patient_id not in tested]

@@ -8,12 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mcsr_bench as mb
-from mcsr_bench.dataset import Case, split_by_patient
+from mcsr_bench.dataset import Case, Split, split_by_patient
 from mcsr_bench.errors import UserError
 from mcsr_bench.loading import load_dataset
-from mcsr_bench.protocol import MCSR_1
+from mcsr_bench.protocol import MCSR_1, SANET_2021
 from mcsr_bench.registry import add_plugins
-from mcsr_bench.splits import folds, manifest, read_split, write_manifest
+from mcsr_bench.splits import folds, manifest, read_split, split_of, write_manifest
 
 TOYS = Path(__file__).parent / "toys"
 
@@ -30,6 +30,13 @@ def changed(path, toy, **changes):
     return path
 
 
+def clinic(toy, *ids, volumes=1):
+    """The toy dataset with patients of these ids, in this order, each with so many volumes."""
+    cases = [Case(name, f"v{i}-{k}", 1, (32, 32)) for i, name in enumerate(ids) for k in range(volumes)]
+    toy.cases = lambda: cases
+    return cases
+
+
 def test_a_split_comes_back_from_its_file(toy, tmp_path):
     cases = toy.cases()
     split = toy.split(cases, MCSR_1)
@@ -43,7 +50,7 @@ def test_a_split_comes_back_from_its_file(toy, tmp_path):
 
 def test_patients_that_the_file_leaves_out_are_left_out_and_marked(toy, tmp_path):
     split = read_split(
-        changed(tmp_path / "s.json", toy, train=["p00"], validation=["p01"], test=["p02"]), toy, toy.cases()
+        changed(tmp_path / "s.json", toy, train=["p00"], validation=["p01"], test=["p02"], hash=""), toy, toy.cases()
     )
     assert (split.train, split.validation, split.test) == (("p00-v0",), ("p01-v0",), ("p02-v0",))
     [finding] = toy.findings
@@ -54,9 +61,11 @@ def test_patients_that_the_file_leaves_out_are_left_out_and_marked(toy, tmp_path
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"train": ["p00", "p01"], "test": ["p01"], "validation": ["p02"]}, "patient p01 is in both train and test"),
-        ({"train": ["p00", "p00"], "test": ["p01"], "validation": ["p02"]}, "patient p00 is in train twice"),
-        ({"train": ["p77"]}, "patient p77 of train is not in dataset 'toy'"),
+        ({"train": ["p00", "p01"], "test": ["p01"], "validation": ["p02"]}, "patient 'p01' is in both train and test"),
+        ({"train": ["p00", "p00"], "test": ["p01"], "validation": ["p02"]}, "patient 'p00' is in train twice"),
+        ({"train": ["p77"]}, "patient 'p77' of train is not in dataset 'toy'$"),
+        ({"train": [" P03"]}, "patient ' P03' of train is not in dataset 'toy', which has 'p03'"),
+        ({"left_out": ["p00-v9"]}, "volume 'p00-v9' of left_out is not in dataset 'toy'"),
         ({"dataset": "knee"}, "is of dataset 'knee'"),
         ({"test": []}, "no test volumes"),
         ({"patient_disjoint": False}, "never taken from a file"),
@@ -68,6 +77,66 @@ def test_patients_that_the_file_leaves_out_are_left_out_and_marked(toy, tmp_path
 def test_bad_manifests_get_a_sentence(toy, tmp_path, changes, sentence):
     with pytest.raises(UserError, match=sentence):
         read_split(changed(tmp_path / "s.json", toy, **changes), toy, toy.cases())
+
+
+@pytest.mark.parametrize("changes", [{"train": ["p00", "p01"]}, {"rule": "as the paper has it"}, {"hash": "0" * 12}])
+def test_a_manifest_that_does_not_give_its_hash_is_said_and_marked(toy, tmp_path, changes):
+    made = manifest(toy, toy.split(toy.cases(), MCSR_1), toy.cases())
+    split = read_split(changed(tmp_path / "s.json", toy, **changes), toy, toy.cases())
+    [finding] = [f for f in toy.findings if f.code == "split-changed"]
+    assert finding.marks
+    assert changes.get("hash", made.hash) in finding.message
+    assert split.rule == f"from a file that was changed: {changes.get('rule', made.rule)}"
+    # what that split is written as is whole again, and says for good where it came from
+    toy.findings.clear()
+    write_manifest(tmp_path / "again.json", manifest(toy, split, toy.cases()))
+    assert read_split(tmp_path / "again.json", toy, toy.cases()) == split
+    assert not [f for f in toy.findings if f.code == "split-changed"]
+
+
+def test_data_that_are_not_those_the_split_was_made_on_are_noticed(toy, tmp_path):
+    clinic(toy, "a", "b", "c", "d")
+    write_manifest(tmp_path / "s.json", manifest(toy, toy.split(toy.cases(), MCSR_1), toy.cases()))
+    read_split(tmp_path / "s.json", toy, toy.cases())
+    assert toy.findings == []
+    clinic(toy, "a", "b", "c", "d", volumes=2)  # the same patients, and another volume of each
+    read_split(tmp_path / "s.json", toy, toy.cases())
+    assert [f.code for f in toy.findings] == ["split-changed"]
+
+
+def test_volumes_that_a_split_leaves_out_stay_out_when_it_is_taken_from_its_file(toy, tmp_path):
+    """As fastMRI's lists: a train pair of a patient who is tested is in no part."""
+    cases = clinic(toy, "a", "b", "c", volumes=2)
+    split = Split(("v0-0", "v0-1"), ("v1-0", "v1-1"), ("v2-1",), "lists")
+    split.check(cases)
+    write_manifest(tmp_path / "s.json", manifest(toy, split, cases))
+    back = read_split(tmp_path / "s.json", toy, cases)
+    assert (back.train, back.validation, back.test) == (split.train, split.validation, split.test)
+    assert toy.findings == []
+
+
+@pytest.mark.parametrize("other", ["p01", " P01", "P 01", "Ｐ01"])
+def test_one_patient_under_two_spellings_is_noticed_where_it_matters(toy, tmp_path, other):
+    clinic(toy, "P01", "b", "c", other)
+    taken = {"train": ["P01"], "validation": ["b"], "test": ["c", other], "hash": ""}
+    split = split_of(toy, toy.cases(), MCSR_1, changed(tmp_path / "s.json", toy, **taken))
+    assert split.train == ("v0-0",)
+    [finding] = toy.findings
+    assert (finding.code, finding.marks) == ("patients-alike", True)
+    assert f"patient 'P01' of train and patient {other!r} of test" in finding.message
+    toy.findings.clear()
+    taken |= {"train": ["P01", other], "test": ["c"]}
+    split_of(toy, toy.cases(), MCSR_1, changed(tmp_path / "s.json", toy, **taken))
+    assert toy.findings == [], "in one part they do no harm"
+
+
+def test_a_protocol_that_validates_on_the_test_part_does_so_with_a_split_from_a_file(toy, tmp_path):
+    path = changed(tmp_path / "s.json", toy)
+    plain = split_of(toy, toy.cases(), MCSR_1, path)
+    split = split_of(toy, toy.cases(), SANET_2021, path)
+    assert (split.train, split.validation, split.test) == (plain.train, plain.test, plain.test)
+    assert not split.patient_disjoint
+    assert "validation = test, as protocol sanet-2021 has it" in split.rule
 
 
 def test_files_that_are_none_get_a_sentence(toy, tmp_path):
@@ -94,6 +163,16 @@ def test_a_run_writes_its_split_and_takes_it_again(here, tmp_path):
     assert set(results.volumes["patient_id"]) == set(made["validation"])
     assert results.records[0].data.split_rule.startswith("from a file")
     assert results.records[0].key != mb.load_results(tmp_path / "a").records[0].key
+    # another split's results never stand beside the first one's, nor is its manifest written there
+    other = here(*command, "--methods", "bicubic", "--split", swapped, "--out", tmp_path / "a")
+    assert other.returncode == 2
+    assert "holds a finished trial with another split than this run's; choose another --out" in other.stderr
+    assert here(*command, "--split", swapped, "--out", tmp_path / "a").returncode == 2
+    assert json.loads(path.read_text()) == made
+    assert not list((tmp_path / "a").rglob("bicubic"))
+    fresh = here(*command, "--split", swapped, "--out", tmp_path / "a", "--fresh")
+    assert fresh.returncode == 0, fresh.stderr
+    assert json.loads(path.read_text())["test"] == made["validation"]
     two = here(*command, "--dataset", "toy,brain-sim", "--split", swapped, "--out", tmp_path / "c")
     assert two.returncode == 2
     assert "is for one dataset" in two.stderr
@@ -125,12 +204,19 @@ IDS = st.lists(st.sampled_from([f"p{i:02d}" for i in range(10)] + ["stranger", "
     value=JSON
     | st.fixed_dictionaries(
         {"rule": st.text(max_size=5), "train": IDS, "validation": IDS, "test": IDS},
-        optional={"patient_disjoint": st.booleans(), "dataset": st.sampled_from(["", "toy", "other"]), "x": JSON},
+        optional={
+            "patient_disjoint": st.booleans(),
+            "dataset": st.sampled_from(["", "toy", "other"]),
+            "hash": st.text(max_size=3),
+            "left_out": st.lists(st.sampled_from(["p00-v0", "p01-v0", "x"]), max_size=2),
+            "x": JSON,
+        },
     )
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_manifest_gives_a_disjoint_split_or_a_sentence(toy, tmp_path, value):
     cases = toy.cases()
+    toy.findings.clear()
     patient = {case.volume_id: case.patient_id for case in cases}
     path = tmp_path / "split.json"
     path.write_text(json.dumps(value))
@@ -139,13 +225,17 @@ def test_any_manifest_gives_a_disjoint_split_or_a_sentence(toy, tmp_path, value)
         split = read_split(path, toy, cases)
     except UserError as error:
         said = str(error)
-    assert "\n" not in said
+    assert said.isprintable()
     if said:
         return
+    assert split.rule.isprintable()
+    left_out = set(value.get("left_out", ()))
+    assert not left_out & {*split.train, *split.validation, *split.test}
     parts = [{patient[v] for v in part} for part in (split.train, split.validation, split.test)]
     assert all(parts)
     assert sum(map(len, parts)) == len(set.union(*parts))
-    assert [sorted(part) for part in parts] == [sorted(value[name]) for name in ("train", "validation", "test")]
+    named = [{p for p in value[name] if f"{p}-v0" not in left_out} for name in ("train", "validation", "test")]
+    assert parts == named
 
 
 @given(st.binary(max_size=60))
