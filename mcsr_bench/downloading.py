@@ -86,6 +86,10 @@ class ResumingDownloader:
             if total is None or (goes_on and size and total and total != size):
                 self._discard()
                 raise _InterruptedError("the server answered with another range than asked, so the file is begun again")
+            # Not every server knows If-Range: it may go on with another version of the file.
+            if goes_on and start and state["mark"] and _mark(response) not in ("", state["mark"]):
+                self._discard()
+                raise _InterruptedError("the file has changed at the server, so it is begun again")
             if self._size and total and total != self._size:
                 self._discard()
                 raise UserError(f"{url}: has {total} bytes, and {self._size} are published; it is another file")
@@ -124,7 +128,7 @@ class ResumingDownloader:
     def _usable_state(self, url: str) -> dict[str, Any]:
         """What is known of the part; a part that must not be gone on with is removed, and nothing is known."""
         state: dict[str, Any] = {}
-        with suppress(OSError, json.JSONDecodeError, UnicodeDecodeError):
+        with suppress(OSError, ValueError):
             found = files.read_json(self._state)
             if isinstance(found, dict) and isinstance(found.get("mark"), str) and isinstance(found.get("size"), int):
                 state = found
@@ -162,7 +166,7 @@ def get_json(url: str, pause: float = 1.0) -> Any:
                 raise _InterruptedError("the answer ended early")
         try:
             found.append(json.loads(body))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UserError(f"{url}: the answer is not JSON") from None
 
     with _session() as session:
@@ -201,21 +205,24 @@ def _get(session: requests.Session, url: str, headers: dict[str, str]) -> reques
 
     asked = url
     for _ in range(MOST_REDIRECTS + 1):
-        _check_scheme(url, asked)
         try:
+            _check_scheme(url, asked)
             response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False)
         except requests.exceptions.SSLError as error:
             raise UserError(f"{url}: no secure connection ({_reason(error)})") from None
         except (requests.ConnectionError, requests.Timeout) as error:
             raise _InterruptedError(f"no connection ({_reason(error)})") from None
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:  # ValueError: of an address that is none
             raise UserError(f"{url}: cannot be asked for ({_reason(error)})") from None
         code = response.status_code
         if code in (200, 206, 416):
             return response
         response.close()
         if code in (301, 302, 303, 307, 308) and (target := response.headers.get("Location")):
-            url = urljoin(url, target)
+            try:
+                url = urljoin(url, target)
+            except ValueError as error:
+                raise UserError(f"{url}: leads to {target!r}, which is no address ({_reason(error)})") from None
             continue
         if code in _AGAIN:
             raise _InterruptedError(f"the server answers {code} ({response.reason})")
@@ -251,6 +258,10 @@ def _mark(response: requests.Response) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The last, most telling words of an error of the network libraries."""
-    text = str(error.args[0] if error.args else error)
-    return text.splitlines()[0].rpartition(": ")[2].strip("'\")( ") if text else type(error).__name__
+    """The last, most telling words of an error of the network libraries, which wrap each other."""
+    while inner := [
+        cause for cause in (getattr(error, "reason", None), *error.args) if isinstance(cause, BaseException)
+    ]:
+        error = inner[-1]
+    lines = str(error).strip().splitlines()
+    return lines[0].rpartition(": ")[2].strip("'\")( ") if lines else type(error).__name__

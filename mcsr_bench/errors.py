@@ -14,7 +14,7 @@ _DISK_ERRORS = {
     errno.EPERM: "permission denied",
     errno.ENOTDIR: "a part of the path is not a folder",
     errno.EEXIST: "a file lies where a folder is needed",
-    errno.ENAMETOOLONG: "the name is too long",
+    errno.ENAMETOOLONG: "the name is longer than this system allows",
     errno.EFBIG: "the file would be larger than this system allows",
 }
 

@@ -184,7 +184,7 @@ def _bring(file: RemoteFile, record: Fetched, to: Path, unfinished: Path, listen
     if not file.unpack and final.exists():
         raise UserError(f"{final}: is there already and was not put there by fetch; move it away")
     key = hashlib.sha256(file.name.encode()).hexdigest()[:16]
-    archive = unfinished / f"{key}-{PurePosixPath(file.name).name}"
+    archive = unfinished / key / PurePosixPath(file.name).name  # its name stands in sentences
 
     progress = _in_megabytes(file, record, listener)
     _download(file, archive, pause, progress)
@@ -202,7 +202,12 @@ def _bring(file: RemoteFile, record: Fetched, to: Path, unfinished: Path, listen
     if not file.unpack:
         made = archive
     else:
-        made, done = _unpacked(file, done, archive, unfinished, listener)
+        try:
+            made, done = _unpacked(file, done, archive, unfinished, listener)
+        except UserError:
+            if not done.verified:  # it may have come cut: the next fetch begins it again
+                archive.unlink()
+            raise
         final = to / done.folder
         if final.exists():
             raise UserError(f"{final}: is there already and was not put there by fetch; move it away")

@@ -65,8 +65,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in a UTF-8 file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The JSON value in a UTF-8 file. ValueError for anything else."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import stat
 import tarfile
@@ -13,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import UserError, disk_error
 
 MOST_EXPANSION = 20
 """A zip that says it holds more than this times its own size is refused; raw k-space and NIfTI shrink by far less."""
 _PIECE = 1 << 20
 _BAD = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError)
-_CLASH = (FileExistsError, NotADirectoryError, IsADirectoryError)  # a member is a file here and a folder there
+_CLASH = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+"""A member is a file here and a folder there."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,10 @@ def unpack(
 ) -> tuple[int, int]:
     """Unpack a zip or an uncompressed tar into an empty folder; returns the numbers of files and bytes.
 
-    All members are checked before the first is written. Refused with a UserError: absolute names, "..", names twice, links,
-    devices, sparse and encrypted members, more bytes than `MOST_EXPANSION` allows or the disk has free, and what is damaged or no
-    archive. Owners, permissions and times are not taken over. ``progress``: called with files done and in total.
+    All members are checked before the first is written. Refused with a UserError: absolute names, "..", control characters, names
+    twice, links, devices, sparse and encrypted members, no member at all, more bytes than `MOST_EXPANSION` allows or the disk has
+    free, and what is damaged or no archive. Owners, permissions and times are not taken over. ``progress``: called with files done
+    and in total.
     """
     try:
         with closing(tarfile.open(archive, "r:") if kind == "tar" else zipfile.ZipFile(archive)) as opened:
@@ -51,7 +54,9 @@ def unpack(
                 progress(done, len(members))
                 _write(member, archive, folder)
             progress(len(members), len(members))
-    except (*_BAD, *_CLASH) as error:
+    except (*_BAD, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _CLASH and disk_error(error) is not None:
+            raise
         raise UserError(f"{archive.name}: not a readable {kind} ({str(error) or type(error).__name__})") from None
     return len(members), total
 
@@ -90,6 +95,8 @@ def _safe(name: str, archive: Path) -> PurePosixPath:
 
 def _check(members: list[_Member], archive: Path, folder: Path) -> int:
     """The total size; UserError where it is too much, or where a name comes twice."""
+    if not members:
+        raise UserError(f"{archive.name}: holds no file")
     seen: set[str] = set()
     for member in members:
         # Two names that differ in case alone are one file on some systems.

@@ -142,7 +142,7 @@ def test_where_nothing_can_be_written_it_says_so(here: Any, tmp_path: Path) -> N
     for to, words in (
         (there, "there.h5: is there already; overwrite=True (--overwrite) replaces it"),
         (there / "P.h5", "there.h5: cannot write or read: a file lies where a folder is needed"),
-        (tmp_path / f"{'x' * 300}.h5", "the name is too long"),
+        (tmp_path / f"{'x' * 300}.h5", "the name is longer than this system allows"),
     ):
         out = here("convert", f"T1={tmp_path}/a.mrd", f"T2={tmp_path}/a.mrd", "--patient-id", "P", "--to", to)
         assert (out.returncode, out.stderr.count("\n")) == (2, 1), out.stderr
