@@ -61,6 +61,12 @@ class Searched(BaseModel):
             raise ValueError("needs low below high, above zero with log, or choices")
         return self
 
+    def examples(self) -> tuple[int | float | str, ...]:
+        """All choices; of a range its ends and a number between, which is no whole one."""
+        if self.low is None or self.high is None:
+            return self.choices
+        return self.low, self.high, self.low + (self.high - self.low) / 2**0.5
+
 
 class Tuning(BaseModel):
     """The search space and the budget of ``tune``. Those of the built-in methods are the same: nobody is tuned harder."""

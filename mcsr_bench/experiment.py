@@ -221,20 +221,11 @@ def _check_results(spec: ExperimentSpec, trials: Sequence[TrialSpec]) -> None:
                     f"{folder}: holds a finished trial of other data or another version ({record.key}, now {trial.key}); "
                     f"choose another --out, or --fresh to start it over"
                 )
-        elif (data := asked.get((record.dataset, record.dataset_variant))) is not None:
-            differs = [name for key, name in _SAME if getattr(record.data, key) != getattr(data, key)]
-            if differs:
-                raise UserError(
-                    f"{folder}: holds a finished trial with another {' and another '.join(differs)} than this run's; "
-                    f"choose another --out, for they are never mixed"
-                )
-
-
-_SAME = (
-    ("fingerprint", "fingerprint of the data"),
-    ("split_hash", "split"),
-    ("preparation", "preparation of the data"),
-)
+        elif (data := asked.get((record.dataset, record.dataset_variant))) and (differs := data.differs(record.data)):
+            raise UserError(
+                f"{folder}: holds a finished trial with another {differs} than this run's; choose another --out, for they "
+                f"are never mixed"
+            )
 
 
 def _finished(trial: TrialSpec, fresh: bool) -> TrialRecord | None:

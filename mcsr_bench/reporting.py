@@ -14,7 +14,7 @@ from mcsr_bench.grid import ExperimentSpec, layouts, references
 from mcsr_bench.loading import SMOKE
 from mcsr_bench.registry import add_plugins, reports
 from mcsr_bench.report import FORMATS, Layout, Report, Table
-from mcsr_bench.results import Results, load_results
+from mcsr_bench.results import Results, TrialRecord, load_results
 
 
 def build_report(
@@ -28,7 +28,8 @@ def build_report(
     """Write the report of the runs into the folder ``to``; returns the main tables and the files written.
 
     against: references of the p-values; empty: those of the runs' suites, or of the first run. Results of preset smoke are no
-    results and are left out. Raises UserError for a folder without results, an unknown format, or nothing left to report.
+    results and are left out. Raises UserError for a folder without results, results of different data or splits in one table, an
+    unknown format, or nothing left to report.
     """
     for name in formats:
         if name not in FORMATS:
@@ -44,6 +45,7 @@ def build_report(
         raise UserError(
             f"{', '.join(map(str, runs))}: no finished trial to report (results of preset smoke are no results)"
         )
+    _check_data(results)
     shown = _layouts(specs, against)
     rows = list(zip(results.trials["method"], results.trials["variant"], strict=True))
     chosen = references(against or specs[0].against, list(dict.fromkeys(rows)))
@@ -61,6 +63,19 @@ def _layouts(specs: Sequence[ExperimentSpec], against: Sequence[str]) -> tuple[L
         if spec.preset != SMOKE:
             found |= {(layout.name, layout.rows): layout for layout in layouts(spec)}
     return tuple(found.values())
+
+
+def _check_data(results: Results) -> None:
+    """UserError where trials of one table would be of different data: other files, another split, prepared in another way."""
+    first: dict[tuple[object, ...], tuple[TrialRecord, str]] = {}
+    for record, folder in zip(results.records, results.trials["folder"], strict=True):
+        if record.status == "done":
+            table = (record.dataset_label, record.scale, record.preset, record.protocol_hash)
+            other, where = first.setdefault(table, (record, folder))
+            if differs := other.data.differs(record.data):
+                raise UserError(
+                    f"{folder}: has another {differs} than {where}; such results are never mixed, report them one by one"
+                )
 
 
 def _check_against(against: Sequence[str], results: Results) -> None:

@@ -55,6 +55,15 @@ class DataRecord(_Record):
     preparation: dict[str, str] = {}
     """What the user chose about preparing the data, where it is not the default (``register``, ``store_dtype``)."""
 
+    def differs(self, other: DataRecord) -> str:
+        """In what the two must not stand in one table, as a clause; "" where nothing is against it."""
+        kinds = {
+            "fingerprint": "fingerprint of the data",
+            "split_hash": "split",
+            "preparation": "preparation of the data",
+        }
+        return " and another ".join(kind for key, kind in kinds.items() if getattr(self, key) != getattr(other, key))
+
 
 class TrialRecord(_Record):
     """``trial.json``. Keys are always present; ``profile`` and ``seconds`` fill up as stages end."""

@@ -161,8 +161,11 @@ def _tuning(spec: ExperimentSpec, point: Point, folds: int | None, trials: int |
     for key, searched in tuning.space.items():
         if key in spec.settings.get(name, {}):
             raise UserError(f"--set {name}.{key}: is what tune searches; the space stands in the card of {name}")
-        for value in searched.choices or (searched.low, searched.high):
-            check_method(name, point.scale, spec.preset, point.settings | {key: value})
+        for value in searched.examples():
+            try:
+                check_method(name, point.scale, spec.preset, point.settings | {key: value})
+            except UserError as error:
+                raise UserError(f"the card of {name} lets tune try {key} = {value}, which cannot be: {error}") from None
     return tuning.model_copy(update={"folds": folds or tuning.folds, "trials": trials or tuning.trials})
 
 

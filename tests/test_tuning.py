@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import shlex
 import shutil
 import tomllib
 import zlib
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 
 from mcsr_bench import api, files, registry, tuning
 from mcsr_bench.cards import Searched, Tuning
+from mcsr_bench.cli.options import settings
 from mcsr_bench.engines import local
 from mcsr_bench.errors import UserError
 from mcsr_bench.loading import load_dataset
@@ -316,6 +318,32 @@ def test_a_space_with_an_impossible_value_is_refused_before_training(tmp_path: P
     with pytest.raises(UserError, match="batch_size"):
         search(tmp_path / "out", plugins(tmp_path / "plugins", extra=bad))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_range_of_numbers_for_a_setting_of_whole_ones_is_refused_before_training(tmp_path: Path) -> None:
+    bad = SPACE.replace("choices = [1, 2]", "low = 1, high = 8")
+    with pytest.raises(UserError, match=r"the card of toynet lets tune try batch_size = 5\.9.*valid integer"):
+        search(tmp_path / "out", plugins(tmp_path / "plugins", extra=bad))
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_the_command_prints_can_be_pasted_whatever_the_values(
+    here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"word": "two words; $(rm) 'x'", "rate": 1.2345678901234567e-05}
+    found = {
+        **dict.fromkeys(("method", "dataset", "scale", "preset", "protocol", "folds", "patients", "trials", "seed"), 1),
+        "space": values,
+        "points": [{"number": 0, "values": values, "score": 1.0, "reason": ""}],
+        "best": {"number": 0, "values": values, "score": 1.0},
+        "set": [f"m.{name}={value}" for name, value in values.items()],
+    }
+    monkeypatch.setattr(tuning, "tune", lambda *_: found)
+    last = here("tune", "--method", "m").stdout.splitlines()[-1]
+    words = shlex.split(last.partition(" dB: ")[2])
+    read = settings(words[1::2])["m"]
+    assert words[::2] == ["--set", "--set"]
+    assert (read["word"], float(read["rate"])) == tuple(values.values())
 
 
 def test_the_command_prints_the_points_and_how_to_use_the_best(

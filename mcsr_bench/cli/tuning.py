@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -74,7 +75,7 @@ def tune(
     )
     console.print_rows(("point", *names, "mean over folds, dB"), rows, file=sys.stdout)
     best = tuned["best"]
-    chosen = " ".join(f"--set {item}" for item in tuned["set"])
+    chosen = " ".join(f"--set {shlex.quote(item)}" for item in tuned["set"])
     print(f"best: point {best['number']:03d}, {best['score']:.3f} dB: {chosen}")
     print(f"all of it: {folder / TUNED}", file=sys.stderr)
 

@@ -135,6 +135,20 @@ def test_two_protocols_are_two_tables(run_folder, tmp_path):
     assert len(invalid) == 2  # of sanet-2021 alone, for both methods but the reference
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [({"split_hash": "ffff"}, "another split than"), ({"fingerprint": "ffff"}, "another fingerprint of the data than")],
+)
+def test_results_of_other_data_or_another_split_are_never_in_one_table(run_folder, tmp_path, change, sentence):
+    other = tmp_path / "other"
+    data = fake.data_record("knee", reported_as="fastMRI", patients=9).model_copy(update=change)
+    fake.write_trial_of(other, "bicubic", fake.draw("bicubic", 9, seed=0, better=0), data=data, seed=0)
+    experiment(other, methods=("bicubic",))
+    with pytest.raises(UserError, match=f"{sentence} .*report them one by one"):
+        build_report([run_folder, other], tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+
+
 def test_smoke_results_enter_no_report(run_folder, tmp_path):
     smoke = tmp_path / "smoke"
     fake.write_trial_of(smoke, "zerofill", [30.0] * 8, preset="smoke")
