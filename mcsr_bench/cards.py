@@ -61,6 +61,12 @@ class Searched(BaseModel):
             raise ValueError("needs low below high, above zero with log, or choices")
         return self
 
+    def text(self) -> str:
+        """For people."""
+        if self.choices:
+            return " or ".join(map(str, self.choices))
+        return f"{self.low:g} to {self.high:g}" + (", by ratios" if self.log else "")
+
     def examples(self) -> tuple[int | float | str, ...]:
         """All choices; of a range its ends and a number between, which is no whole one."""
         if self.low is None or self.high is None:

@@ -24,6 +24,8 @@ TRIES = 5
 """This many failures in a row that bring no new byte end a download."""
 TIMEOUT = (30.0, 60.0)
 """Seconds to connect, and between two arrivals of bytes."""
+LONGEST_PAUSE = 60.0
+"""Seconds between two attempts; each waits twice as long as the one before, or as long as the server asks for."""
 PIECE = 1 << 16
 MOST_REDIRECTS = 10
 MOST_JSON = 64 << 20
@@ -31,7 +33,11 @@ _AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
 class _InterruptedError(Exception):
-    """Something that may go better at the next attempt; the text says what."""
+    """Something that may go better at the next attempt; the text says what, ``wait`` how many seconds the server asks for."""
+
+    def __init__(self, text: str, wait: int = 0) -> None:
+        super().__init__(text)
+        self.wait = wait
 
 
 class ResumingDownloader:
@@ -40,7 +46,7 @@ class ResumingDownloader:
     What has come lies in ``part``, with the server's mark of the version (ETag or Last-Modified) in ``part``.json, so that a later
     call asks for the rest alone; the output file gets all of it in one move. Without a mark only a file with a published checksum
     (``checked``) is resumed. ``size``: the published number of bytes, 0 for unknown. ``pause``: seconds before the second attempt;
-    it doubles up to 60. ``progress``: called with bytes there and in total (0: unknown).
+    it doubles up to `LONGEST_PAUSE`. ``progress``: called with bytes there and in total (0: unknown).
 
     Raises UserError for an answer that no repetition mends, for `TRIES` failures in a row, and where the disk has no room.
     """
@@ -196,7 +202,7 @@ def _repeat(url: str, attempt: Callable[[], None], there: Callable[[], int], pau
                 raise UserError(
                     f"{url}: {error}; {TRIES} attempts in a row brought nothing new, the same command goes on later"
                 ) from None
-            time.sleep(min(60.0, pause * 2 ** (failures - 1)))
+            time.sleep(min(LONGEST_PAUSE, max(pause * 2 ** (failures - 1), error.wait)))
 
 
 def _get(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
@@ -225,7 +231,9 @@ def _get(session: requests.Session, url: str, headers: dict[str, str]) -> reques
                 raise UserError(f"{url}: leads to {target!r}, which is no address ({_reason(error)})") from None
             continue
         if code in _AGAIN:
-            raise _InterruptedError(f"the server answers {code} ({response.reason})")
+            asked_for = response.headers.get("Retry-After", "")
+            wait = int(asked_for) if re.fullmatch(r"[0-9]{1,6}", asked_for) else 0
+            raise _InterruptedError(f"the server answers {code} ({response.reason})", wait)
         raise UserError(f"{url}: the server answers {code} ({response.reason})")
     raise UserError(f"{asked}: more than {MOST_REDIRECTS} redirects")
 

@@ -90,6 +90,9 @@ def method_text(name: str) -> list[str]:
         lines += ["", "Presets:"]
         for preset, values in card.presets.items():
             lines.append(f"- {preset}: " + ", ".join(f"{key}={_value(value)}" for key, value in values.items()))
+    if card.tuning:
+        lines += ["", f"Searched by tune ({card.tuning.trials} points, {card.tuning.folds} folds by patient):"]
+        lines += [f"- {key}: {searched.text()}" for key, searched in card.tuning.space.items()]
     return lines
 
 

@@ -79,10 +79,15 @@ def prepare(
         record = data_record(dataset, store, split, preparation, seen)
         out.append(Prepared(dataset, store, split, made, record))
         told += [f for f in (*store.findings, *seen) if f not in told]
-    for finding in in_short(told):
+    tell(told, listener)
+    return out
+
+
+def tell(found: Sequence[Finding], listener: Listener) -> None:
+    """Warn of findings, many in few sentences."""
+    for finding in in_short(found):
         if finding.severity != "info":
             listener.warning(located(finding))
-    return out
 
 
 def prepare_all(spec: ExperimentSpec, listener: Listener | None = None) -> list[Prepared]:

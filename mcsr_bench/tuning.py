@@ -28,7 +28,7 @@ from mcsr_bench.findings import refuse
 from mcsr_bench.grid import ExperimentSpec, Point, points
 from mcsr_bench.inspection import findings
 from mcsr_bench.loading import SMOKE, check_method, load_dataset, smoke_settings
-from mcsr_bench.prepared import check_cases, data_record
+from mcsr_bench.prepared import check_cases, data_record, tell
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.registry import add_plugins, datasets, methods
@@ -98,6 +98,7 @@ def tune(
     out = {
         **_header(search),
         "trials": search.tuning.trials,
+        "marks": search.data[0].marks,
         "points": tried,
         "best": {key: best[key] for key in ("number", "values", "score")},
         "set": [f"{search.point.method}.{name}={value}" for name, value in best["values"].items()],
@@ -145,6 +146,7 @@ def _search(spec: ExperimentSpec, folds: int | None, trials: int | None, listene
     )
     seen = findings(store.facts, spec.scales)
     refuse(seen)
+    tell((*dataset.findings, *store.findings, *seen), listener)
     data = tuple(data_record(dataset, store, split, spec.preparation, seen) for split in splits)
     return _Search(spec, point, tuning, dataset, splits, data, device)
 

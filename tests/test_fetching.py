@@ -44,6 +44,8 @@ class Page:
     """Per request, in order: the connection ends after so many bytes of the body."""
     codes: list[int] = field(default_factory=list)
     """Per request, in order: an answer without the file."""
+    retry_after: str = ""
+    """Goes with each of the codes."""
     redirect: str = ""
     chunked: bool = False
     announce: int | None = None
@@ -89,6 +91,8 @@ class Server:
         code = 404 if page is None else page.codes.pop(0) if page.codes else 0
         if page is None or code:
             request.send_response(code)
+            if page is not None and page.retry_after:
+                request.send_header("Retry-After", page.retry_after)
             request.send_header("Content-Length", "0")
             request.end_headers()
             return
@@ -357,6 +361,18 @@ def test_a_missing_file_ends_it_at_once_and_a_busy_server_is_asked_again(server:
     fetch(source(server, {"name": "a.bin"}), tmp_path, yes, pause=PAUSE)
     assert len(server.log) == 5
     assert (tmp_path / "a.bin").read_bytes() == BODY
+
+
+def test_a_server_that_says_when_to_come_again_is_listened_to(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Zenodo counts requests, and answers 429 with seconds."""
+    waits: list[float] = []
+    monkeypatch.setattr(downloading.time, "sleep", waits.append)
+    for name, told in (("a", "7"), ("b", "100000"), ("c", "Wed, 21 Oct 2015 07:28:00 GMT"), ("d", "-1")):
+        server.pages[f"/{name}"] = Page(BODY, codes=[429], retry_after=told)
+        fetch(source(server, {"name": name}), tmp_path / name, yes, pause=0.5)
+    assert waits == [7, 60, 0.5, 0.5]
 
 
 def test_redirects_stay_within_http(server: Server, tmp_path: Path) -> None:

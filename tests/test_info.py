@@ -99,6 +99,12 @@ def test_info_for_people_shows_the_differences_without_torch(here):
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
+def test_info_says_what_tune_would_search(here):
+    *_, title, rate, batch = here("info", "method", "edsr").stdout.partition("\nWhere paper")[0].strip().splitlines()
+    assert title == "Searched by tune (30 points, 5 folds by patient):"
+    assert (rate, batch) == ("- learning_rate: 1e-05 to 0.01, by ratios", "- batch_size: 2 or 4 or 8")
+
+
 def test_info_as_json_has_the_promised_keys(here):
     found = json.loads(here("info", "method", "sanet", "--json", "--scale", "4", "--preset", "released").stdout)
     keys = "name parameters trainable_parameters dead_parameters macs flops presets reported differences"

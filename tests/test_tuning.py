@@ -334,12 +334,14 @@ def test_what_the_command_prints_can_be_pasted_whatever_the_values(
     found = {
         **dict.fromkeys(("method", "dataset", "scale", "preset", "protocol", "folds", "patients", "trials", "seed"), 1),
         "space": values,
+        "marks": ["slices were left out"],
         "points": [{"number": 0, "values": values, "score": 1.0, "reason": ""}],
         "best": {"number": 0, "values": values, "score": 1.0},
         "set": [f"m.{name}={value}" for name, value in values.items()],
     }
     monkeypatch.setattr(tuning, "tune", lambda *_: found)
-    last = here("tune", "--method", "m").stdout.splitlines()[-1]
+    *_, mark, last = here("tune", "--method", "m").stdout.splitlines()
+    assert mark == "1: slices were left out"
     words = shlex.split(last.partition(" dB: ")[2])
     read = settings(words[1::2])["m"]
     assert words[::2] == ["--set", "--set"]

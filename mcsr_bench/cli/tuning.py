@@ -74,6 +74,8 @@ def tune(
         f"{tuned['trials']} points, seed {tuned['seed']}"
     )
     console.print_rows(("point", *names, "mean over folds, dB"), rows, file=sys.stdout)
+    for mark in tuned["marks"]:
+        print(f"{tuned['dataset']}: {mark}")
     best = tuned["best"]
     chosen = " ".join(f"--set {shlex.quote(item)}" for item in tuned["set"])
     print(f"best: point {best['number']:03d}, {best['score']:.3f} dB: {chosen}")

@@ -48,7 +48,7 @@ def notes(sheet: Sheet, results: Results) -> list[str]:
         out.append(
             f"{dataset}: {kind}, {data.track} track; {how}; "
             f"{data.patients['test']} test patients, {data.slices['test']} slices; fingerprint {data.fingerprint[:12]}, "
-            f"split {data.split_hash}."
+            f"split {data.split_hash} ({data.split_rule})."
         )
         out += [f"{dataset}: {mark}" for mark in data.marks]
     out.append(_seeds(sheet))

@@ -23,6 +23,7 @@ from mcsr_bench.raw.header import parse
 from mcsr_bench.raw.kspace_file import crop_shape, inspect
 from mcsr_bench.raw.patients import components
 from mcsr_bench.registry import datasets
+from mcsr_bench.splits import manifest, read_split, write_manifest
 
 Tree = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -329,6 +330,14 @@ def test_mcsr_1_leaves_out_train_pairs_that_touch_the_test_list(fastmri_tree: Tr
     assert len(split.validation) == 1
     assert "2 of 5" in finding(data, "train-touches-test").message
     assert split == dataset(root).split(cases, MCSR_1)
+    # given back as a file, it is the same split: the pairs that were left out do not join the tested patients
+    made = manifest(data, split, cases)
+    assert set(made.left_out) == {train[0][1], train[1][1]}
+    write_manifest(root / "split.json", made)
+    again = dataset(root)
+    back = read_split(root / "split.json", again, cases)
+    assert (back.train, back.validation, back.test) == (split.train, split.validation, split.test)
+    assert again.findings == []
 
 
 def test_sanet_2021_keeps_them_and_marks(fastmri_tree: Tree, fastmri_files: ModuleType) -> None:
