@@ -22,7 +22,7 @@ from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.registry import add_plugins, datasets
 from mcsr_bench.results import DataRecord
-from mcsr_bench.splits import Manifest, manifest, split_of
+from mcsr_bench.splits import Manifest, folds, manifest, split_of, write_manifest
 from mcsr_bench.store import Store, build_store
 
 
@@ -106,6 +106,29 @@ def prepare_all(spec: ExperimentSpec, listener: Listener | None = None) -> list[
             plugins=spec.plugins,
         )
     ]
+
+
+def write_folds(spec: ExperimentSpec, k: int, to: Path) -> list[Path]:
+    """Manifests ``TO/fold1.json`` and on, for ``--split``: a k-fold cross-validation by patient of the one dataset of a spec.
+
+    Every patient is tested in exactly one of them. The seed is the spec's first. UserError for several datasets, a k that the
+    patients do not allow, and a folder that holds something else.
+    """
+    if len(spec.datasets) != 1:
+        raise UserError(f"--folds {k}: is for one dataset, and there are {len(spec.datasets)}")
+    if spec.split is not None:
+        raise UserError(f"--split {spec.split}: --folds {k} makes splits of its own")
+    [dataset] = asked_datasets(spec)
+    cases = dataset.cases()
+    check_cases(dataset, cases)
+    splits = folds(cases, k, spec.seeds[0])
+    paths = [to / f"fold{i}.json" for i in range(1, k + 1)]
+    if to.exists() and (not to.is_dir() or set(to.iterdir()) - set(paths)):
+        raise UserError(f"--to {to}: holds something else than {k} folds; choose another folder")
+    for path, split in zip(paths, splits, strict=True):
+        split.check(cases)
+        write_manifest(path, manifest(dataset, split, cases))
+    return paths
 
 
 def asked_datasets(spec: ExperimentSpec) -> list[Dataset]:

@@ -8,12 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mcsr_bench as mb
+from mcsr_bench.api import experiment_spec
 from mcsr_bench.dataset import Case, Split, split_by_patient
+from mcsr_bench.engines import local
 from mcsr_bench.errors import UserError
+from mcsr_bench.experiment import run_experiment
 from mcsr_bench.loading import load_dataset
 from mcsr_bench.protocol import MCSR_1, SANET_2021
 from mcsr_bench.registry import add_plugins
 from mcsr_bench.splits import folds, manifest, read_split, split_of, write_manifest
+from mcsr_bench.trial import run_trial
 
 TOYS = Path(__file__).parent / "toys"
 
@@ -147,6 +151,13 @@ def test_files_that_are_none_get_a_sentence(toy, tmp_path):
         read_split(tmp_path / "bad.json", toy, toy.cases())
 
 
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Trials without the seconds that a worker's imports take."""
+    monkeypatch.setattr(local, "run_trials", lambda specs, *_: [run_trial(spec) for spec in specs])
+
+
+@pytest.mark.usefixtures("in_this_process")
 def test_a_run_writes_its_split_and_takes_it_again(here, tmp_path):
     command = ("run", "--methods", "zerofill", "--dataset", "toy", "--plugins", TOYS, "--preset", "smoke", "--scale", 2)
     first = here(*command, "--out", tmp_path / "a")
@@ -190,6 +201,40 @@ def test_folds_test_every_patient_once_and_never_share_one(patients, k, seed, vo
     for split in made:
         split.check(cases)
     assert [s.hash for s in made] == [s.hash for s in folds(list(reversed(cases))[::-1], k, seed)]
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_cross_validation_is_folds_in_files_that_run_takes(here, tmp_path):
+    made = here("prepare", "--dataset", "toy", "--plugins", TOYS, "--folds", 3, "--to", tmp_path / "folds")
+    assert made.returncode == 0, made.stderr
+    paths = [tmp_path / "folds" / f"fold{i}.json" for i in (1, 2, 3)]
+    assert made.stdout.splitlines() == list(map(str, paths))
+    for path in paths:
+        usual = {"preset": "smoke", "seeds": 0, "plugins": TOYS, "jobs": 1}
+        spec = experiment_spec("zerofill", "toy", 2, **usual, split=path, out=tmp_path / path.stem)
+        results, _ = run_experiment(spec)
+        assert results.records[0].data.marks == []
+    scores = mb.load_results(*(tmp_path / path.stem for path in paths)).volumes
+    assert sorted(scores["patient_id"]) == [f"p{i:02d}" for i in range(10)]  # everybody, once
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--folds", 3), "--folds and --to go together"),
+        (("--folds", 11, "--to", "new"), "--folds 11: between 3 and the number of patients (10) is allowed"),
+        (("--folds", 3, "--to", "."), "holds something else than 3 folds"),
+        (("--folds", 3, "--to", "new", "--split", "s.json"), "--folds 3 makes splits of its own"),
+        (("--folds", 3, "--to", "new", "--dataset", "toy,brain-sim"), "is for one dataset"),
+    ],
+)
+def test_folds_that_cannot_be_written_leave_nothing(here, tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.txt").write_text("x")
+    done = here("prepare", "--dataset", "toy", "--plugins", TOYS, *arguments)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert [p.name for p in tmp_path.iterdir() if p.name != "cache"] == ["mine.txt"]
 
 
 JSON = st.recursive(

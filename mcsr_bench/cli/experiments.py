@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mcsr_bench.errors import UserError
+
 if TYPE_CHECKING:
     from mcsr_bench.grid import ExperimentSpec
 
@@ -98,10 +100,17 @@ def prepare(
         bool, typer.Option("--check", help="Only look: a report on every file and all findings; nothing is built.")
     ] = False,
     as_json: AsJson = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Only write so many splits, a cross-validation by patient, to --to; each is a --split of run."
+        ),
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="The folder of --folds.")] = None,
 ) -> None:
     """Validate datasets and build their prepared data, without training anything."""
     from mcsr_bench import api, console
-    from mcsr_bench.prepared import prepare_all
+    from mcsr_bench.prepared import prepare_all, write_folds
 
     spec = api.experiment_spec(
         dataset=names(dataset),
@@ -115,6 +124,12 @@ def prepare(
         jobs=jobs,
         plugins=plugins or (),
     )
+    if (folds is None) != (to is None):
+        raise UserError("--folds and --to go together: how many splits, and the folder that gets them")
+    if folds is not None and to is not None:
+        for path in write_folds(spec, folds, to):
+            print(path)
+        return
     if check:
         _inspect(spec, as_json)
         return
