@@ -72,8 +72,8 @@ def tune(
     """Search the settings of one method on one dataset at one scale, and return what ``OUT/tuned.json`` then holds.
 
     spec: names one method, dataset, scale and seed; settings of the method that are set are held, and are none of the searched
-    ones. folds, trials: else the card's. A point with a failed trial has no score. Raises UserError for anything asked that cannot
-    be had, and where no point has a score.
+    ones. folds, trials: else the card's. A point with a failed trial has no score; where none has one, ``best`` is None. Raises
+    UserError for anything asked that cannot be had.
     """
     listener = listener or Listener()
     optuna = _optuna()
@@ -92,16 +92,14 @@ def tune(
             study.tell(asked, found["score"])
         tried.append(found)
     scored = [point for point in tried if point["score"] is not None]
-    if not scored:
-        raise UserError(f"none of the {len(tried)} points has a score; the first failed: {tried[0]['reason']}")
-    best = max(scored, key=lambda point: (point["score"], -point["number"]))
+    best = max(scored, key=lambda point: (point["score"], -point["number"]), default=None)
     out = {
         **_header(search),
         "trials": search.tuning.trials,
         "marks": search.data[0].marks,
         "points": tried,
-        "best": {key: best[key] for key in ("number", "values", "score")},
-        "set": [f"{search.point.method}.{name}={value}" for name, value in best["values"].items()],
+        "best": best and {key: best[key] for key in ("number", "values", "score")},
+        "set": [f"{search.point.method}.{name}={value}" for name, value in best["values"].items()] if best else [],
         "versions": versions() | {"optuna": optuna.__version__},
     }
     files.write_json(spec.out / TUNED, out)

@@ -279,6 +279,38 @@ def test_a_point_whose_trial_fails_has_no_score_and_the_search_goes_on(tmp_path:
     assert tuned["set"] == ["toynet.fault="]
 
 
+def test_a_search_in_which_everything_fails_is_recorded_and_ends_with_1(
+    here: Callable[..., Any], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MCSR_BENCH_CACHE", str(cache))
+    failing = '[tuning]\nfolds = 3\ntrials = 1\n[tuning.space]\nfault = { choices = ["raise", "nan"] }\n'
+    where = plugins(tmp_path / "plugins", extra=failing)
+    only(where)
+    monkeypatch.setattr(local, "run_trials", in_this_process)
+    usual = (
+        "--method",
+        "toynet",
+        "--dataset",
+        "toy",
+        "--scale",
+        2,
+        "--preset",
+        "smoke",
+        "--jobs",
+        1,
+        "--plugins",
+        where,
+    )
+    done = here("tune", *usual, "--to", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.endswith("no point has a score: in each a trial failed\n")
+    assert "best:" not in done.stdout
+    tuned = files.read_json(tmp_path / "out" / TUNED)
+    assert (tuned["best"], tuned["set"]) == (None, [])
+    assert tuned["points"][0]["reason"]
+    assert tuned["points"][0]["reason"] in done.stdout
+
+
 def test_what_cannot_be_searched_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     where = plugins(tmp_path / "plugins")
     out = tmp_path / "out"

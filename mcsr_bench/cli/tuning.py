@@ -76,10 +76,13 @@ def tune(
     console.print_rows(("point", *names, "mean over folds, dB"), rows, file=sys.stdout)
     for mark in tuned["marks"]:
         print(f"{tuned['dataset']}: {mark}")
+    print(f"all of it: {folder / TUNED}", file=sys.stderr)
     best = tuned["best"]
+    if best is None:
+        print("no point has a score: in each a trial failed", file=sys.stderr)
+        raise typer.Exit(1)
     chosen = " ".join(f"--set {shlex.quote(item)}" for item in tuned["set"])
     print(f"best: point {best['number']:03d}, {best['score']:.3f} dB: {chosen}")
-    print(f"all of it: {folder / TUNED}", file=sys.stderr)
 
 
 def _text(value: object) -> str:
