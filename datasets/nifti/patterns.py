@@ -69,8 +69,9 @@ def find(root: Path, pattern: str, setting: str, recursive: bool) -> dict[Who, P
     # A folder or a link to nowhere under such a name is a damaged file, not an absent one.
     folders = below(root) if recursive else [root]
     for path in sorted({path for folder in folders for path in folder.glob(loose + ".nii*")}):
-        match = expression.fullmatch("/".join(path.relative_to(root).parts[-depth:]))
-        if match is None:
+        parts = path.relative_to(root).parts
+        match = expression.fullmatch("/".join(parts[-depth:]))
+        if match is None or any(part.startswith(".") for part in parts):  # an unfinished fetch, or what macOS adds
             continue
         who = Who(**match.groupdict())
         if not _ID.fullmatch(who.volume):

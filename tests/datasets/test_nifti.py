@@ -181,6 +181,20 @@ def test_files_without_partner_are_left_out_with_a_finding(tmp_path: Path) -> No
     assert [(f.code, f.marks) for f in data.findings] == [("unpaired", False)]
 
 
+@pytest.mark.parametrize("recursive", [False, True])
+def test_hidden_files_are_no_data(tmp_path: Path, recursive: bool) -> None:
+    """What an interrupted fetch has begun, and the companions that macOS puts beside files."""
+    folder(tmp_path, 2)
+    for name in ("._p0", "._p9", ".part/unpacking-a/p0", ".part/unpacking-a/p7"):
+        for contrast in ("T1", "T2"):
+            path = tmp_path / f"{name}_{contrast}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"half of it")
+    data = dataset(tmp_path, recursive=recursive)
+    assert [c.volume_id for c in data.cases()] == ["p0", "p1"]
+    assert data.findings == []
+
+
 def test_contrasts_have_the_names_that_are_set() -> None:
     assert dataset(None, target="FLAIR", auxiliary="T1w").contrasts == ("FLAIR", "T1w")
 
