@@ -125,6 +125,9 @@ class ResumingDownloader:
                     self._progress(there, total)
             except urllib3.exceptions.HTTPError as error:
                 raise _InterruptedError(f"the connection ended early ({_reason(error)})") from None
+            except OSError as error:  # a full disk, which does not say where
+                error.filename = error.filename or str(self._part)
+                raise
         if total and there > total:
             self._discard()
             raise UserError(f"{self._part.name}: the server sends more than the {total} bytes it announced")

@@ -157,10 +157,13 @@ def _only_one(to: Path) -> Iterator[Path]:
     unfinished.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(unfinished, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"--to {to}: another fetch is writing into it; wait for its end") from None
+        except OSError:
+            pass  # a file system without locks, as clusters have them: nobody watches there
         yield unfinished
-    except BlockingIOError:
-        raise UserError(f"--to {to}: another fetch is writing into it; wait for its end") from None
     finally:
         os.close(descriptor)
 

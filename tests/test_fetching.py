@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import resource
 import shutil
 import tarfile
 import tempfile
@@ -21,7 +23,7 @@ import pytest
 
 from mcsr_bench import downloading, fetching, unpacking
 from mcsr_bench.downloading import ResumingDownloader, get_json
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import UserError, disk_error
 from mcsr_bench.fetching import FETCHED, UNFINISHED, fetch
 from mcsr_bench.progress import Listener
 from mcsr_bench.sources import Source, sources
@@ -450,6 +452,30 @@ def test_two_fetches_into_one_folder_are_not_mixed(server: Server, tmp_path: Pat
         pytest.raises(UserError, match="another fetch is writing into it"),
     ):
         fetch(what, tmp_path, yes)
+
+
+def test_a_disk_that_takes_no_more_is_named_and_leaves_nothing(server: Server, tmp_path: Path) -> None:
+    """The size is not announced, so that nothing could be known before."""
+    server.pages["/a.bin"] = Page(BODY, chunked=True)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, usual[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            fetch(source(server, {"name": "a.bin"}), tmp_path, yes, pause=PAUSE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert "a.bin.part: cannot write or read: the file would be larger" in str(disk_error(caught.value))
+    assert finals(tmp_path) == []
+
+
+def test_a_file_system_without_locks_will_do(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fetching.fcntl, "flock", without)
+    server.pages["/a.bin"] = Page(BODY)
+    fetch(source(server, {"name": "a.bin"}), tmp_path, yes)
+    assert (tmp_path / "a.bin").read_bytes() == BODY
 
 
 def test_zenodo_is_asked_for_the_list_once_and_its_checksums_are_held(server: Server, tmp_path: Path) -> None:
