@@ -91,9 +91,9 @@ def write_manifest(path: Path, made: Manifest) -> None:
 def read_split(path: Path, dataset: Dataset, cases: Sequence[Case]) -> Split:
     """The split of a manifest, over the volumes of its patients; patients that it does not name are left out, with a finding.
 
-    Another finding where it carries a hash and does not give it: it was changed, or was made on other data. Raises UserError for a
-    file that is missing or no manifest, is of another dataset, names a patient twice, in two parts, or a patient or volume that is
-    not there, or is not patient-disjoint.
+    A manifest that gives the hash it carries is the very split that was written, and its results are that split's. Another finding
+    where it does not: it was changed, or was made on other data. Raises UserError for a file that is missing or no manifest, is of
+    another dataset, names a patient twice, in two parts, or a patient or volume that is not there, or is not patient-disjoint.
     """
     if not path.is_file():
         raise UserError(f"--split {path}: no such file")
@@ -134,16 +134,17 @@ def read_split(path: Path, dataset: Dataset, cases: Sequence[Case]) -> Split:
     kept = [case for case in cases if case.volume_id not in read.left_out]
     volumes = {part: tuple(c.volume_id for c in kept if seen.get(c.patient_id) == part) for part in PARTS}
     split = Split(volumes["train"], volumes["validation"], volumes["test"], read.rule)
-    source = "from a file"
-    if read.hash not in ("", split.hash):
-        source = "from a file that was changed"
+    as_made = split.hash
+    if read.hash != as_made:  # else it is the very split that was written, and stays it
+        source = "from a file that was changed" if read.hash else "from a file"
+        if not read.rule.startswith(source):
+            split = replace(split, rule=f"{source}: {read.rule}")
+    if read.hash not in ("", as_made):
         message = (
-            f"the split's file carries hash {read.hash} and gives {split.hash}: it was changed after it was made, or made on "
+            f"the split's file carries hash {read.hash} and gives {as_made}: it was changed after it was made, or made on "
             f"other data than these; where that is meant, remove its hash"
         )
         dataset.note(Finding("warning", "split-changed", str(path), message, marks=True))
-    rule = read.rule if read.rule.startswith(source) else f"{source}: {read.rule}"
-    split = replace(split, rule=rule)
     split.check(cases)
     return split
 
