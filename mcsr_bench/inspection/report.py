@@ -11,6 +11,7 @@ from mcsr_bench.dataset import Finding
 
 from .duplicates import equal_pairs
 from .pairs import information
+from .spectrum import Edges
 
 Facts = Mapping[str, Any]
 KINDS = ("target", "auxiliary")
@@ -89,10 +90,10 @@ def _of_contrast(case: Facts, c: Facts, scales: Sequence[int]) -> Iterator[Findi
         yield Finding("error", "zero", file, f"{name}: every value is zero; the suite refuses the volume")
     if c["edges"] is None:
         return
-    edges = c["edges"]
-    acquired = [e["size"] - e["low"] - e["high"] for e in edges]
-    partial = [abs(e["low"] - e["high"]) > max(3, 2 * SMALL * e["size"]) for e in edges]
-    extents = [1 - 2 * min(e["low"], e["high"]) / e["size"] for e in edges]
+    edges = [Edges(**e) for e in c["edges"]]
+    acquired = [e.acquired for e in edges]
+    partial = [abs(e.low - e.high) > max(3, 2 * SMALL * e.size) for e in edges]
+    extents = [e.extent for e in edges]
     matrix = f"{acquired[0]} x {acquired[1]} of {_times(c['shape'])}"
     where = {"raw": "k-space", "image": "the spectrum of the images"}[c["spectrum"]]
     if min(extents) < 1 - SMALL:
@@ -132,7 +133,7 @@ def _of_contrast(case: Facts, c: Facts, scales: Sequence[int]) -> Iterator[Findi
     said = (c["stored"] or {}).get("acquired")
     stored = (c["stored"] or {}).get("shape")
     if said and stored and case["track"] == "complex":
-        shares = [a / e["size"] for a, e in zip(acquired, edges, strict=True)]
+        shares = [e.acquired / e.size for e in edges]
         claims = [min(1.0, s / n) for s, n in zip(said, stored[-2:], strict=True)]
         if max(abs(a - b) for a, b in zip(shares, claims, strict=True)) > SMALL:
             text = (
@@ -251,7 +252,7 @@ def _strangers(facts: Sequence[Facts]) -> list[Finding]:
 def _acquired(c: Facts) -> str:
     if c["edges"] is None:
         return "?"
-    acquired = [e["size"] - e["low"] - e["high"] for e in c["edges"]]
+    acquired = [Edges(**e).acquired for e in c["edges"]]
     return "all" if acquired == list(c["shape"]) else f"{_times(acquired)} of {_times(c['shape'])}"
 
 

@@ -17,7 +17,11 @@ STEP_MAGNITUDE = 0.3
 """The same for magnitudes: taking them spreads the noise of the background over the edge."""
 STEP_FILTERED = 1.0
 """The same where the fall spans a fifth of the axis, as an apodised edge does."""
-LEAST, LEAST_MAGNITUDE = 0.25, 0.4
+STEP_LOW = 2.0
+"""Decades at an edge of k-space that lies within a quarter of the half axis: a smooth image falls into its noise as far in."""
+LOW, LOW_MAGNITUDE = 0.25, 0.4
+"""Edges nearer to the centre than this part of the half axis have to be higher; for magnitudes, `STEP_RAW`."""
+LEAST = 0.06
 """Edges are sought beyond this part of the half axis."""
 _LONE = 2.0
 """Decades more where a single sample is all that lies outside: a zero of a smooth spectrum may fall on it."""
@@ -43,8 +47,9 @@ class Edges:
 
     @property
     def extent(self) -> float:
-        """Highest frequency that holds energy over the Nyquist frequency, in (0, 1]: one-sided k-space has all of it."""
-        return 1 - 2 * min(self.low, self.high) / self.size
+        """Share of the axis that holds energy, in (0, 1], both ends as full as the fuller one: one-sided k-space has all of it."""
+        empty = min(self.low, self.high)
+        return (self.size - empty - min(max(self.low, self.high), empty + 1)) / self.size
 
 
 class Spectrum:
@@ -117,9 +122,11 @@ class Spectrum:
         - complex images: 0.97 at 320 pixels, 0.95 at 128, 0.9 at 64, 0.85 at 32;
         - magnitude images: 0.97 at 320 pixels, 0.95 at 128, 0.85 at 64 (most at 0.9), 0.7 at 32 (most at 0.5);
 
-        and counted to 3 samples, mostly 1, at all of these noise levels: what there is to see is the noise's own edge. Filtered
-        edges of a scanner (a fall by a factor of 30 or more over a fifth of the half axis) are found near their middle; a slower
-        fall, a corner left out, or an image smoothed or interpolated by splines is not.
+        up from a tenth (of magnitudes, where less than 0.3 is left, not always), and counted to 3 samples, mostly 1, at all of
+        these noise levels: what there is to see is the noise's own edge. Filtered edges of a scanner (a fall by a factor of 30
+        or more over a fifth of the half axis) are found near their middle; a slower fall, a corner left out, an apodisation of
+        full k-space, or an image smoothed or interpolated by splines is not. Taken for zero-filled are magnitudes whose
+        apodisation ends at nothing, where noise shows, and images without noise smoothed by a Gaussian of 2 pixels or more.
 
         ``magnitude``: the images have no phase of their own but a slope, so their k-space has two equal halves about its centre,
         and the step is small. ``windowed``: the energy is of images, whose edges the window blurs by a sample.
@@ -178,21 +185,21 @@ def _extent(side: Float, *, magnitude: bool, windowed: bool, independent: float)
     tiny = side.max() * 1e-30
     width = max(2, J // 20)
     blur = 1 if windowed else 0
+    if not magnitude and _tapered(np.log10(side + tiny), blur):
+        return None
     smooth = np.convolve(np.pad(side, 1, mode="edge"), np.ones(3) / 3, mode="valid") if windowed else side
     beyond = np.maximum.accumulate(smooth[::-1])[::-1]  # the largest from here to the end
     sure = 5 * 0.434 / np.sqrt(max(1.0, independent * width))
-    first = STEP_MAGNITUDE if magnitude else STEP_RAW
+    near, far = (STEP_RAW, STEP_MAGNITUDE) if magnitude else (STEP_LOW, STEP_RAW)
     best, at = 0.0, (0, 0)
     for gap in sorted({blur, max(blur, round(0.03 * J)), max(blur, round(0.06 * J)), max(blur, round(0.1 * J))}):
-        needed = (
-            first
-            + sure
-            + (STEP_FILTERED - min(first, STEP_FILTERED)) * min(1.0, (gap - blur) / max(1.0, 0.1 * J - blur))
-        )
-        for h in range(max(2 + gap + width, int((LEAST_MAGNITUDE if magnitude else LEAST) * J)), J - gap):
+        spread = min(1.0, (gap - blur) / max(1.0, 0.1 * J - blur))
+        for h in range(max(2 + gap + width, int(LEAST * J)), J - gap):
             start = max(1, h - gap - width)
             if h - gap <= start:
                 continue
+            first = near if h < (LOW_MAGNITUDE if magnitude else LOW) * J else far
+            needed = first + sure + (STEP_FILTERED - min(first, STEP_FILTERED)) * spread
             inside = side[start : h - gap].mean()
             outside = beyond[h + gap]
             natural = _NATURAL * np.log10((h + gap + 1) / start)
@@ -209,9 +216,22 @@ def _extent(side: Float, *, magnitude: bool, windowed: bool, independent: float)
         return None
     h, gap = at
     inside, outside = side[max(1, h - gap - width) : h - gap].mean(), beyond[h + gap]
-    # A sharp edge, blurred or not, lies where the energy is half; the middle of a filtered one is that of the logarithms.
+    # A blurred edge lies where the energy is half; the middle of a filtered one, and a sharp one, is that of the logarithms.
     half, middle = (
         h if not (above := np.flatnonzero(side[: h + gap + 1] > level)).size else int(above[-1]) + 1
         for level in ((inside + outside) / 2, np.sqrt(inside * max(outside, tiny)))
     )
-    return half if abs(middle - half) <= 2 * blur + 1 else middle
+    return half if windowed and abs(middle - half) <= 2 * blur + 1 else middle
+
+
+def _tapered(decades: Float, blur: int) -> bool:
+    """Whether energy falls to the very end of the axis, the faster the farther: full k-space under an apodisation.
+
+    Outside an edge it is level, or levels off as what an edge leaks does; an edge at the very end is one step.
+    """
+    end = decades[: len(decades) - blur][
+        -max(5 + 2 * blur, round(0.12 * len(decades))) :
+    ]  # in images, the last is a copy
+    first, second = end[0] - end[len(end) // 2], end[len(end) // 2] - end[-1]
+    step = (end[: -2 * blur - 1] - end[2 * blur + 1 :]).max()
+    return bool(second > max(0.3, 0.6 * first) and first + second - step > 0.3)

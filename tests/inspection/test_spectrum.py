@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
-from scipy import ndimage
+from scipy import ndimage, signal
 
 from mcsr_bench.dataset import Stored
 
 
-@pytest.mark.parametrize("n", [32, 38, 44, 51, 58, 61])
+@pytest.mark.parametrize("n", [6, 9, 32, 38, 44, 51, 58, 61])
 @pytest.mark.parametrize("axis", [-2, -1])
 def test_zero_filled_k_space_is_counted_to_the_row(lab: ModuleType, n: int, axis: int) -> None:
     pairs = lab.volume((64, 64))
@@ -22,7 +23,7 @@ def test_zero_filled_k_space_is_counted_to_the_row(lab: ModuleType, n: int, axis
     assert lab.acquired(facts) == expected
     found = lab.of(facts, (4,))
     assert [(f.severity, f.code, f.file, f.marks) for f in found] == [
-        ("warning", "zero-filled", "p1-v1-t2.h5", True),
+        ("error" if n < 20 else "warning", "zero-filled", "p1-v1-t2.h5", True),
         ("warning", "zero-filled", "p1-v1-t1.h5", True),
     ]
     assert f"{expected[0]} x {expected[1]} of 64 x 64" in found[0].message
@@ -93,7 +94,41 @@ def test_too_little_to_be_high_resolution_is_refused_for_the_scales_it_concerns(
     assert auxiliary.severity == "warning"
 
 
-@pytest.mark.parametrize(("low", "high"), [(16, 0), (0, 12)])
+@pytest.mark.parametrize(("size", "scale"), [(64, 2), (48, 3), (64, 4), (64, 8)])
+def test_the_border_of_what_is_refused_is_five_quarters_of_the_lr_image(lab: ModuleType, size: int, scale: int) -> None:
+    pairs = lab.volume((size, size), 1)
+    for n in range(round(1.25 * size / scale) - 2, round(1.25 * size / scale) + 3):
+        raw = [tuple(lab.keep(lab.to_kspace(im)[None], n, -2) for im in p) for p in pairs]
+        facts = lab.inspect(pairs, raw=raw)
+        assert lab.acquired(facts) == [n, size]
+        assert (lab.of(facts, (scale,))[0].severity == "error") == (n < 1.25 * size / scale)
+
+
+@pytest.mark.parametrize("share", [0.12, 0.28, 0.35])
+def test_a_magnitude_interpolated_from_a_small_matrix_is_refused(lab: ModuleType, share: float) -> None:
+    n = round(128 * share)
+    pairs = [tuple(lab.to_image(lab.keep(lab.to_kspace(im), n, -2)) for im in p) for p in lab.volume((128, 96), 2)]
+    facts = lab.inspect(lab.magnitudes(pairs), track="magnitude")
+    assert lab.acquired(facts) == [pytest.approx(n, abs=3), 96]
+    found = lab.of(facts, (2, 3))[0]
+    assert (found.code, found.severity) == ("zero-filled", "error")
+    assert "at scale 2, 3," in found.message
+
+
+@pytest.mark.parametrize("window", [("tukey", 0.3), ("tukey", 0.5), "hann", "hamming"])
+@pytest.mark.parametrize("shape", [(64, 48), (65, 81), (128, 100)])
+def test_apodised_k_space_is_not_zero_filled(lab: ModuleType, shape: tuple[int, int], window: Any) -> None:
+    weight = np.ones(shape)
+    for axis, n in enumerate(shape):  # symmetric about sample n // 2
+        taper = signal.get_window(window, 2 * (n // 2) + 1, fftbins=False)[:n]
+        weight *= taper[:, None] if axis == 0 else taper
+    kspace = [tuple(weight * lab.to_kspace(im) for im in p) for p in lab.volume(shape, level=0.05)]
+    images = [tuple(lab.to_image(k) for k in p) for p in kspace]
+    assert lab.of(lab.inspect(images)) == []
+    assert lab.of(lab.inspect(images, raw=[tuple(k[None] for k in p) for p in kspace])) == []
+
+
+@pytest.mark.parametrize(("low", "high"), [(16, 0), (0, 12), (28, 0)])
 @pytest.mark.parametrize("raw", [True, False])
 def test_partial_fourier_is_told_from_zero_filling(lab: ModuleType, low: int, high: int, raw: bool) -> None:
     pairs = lab.volume((64, 48))
