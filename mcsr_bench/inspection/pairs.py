@@ -72,6 +72,9 @@ def shift_between(target: Float, auxiliary: Float) -> Shift | None:
     spread = float(np.nanstd(far))
     if not near[y, x] > 6 * spread or y in (0, 2 * reach[0]) or x in (0, 2 * reach[1]):
         return None
+    down, along = np.ogrid[-y : 2 * reach[0] + 1 - y, -x : 2 * reach[1] + 1 - x]
+    if not near[y, x] - near[down**2 + along**2 >= 4].max() > spread:  # smooth images: as good two pixels further
+        return None
     fine = [
         _vertex(near[y - 1 : y + 2, x]) + y - reach[0],
         _vertex(near[y, x - 1 : x + 2]) + x - reach[1],
@@ -92,8 +95,8 @@ def _edges(size: Float) -> NDArray[np.complex128]:
     down, along = np.gradient(smooth)
     gradient = along + 1j * down
     strength = np.abs(gradient)
-    some = strength[smooth > 0.1 * np.percentile(smooth, 99)]
-    if not some.size or not some.max() > 0:
+    some = strength[(smooth > 0.1 * np.percentile(smooth, 99)) & (strength > 0)]
+    if not some.size:
         return np.zeros(size.shape, np.complex128)
     taper = [np.clip(np.minimum(np.arange(n) + 0.5, n - 0.5 - np.arange(n)) / (REACH / 2), 0, 1) for n in size.shape]
     normal = gradient**2 / (strength**2 + (1.5 * np.median(some)) ** 2)

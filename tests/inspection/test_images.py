@@ -182,6 +182,26 @@ def test_half_a_pixel_is_let_pass_but_kept_in_the_facts(lab: ModuleType) -> None
     assert lab.of(facts) == []
 
 
+@pytest.mark.filterwarnings("error")
+def test_images_without_noise_or_texture_have_a_shift(lab: ModuleType) -> None:
+    y, x = lab.grid((48, 48))
+    inner = (np.abs(y - 3) < 6) & (np.abs(x) < 5)
+    target = 1.0 * ((np.abs(y) < 14) & (np.abs(x) < 12)) - 0.4 * inner
+    auxiliary = np.where(target > 0, 1.3 - target, 0)
+    facts = lab.inspect([(target, np.roll(auxiliary, (2, -1), (0, 1)))], track="magnitude")
+    assert facts["pair"]["shift"] == pytest.approx((2, -1), abs=0.1)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.15])
+def test_smooth_images_have_no_shift(lab: ModuleType, level: float) -> None:
+    r = np.hypot(*lab.grid((128, 128))) / 128
+    blob = np.exp(-((r / 0.2) ** 2))
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        pair = [im + lab.noise(r.shape, level, rng) for im in (blob, (1 - blob) * (r < 0.4))]
+        assert lab.inspect([tuple(pair)])["pair"]["shift"] is None
+
+
 def test_noise_has_no_shift(lab: ModuleType) -> None:
     for seed in range(10):
         rng = np.random.default_rng(seed)
