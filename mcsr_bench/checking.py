@@ -14,7 +14,7 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.grid import ExperimentSpec
 from mcsr_bench.inspection import facts_table, findings
 from mcsr_bench.prepared import asked_datasets, check_cases
-from mcsr_bench.preparing import Work, inspect_cases
+from mcsr_bench.preparing import Work, inspect_cases, source
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.splits import manifest, split_of
@@ -84,13 +84,16 @@ def _check(dataset: Dataset, protocol: Protocol, spec: ExperimentSpec, listener:
     for position in sorted(results):  # workers end in any order
         result = results[position]
         if "error" in result:
-            found.append(Finding("error", "unusable", result["file"], result["error"]))
+            found.append(_refused("unusable", result["file"], result["error"]))
             continue
         facts.append(result["facts"])
         if result["registration"]:
             registrations[cases[position].volume_id] = result["registration"]
     found += dataset.findings
-    found += registration_findings(list(registrations.values()), len(facts))
+    moved = [
+        (source(case, "auxiliary"), registrations[case.volume_id]) for case in cases if case.volume_id in registrations
+    ]
+    found += registration_findings(moved, len(facts))
     found += findings(facts, spec.scales)
     columns, rows = facts_table(facts)
     fake = any(f.code == "fake-complex" for f in found)
@@ -106,6 +109,10 @@ def _check(dataset: Dataset, protocol: Protocol, spec: ExperimentSpec, listener:
     )
 
 
+def _refused(code: str, file: str, problem: str) -> Finding:
+    return Finding("error", code, file, f"{problem}; the suite refuses the data")
+
+
 def _cases(dataset: Dataset, found: list[Finding]) -> list[Case]:
     """The cases that can be looked at; what is wrong with the others becomes a finding each."""
     try:
@@ -113,10 +120,10 @@ def _cases(dataset: Dataset, found: list[Finding]) -> list[Case]:
         check_cases(dataset, cases)
         return cases
     except BadDataError as error:
-        found += [Finding("error", "unreadable", _file(dataset.root, problem), problem) for problem in error.problems]
+        found += [_refused("unreadable", _file(dataset.root, problem), problem) for problem in error.problems]
         return list(error.cases)
     except UserError as error:
-        found.append(Finding("error", "unreadable", str(dataset.data_root or ""), str(error)))
+        found.append(_refused("unreadable", str(dataset.data_root or ""), str(error)))
         return []
 
 
@@ -135,7 +142,7 @@ def _split(
     try:
         split = split_of(dataset, cases, protocol, spec.split)
     except UserError as error:
-        found.append(Finding("error", "split", str(spec.split or dataset.data_root or ""), str(error)))
+        found.append(_refused("split", str(spec.split or dataset.data_root or ""), str(error)))
         return {}, ""
     made = manifest(dataset, split, cases)
     return {part: len(getattr(made, part)) for part in ("train", "validation", "test")}, split.rule

@@ -261,9 +261,10 @@ def read_case(
     grids = dataset.grids(case)
     difference = grids[0].difference(grids[1]) if grids else ""
     if difference and register == "none":
+        places = list(dict.fromkeys(source(case, kind) for kind in KINDS))
+        what = " and ".join(places) if len(places) > 1 else f"{places[0]}: its contrasts"
         raise UserError(
-            f"{source(case, 'target')} and {source(case, 'auxiliary')} lie on different grids ({difference}); "
-            "--register rigid puts the auxiliary onto the target's grid"
+            f"{what} lie on different grids ({difference}); --register rigid puts the auxiliary onto the target's grid"
         )
     if register in (None, "none") and not difference:
         return dataset.read(case), lambda: None

@@ -194,7 +194,10 @@ def _build_hr(folder: Path, work: Work, jobs: int, listener: Listener) -> None:
     )
     volumes = [files.read_json(path) for path in sidecars]
     findings = [f for case, volume in zip(work.cases, volumes, strict=True) for f in _case_findings(case, volume)]
-    findings += registration_findings([v["registration"] for v in volumes if v["registration"]], len(volumes))
+    registered = [
+        (source(case, "auxiliary"), volume["registration"]) for case, volume in zip(work.cases, volumes, strict=True)
+    ]
+    findings += registration_findings([(file, record) for file, record in registered if record], len(volumes))
     findings += _precision(volumes, work.preparation)
     files.write_json(folder / "index.json", {"volumes": volumes, "findings": [asdict(f) for f in findings]})
     shutil.rmtree(known)
@@ -229,27 +232,38 @@ def _case_findings(case: Case, volume: Mapping[str, Any]) -> list[Finding]:
     return out
 
 
-def registration_findings(found: Sequence[Mapping[str, Any]], n_volumes: int) -> list[Finding]:
-    """What the registrations found did to a set of so many volumes: the tables say it."""
-    moved = [r for r in found if r["resampled"]]
+def registration_findings(found: Sequence[tuple[str, Mapping[str, Any]]], n_volumes: int) -> list[Finding]:
+    """What registrations, each with the file of its auxiliary, did to a set of so many volumes: the tables say it."""
     out = []
+    moved = [(file, record) for file, record in found if record["resampled"]]
     if moved:
-        apart, left = ([r[key] for r in moved] for key in ("displacement_mm", "residual_px"))
+        apart, left = ([r[key] for _, r in moved] for key in ("displacement_mm", "residual_px"))
+        farthest, worst = (moved[values.index(max(values))][0] for values in (apart, left))
         text = (
-            f"auxiliary registered onto the target ({moved[0]['mode']}) in {len(moved)} of {n_volumes} volumes: they were "
-            f"{median(apart):.2g} mm apart (median; largest {max(apart):.2g}), {median(left):.2g} pixels are left "
-            f"(largest {max(left):.2g})"
+            f"auxiliary registered onto the target ({moved[0][1]['mode']}) in {len(moved)} of {n_volumes} volumes: they were "
+            f"{median(apart):.2g} mm apart (median; largest {max(apart):.2g}, {Path(farthest).name}), {median(left):.2g} pixels "
+            f"are left (largest {max(left):.2g}, {Path(worst).name}); it was interpolated by cubic splines, which costs some "
+            "sharpness, most between thick slices"
         )
-        out.append(Finding("warning", "registered", "", text, marks=True))
-    if any(not r["voxel_known"] for r in found):
+        out.append(Finding("warning", "registered", farthest, text, marks=True))
+    unknown = [file for file, record in found if not record["voxel_known"]]
+    if unknown:
         text = "registration took voxels for cubes of 1 mm: the files do not say their size"
-        out.append(Finding("warning", "voxel-size", "", text, marks=True))
-    if any(r["mode"] == "affine" for r in found):
+        out.append(Finding("warning", "voxel-size", unknown[0], text, marks=True))
+    affine = [file for file, record in found if record["mode"] == "affine"]
+    if affine:
         text = (
             "affine registration stretches and shears the auxiliary as well, which two scans of one patient hardly need"
         )
-        out.append(Finding("warning", "affine", "", text, marks=True))
-    out += [Finding("warning", "affine", "", text, marks=True) for text in sorted({r["warning"] for r in found} - {""})]
+        out.append(Finding("warning", "affine", affine[0], text, marks=True))
+    warned: dict[str, list[str]] = {}
+    for file, record in found:
+        if record["warning"]:
+            warned.setdefault(record["warning"], []).append(file)
+    for text, where in sorted(warned.items()):
+        more = f" and {len(where) - 1} more" if len(where) > 1 else ""
+        code = "affine" if affine else "registered"
+        out.append(Finding("warning", code, where[0], f"{text} ({Path(where[0]).name}{more})", marks=True))
     return out
 
 

@@ -193,6 +193,17 @@ def test_volumes_that_do_not_overlap_start_from_their_centres():
     np.testing.assert_allclose(found.translation_mm, (1, 2, 201), atol=0.4)
 
 
+@pytest.mark.parametrize(("off", "warned"), [((0, 0, 10), False), ((0, 0, 40), True)])
+def test_an_auxiliary_that_covers_little_of_the_target_is_warned_of(off, warned):
+    there = grid((20, 44, 40), (3.2, 2, 2), off=off)
+    _, found = register(volume(TARGET, 0), TARGET, volume(there, 1), there)
+    assert found.warning.startswith("the auxiliary covers ") == warned
+    if warned:
+        body = positions(TARGET)[volume(TARGET, 0).real > 10]
+        share = (np.abs(body[:, 2] - 40) < 32).mean()
+        assert abs(int(found.warning.split()[3].strip("%")) - 100 * share) < 3
+
+
 def test_affine_starts_from_the_rigid_result_and_warns_of_thick_slices():
     stretched = np.diag([1.04, 0.97, 1, 1]) @ motion((0, 0, 2), (2, 1, 0))
     target, there = volume(TARGET, 0), grid((40, 50, 48), (1.7, 1.8, 1.8))
@@ -221,7 +232,8 @@ def test_a_failure_of_the_library_is_a_clause(monkeypatch):
 
     def fail(*_):
         raise RuntimeError(
-            "Exception thrown in SimpleITK Execute:\nitk::ERROR: All samples map outside moving image buffer."
+            "Exception thrown in SimpleITK Execute:\nitk::ERROR: All samples map outside moving image buffer. The images do not "
+            "sufficiently overlap."
         )
 
     monkeypatch.setattr(SimpleITK.ImageRegistrationMethod, "Execute", fail)

@@ -84,10 +84,10 @@ def facts_table(facts: Sequence[Facts]) -> tuple[tuple[str, ...], list[tuple[str
 def _of_contrast(case: Facts, c: Facts, scales: Sequence[int]) -> Iterator[Finding]:
     file, name = c["file"], c["name"]
     if c["not_finite"]:
-        text = f"{name}: slice {c['not_finite'][0]} holds NaN or Inf; the suite refuses the volume"
+        text = f"{name}: slice {c['not_finite'][0]} holds NaN or Inf; the suite refuses the data"
         yield Finding("error", "nan", file, text)
     if c["zero"]:
-        yield Finding("error", "zero", file, f"{name}: every value is zero; the suite refuses the volume")
+        yield Finding("error", "zero", file, f"{name}: every value is zero; the suite refuses the data")
     if c["edges"] is None:
         return
     edges = [Edges(**e) for e in c["edges"]]

@@ -13,6 +13,7 @@ the handedness of a world frame (RAS+, LPS+) nor the order of axes in a file ent
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,8 @@ Volume = NDArray[np.complex64]
 REVISION = 2
 """Raised when `register` gives other values for the same input."""
 
+_COVERED = 0.5
+"""An auxiliary that shows less than this share of the target's foreground is warned of."""
 _SAME = 0.1
 """A motion of less than this fraction of a pixel is none."""
 
@@ -57,7 +60,7 @@ class Registration:
     """In nats, by a histogram over the target's grid; before: the auxiliary placed by its header alone."""
     mutual_information_after: float
     warning: str = ""
-    """A sentence where the result should be looked at, else empty."""
+    """A clause or several where the result should be looked at, else empty."""
 
 
 def register(
@@ -115,22 +118,30 @@ def register(
         residual_px=float(np.hypot(*edge_shift(magnitude, np.abs(out)))),
         mutual_information_before=mutual_information(magnitude[seen], before[seen]),
         mutual_information_after=mutual_information(magnitude[seen], np.abs(out)[seen]),
-        warning=_warning(mode, used, target_grid, auxiliary_grid),
+        warning="; ".join(_warnings(mode, used, _covered(points, moving, motion), target_grid, auxiliary_grid)),
     )
     return out, done
 
 
-def _warning(mode: Mode, used: str, *grids: Grid) -> str:
+def _covered(points: NDArray[np.float64], moving: Placed, motion: NDArray[np.float64]) -> float:
+    """Share of positions (n, 3) in the target that the motion takes into the auxiliary."""
+    index = apply(np.linalg.inv(moving.affine) @ motion, points)
+    return float(((index >= -0.5) & (index < np.array(moving.size) - 0.5)).all(axis=1).mean())
+
+
+def _warnings(mode: Mode, used: str, covered: float, *grids: Grid) -> Iterator[str]:
+    if covered < _COVERED:
+        yield f"the auxiliary covers {covered:.0%} of the target: the rest of it is empty, and the motion is uncertain"
     if mode == "rigid":
-        return ""
+        return
     if used != "affine":
-        return "the affine map brought the auxiliary no closer than " + (
+        yield "the affine map brought the auxiliary no closer than " + (
             "the rigid one, which was used" if used else "its header"
         )
+        return
     thick = max(max(g.voxel) / min(g.voxel) for g in grids)
-    if thick <= 3:
-        return ""
-    return (
-        f"affine registration is unreliable with voxels {thick:.2g} times as long as wide: stretch across the slices is hardly "
-        "determined; rigid is safer"
-    )
+    if thick > 3:
+        yield (
+            f"affine registration is unreliable with voxels {thick:.2g} times as long as wide: stretch across the slices is "
+            "hardly determined; rigid is safer"
+        )

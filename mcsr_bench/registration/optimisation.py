@@ -44,7 +44,7 @@ def one_thread(sitk: Any) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].rpartition(": ")[2].strip(" .")[:160]
+        reason = str(error).strip().splitlines()[-1].rpartition(": ")[2].partition(". ")[0].strip(" .")[:160]
         raise UserError(f"target and auxiliary cannot be registered ({reason})") from error
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
