@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def run(*args: Any, listener: Listener | None = None, **kwargs: Any) -> Results:
     ``.trials`` with status "failed" and their reason. Raises UserError for anything asked that cannot be had.
     """
     spec = experiment_spec(*args, **kwargs)
-    results, _ = run_experiment(spec, listener)
+    results, _ = run_experiment(spec, listener or _Warnings())
     make_report(spec, results)
     return results
 
@@ -107,7 +108,7 @@ def evaluate(
     standard = defaults()
     chosen = get_protocol(protocol or standard.protocol)
     ready = load_dataset(dataset or standard.datasets[0], data_root, **dict(settings or {}))
-    [prepared] = prepare(ready, chosen, [scale or standard.scales[0]], jobs=jobs, listener=listener)
+    [prepared] = prepare(ready, chosen, [scale or standard.scales[0]], jobs=jobs, listener=listener or _Warnings())
     sampler = Sampler(prepared.store, prepared.split, chosen, seed=0)
     method = _FunctionMethod(function, name, prepared.store.scale)
     rows = []
@@ -122,6 +123,13 @@ def evaluate(
             head = {"patient_id": volume.patient_id, "volume_id": volume.volume_id, "contrast": label}
             rows.append({**head, **scores.volume})
     return pd.DataFrame(rows)
+
+
+class _Warnings(Listener):
+    """Silent but for warnings, which a program gets as Python's."""
+
+    def warning(self, message: str) -> None:
+        warnings.warn(message, stacklevel=2)
 
 
 class _FunctionMethod(Method):

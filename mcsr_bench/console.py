@@ -158,7 +158,7 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], file: Text
     console = Console(file=file) if terminal else Console(file=file, width=10_000, force_terminal=False)
     out = RichTable(show_lines=terminal)
     for column in columns:
-        out.add_column(_shown(column), no_wrap=not terminal)
+        out.add_column(_shown(column), no_wrap=not terminal, overflow="fold")
     for row in rows:
         out.add_row(*map(_shown, row))
     console.print(out)

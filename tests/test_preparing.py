@@ -1,5 +1,6 @@
 """Preparing: going on where it stopped, what users may choose, and what the tables then say."""
 
+import io
 import json
 import sys
 from dataclasses import replace
@@ -10,8 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
+import mcsr_bench as mb
 from mcsr_bench import preparing, registration
-from mcsr_bench.console import LineListener
+from mcsr_bench.console import LineListener, print_rows
 from mcsr_bench.dataset import Finding
 from mcsr_bench.errors import UserError
 from mcsr_bench.findings import in_short, refuse, sentence
@@ -21,7 +23,7 @@ from mcsr_bench.preparing import Preparation
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import MCSR_1
 from mcsr_bench.registry import add_plugins
-from mcsr_bench.store import store_root
+from mcsr_bench.store import registration_findings, store_root
 
 TOYS = Path(__file__).parent / "toys"
 PAIRS = Preparation(store_dtype="float16-pair")
@@ -221,7 +223,7 @@ def test_an_unusable_case_is_a_finding_on_its_file_and_the_others_are_looked_at(
     assert run.returncode == 2
     [one] = json.loads(run.stdout)["datasets"]
     assert [(f["code"], f["file"], f["message"]) for f in one["findings"]] == [
-        ("unusable", "p03-v0", "p03.h5: truncated")
+        ("unusable", "p03-v0", "p03.h5: truncated; the suite refuses the data")
     ]
     assert [row["patients"] for row in one["contrasts"]] == ["9", "9"]
 
@@ -236,6 +238,60 @@ def test_affine_always_warns():
     pytest.importorskip("SimpleITK")
     one = prepared(Preparation(register="affine"), apart=3, size=64, slices=8, patients=3, solid=True)
     assert any("affine registration stretches" in mark for mark in one.data.marks)
+
+
+def test_a_program_is_warned_as_a_terminal_is(tmp_path):
+    pytest.importorskip("SimpleITK")
+    settings = {"toy": {"apart": 3, "size": 64, "slices": 8, "patients": 3, "solid": True}}
+    with pytest.warns(UserWarning, match="affine registration stretches"):
+        mb.run("zerofill", "toy", 2, settings=settings, plugins=TOYS, register="affine", out=tmp_path, jobs=1)
+    with pytest.warns(UserWarning, match=r"registered onto the target \(rigid\)"):
+        mb.evaluate(lambda batch: np.zeros(batch.aux.shape), "toy", 2, settings=settings["toy"])
+
+
+def test_findings_of_registrations_name_the_files():
+    one = {
+        "mode": "rigid",
+        "resampled": True,
+        "displacement_mm": 1.0,
+        "residual_px": 0.1,
+        "voxel_known": True,
+        "warning": "",
+    }
+    far = one | {"displacement_mm": 9.0}
+    left = one | {"residual_px": 2.0, "warning": "the auxiliary covers 20% of the target"}
+    found = registration_findings([("/d/a.nii", one), ("/d/b.nii", far), ("/d/c.nii", left), ("/d/e.nii", left)], 4)
+    assert [(f.severity, f.code, f.file, f.marks) for f in found] == [
+        ("warning", "registered", "/d/b.nii", True),
+        ("warning", "registered", "/d/c.nii", True),
+    ]
+    assert "largest 9, b.nii" in found[0].message
+    assert "largest 2, c.nii" in found[0].message
+    assert found[1].message == "the auxiliary covers 20% of the target (c.nii and 1 more)"
+    affine = [
+        (file, record | {"mode": "affine", "voxel_known": False})
+        for file, record in (("/d/a.nii", one), ("/d/b.nii", left))
+    ]
+    assert [(f.code, f.file) for f in registration_findings(affine, 2)] == [
+        ("registered", "/d/a.nii"),
+        ("voxel-size", "/d/a.nii"),
+        ("affine", "/d/a.nii"),
+        ("affine", "/d/b.nii"),
+    ]
+
+
+def test_the_report_of_a_check_fits_a_terminal(here, monkeypatch):
+    run = here("prepare", "--dataset", "toy", "--plugins", TOYS, "--check", "--scale", 2)
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in run.stdout.splitlines() if "│" in line]
+    assert ["patients", "10", "10"] in rows
+    assert ["matrix", "32 x 32", "32 x 32"] in rows
+    assert max(len(line) for line in run.stdout.splitlines() if "│" in line) <= 80
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    words = ["A" * 50, "B" * 50, "C" * 50]
+    print_rows(("", "x", "y"), [words], file=terminal)
+    assert all(terminal.getvalue().count(word[0]) == 50 for word in words)
 
 
 def test_each_number_of_a_registration_has_its_own_column(tmp_path):

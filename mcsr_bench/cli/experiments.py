@@ -167,8 +167,9 @@ def _inspect(spec: ExperimentSpec, as_json: bool) -> None:
             print(
                 f"{one.dataset} ({one.track} track); patients: {split or 'no split'}; {one.split_rule or 'none made'}"
             )
-            if one.rows:
-                console.print_rows(one.columns, one.rows, file=sys.stdout)
+            if one.rows:  # a column per contrast: eleven columns would not fit a terminal
+                first, *others = zip(one.columns, *one.rows, strict=True)
+                console.print_rows(first, others, file=sys.stdout)
             for finding in one.findings:
                 print(f"{finding.severity}  {finding.code}  {located(finding)}")
             if not one.findings:
