@@ -48,8 +48,8 @@ class Edges:
     @property
     def extent(self) -> float:
         """Share of the axis that holds energy, in (0, 1], both ends as full as the fuller one: one-sided k-space has all of it."""
-        empty = min(self.low, self.high)
-        return (self.size - empty - min(max(self.low, self.high), empty + 1)) / self.size
+        one_sided = abs(self.low - self.high) > 1  # an odd number of samples of an even axis is not
+        return (self.size - 2 * min(self.low, self.high)) / self.size if one_sided else self.acquired / self.size
 
 
 class Spectrum:
