@@ -124,7 +124,8 @@ class Inspector:
         brightest = max(c.energies, default=0.0)
         phase = self._phase(c)
         fake = self._track == "complex" and phase is not None and phase["rms"] < OWN
-        spectrum, source = (c.raw, "raw") if c.raw.seen else (c.images, "image")
+        # K-space made from magnitudes is full at any resolution: an edge is a small step there, and seen best in windowed images.
+        spectrum, source = (c.raw, "raw") if c.raw.seen and not fake else (c.images, "image")
         strong = [(index, text) for index, text, energy in c.signatures if energy >= _FAINT * brightest]
         edges = centre = None
         if spectrum.seen:

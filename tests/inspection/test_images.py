@@ -42,6 +42,16 @@ def test_real_images_with_negative_values_have_no_phase(lab: ModuleType) -> None
     assert codes(lab.of(lab.inspect(pairs))) == ["fake-complex"] * 2
 
 
+@pytest.mark.parametrize("level", [0.02, 0.1])
+def test_k_space_made_from_a_zero_filled_magnitude_is_seen_to_be_so(lab: ModuleType, level: float) -> None:
+    kspace = [tuple(lab.keep(lab.to_kspace(im), 55, -2) for im in p) for p in lab.volume((96, 80), level=level)]
+    pairs = [tuple(np.abs(lab.to_image(k)) for k in p) for p in kspace]
+    facts = lab.inspect(pairs, raw=[tuple(lab.to_kspace(im)[None] for im in p) for p in pairs])
+    assert lab.acquired(facts) == [pytest.approx(55, abs=3), 80]
+    found = [(f.code, f.severity) for f in lab.of(facts, (2,)) if f.file.endswith("t2.h5")]
+    assert found == [("zero-filled", "error"), ("fake-complex", "warning")]
+
+
 @pytest.mark.parametrize("level", [0.0, 0.05])
 def test_the_size_of_the_phase_is_measured(lab: ModuleType, level: float) -> None:
     shape = (64, 64)
