@@ -136,7 +136,8 @@ class FastMRI(FilePairDataset):
         drop = self.settings.mismatch == "drop"
         for row in wrong:
             names = f"{row.fspd.path.stem} is of patient {row.fspd.patient_id} and {row.pd.path.stem} of {row.pd.patient_id}"
-            self.note(Finding("warning", "patient-mismatch", str(row.fspd.path), f"{names}, but the two are a pair"))
+            message = f"{names}, but the two are a pair, which is {'left out' if drop else 'kept'}"
+            self.note(Finding("warning", "patient-mismatch", str(row.fspd.path), message))
         message = (
             f"{len(wrong)} of {len(rows)} {'published' if lists.published else 'listed'} pairs are of two patients by patient_id "
             f"and are {'left out' if drop else 'kept'}: {shown([f'{r.pd.path.stem}/{r.fspd.path.stem}' for r in wrong], 5)}"

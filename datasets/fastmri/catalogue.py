@@ -118,7 +118,9 @@ def _partial(lists: PairLists, where: dict[str, Path], folders: list[Path]) -> l
         complete = complete and n == len(pairs)
     if complete:
         return []
-    message = f"only a part of the published lists is present: {' and '.join(counts)}"
+    message = (
+        f"only a part of the published lists is present: {' and '.join(counts)}; these are used, and results are marked"
+    )
     return [Finding("warning", "absent-pairs", str(folders[-1]), message, marks=True)]
 
 
@@ -173,7 +175,7 @@ def _findings(rows: list[Row]) -> list[Finding]:
         v, contrast = unknown[0]
         message = (
             f"{len(unknown)} of {len(volumes)} files do not name their contrast as fastMRI does, e.g. {v.path.name}, "
-            f"listed as {contrast}: acquisition {v.acquisition!r}, not {ACQUISITIONS[contrast]!r}"
+            f"listed as {contrast}: acquisition {v.acquisition!r}, not {ACQUISITIONS[contrast]!r}; the list is believed"
         )
         out.append(Finding("warning", "acquisition", str(v.path), message, marks=True))
     padded = [v for v in volumes if v.header.acquired_fraction < 1]
@@ -181,7 +183,7 @@ def _findings(rows: list[Row]) -> list[Finding]:
         worst = min(padded, key=lambda v: v.header.acquired_fraction)
         message = (
             f"{len(padded)} of {len(volumes)} files have phase-encode columns that were not acquired; least in "
-            f"{worst.path.name}: {worst.header.acquired_columns} of {worst.header.encoded[1]} acquired"
+            f"{worst.path.name}: {worst.header.acquired_columns} of {worst.header.encoded[1]} acquired; they stay zero"
         )
         out.append(Finding("info", "zero-columns", str(worst.path), message))
     other = [v for v in volumes if v.shape != v.header.recon]

@@ -186,6 +186,7 @@ class McsrPair(Dataset):
                 first = next(iter(rest))
                 example = f"{first}: {rest[first]}"
                 message = (
-                    f"{len(rest)} of {len(shapes)} volumes are not {wanted} as {self.name} has them, e.g. {example}"
+                    f"{len(rest)} of {len(shapes)} volumes are not {wanted} as {self.name} has them, e.g. {example}; "
+                    "they are used as they are"
                 )
                 self.note(Finding("warning", code, str(self._files[first].path), message, marks=True))

@@ -300,7 +300,7 @@ def test_mismatch_is_kept_with_a_mark_and_links_patients(fastmri_tree: Tree, fas
     assert [c.patient_id for c in cases] == [f"patient-00{i}" for i in (0, 0, 0, 3, 4, 5)]
     dropping = dataset(root, mismatch="drop")
     assert [c.patient_id for c in dropping.cases()] == [f"patient-00{i}" for i in (2, 3, 4, 5)]
-    for which in (data, dropping):
+    for which, done in ((data, "kept"), (dropping, "left out")):
         *each, together = [f for f in which.findings if f.code == "patient-mismatch"]
         assert together.marks
         assert "2 of 6" in together.message
@@ -308,7 +308,7 @@ def test_mismatch_is_kept_with_a_mark_and_links_patients(fastmri_tree: Tree, fas
             ("warning", False, str(fastmri_files.file_of(root, names[i][1]))) for i in (0, 1)
         ]
         assert each[0].message == (
-            f"{names[0][1]} is of patient patient-000 and {names[0][0]} of patient-001, but the two are a pair"
+            f"{names[0][1]} is of patient patient-000 and {names[0][0]} of patient-001, but the two are a pair, which is {done}"
         )
         assert "of patient patient-002 and" in each[1].message
 

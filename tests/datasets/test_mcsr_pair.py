@@ -199,8 +199,12 @@ def test_other_sizes_than_asked_for_are_marked(tmp_path: Path) -> None:
     files.write_patient(tmp_path / "b.h5", shape=(32, 30))
     data = dataset(tmp_path, matrix=(32, 32), slices=3)
     data.cases()
-    assert messages(data, "matrix") == ["1 of 2 volumes are not of 32 x 32 as mcsr-pair has them, e.g. b: 32 x 30"]
-    assert messages(data, "slice-count") == ["1 of 2 volumes are not of 3 slices as mcsr-pair has them, e.g. b: 2"]
+    assert messages(data, "matrix") == [
+        "1 of 2 volumes are not of 32 x 32 as mcsr-pair has them, e.g. b: 32 x 30; they are used as they are"
+    ]
+    assert messages(data, "slice-count") == [
+        "1 of 2 volumes are not of 3 slices as mcsr-pair has them, e.g. b: 2; they are used as they are"
+    ]
     assert all(f.marks and f.severity == "warning" for f in data.findings)
     free = dataset(tmp_path)
     free.cases()
@@ -217,7 +221,9 @@ def test_the_papers_private_data_are_configurations(tmp_path: Path, name: str, s
     assert data.contrasts == ("T2", "T1") == card.contrasts
     data.cases()
     assert messages(data, "slice-count") == []
-    assert messages(data, "matrix") == [f"1 of 1 volumes are not of 320 x 320 as {name} has them, e.g. a: 32 x 32"]
+    assert messages(data, "matrix") == [
+        f"1 of 1 volumes are not of 320 x 320 as {name} has them, e.g. a: 32 x 32; they are used as they are"
+    ]
     settings = data.settings
     assert (settings.validation_fraction, settings.test_fraction, settings.slices) == (0.1, 0.2, slices)
 
