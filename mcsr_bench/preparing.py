@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from mcsr_bench import files
 from mcsr_bench.dataset import BadDataError, Case, Dataset, Grid, Slice
-from mcsr_bench.encoding import UNFINISHED, ComplexArray, PairVolume, StoreDtype, open_volume, write_volume
+from mcsr_bench.encoding import UNFINISHED, ComplexArray, StoreDtype, open_volume, precision_db, write_volume
 from mcsr_bench.errors import UserError, disk_error
-from mcsr_bench.inspection import Inspector
+from mcsr_bench.inspection import Content, Inspector
 from mcsr_bench.kspace import crop_centre
 from mcsr_bench.loading import load_dataset
 from mcsr_bench.processes import Emit, Job, run_jobs
@@ -182,25 +182,28 @@ def prepare_case(work: Work, folder: Path, position: int) -> None:
     inspector = _inspector(work.dataset, case)
     raw = {kind: folder / FOLDERS[kind] / f"{position:05d}.raw.{os.getpid()}{UNFINISHED}" for kind in KINDS}
     slices, registration = read_case(work.dataset, case, work.preparation.register)
+    contents = _contents(work.protocol)
     n = 0
     with raw["target"].open("wb") as target_file, raw["auxiliary"].open("wb") as aux_file:
         for pair in slices:
             for kind, image, handle in zip(KINDS, pair, (target_file, aux_file), strict=True):
                 _check_slice(work.dataset, case, kind, n, image)
                 inspector.add(kind, n, image)
-                handle.write(crop_centre(torch.from_numpy(image), shape).contiguous().numpy().tobytes())
+                cropped = crop_centre(torch.from_numpy(image), shape).contiguous().numpy()
+                contents[kind].add(cropped)
+                handle.write(cropped.tobytes())
             n += 1
     if n != case.n_slices:
         raise UserError(f"{source(case)}: {case.n_slices} slices were announced and {n} could be read")
+    kept = _kept(contents, case)
     volumes = {kind: np.memmap(path, np.complex64, "r", shape=(n, *shape)) for kind, path in raw.items()}
-    kept = _kept(volumes, case, work.protocol)
     _inspect_raw(work.dataset, case, inspector)
     precision = []
     for kind in KINDS:
         path = folder / FOLDERS[kind] / f"{position:05d}.npy"
         write_volume(path, (volumes[kind][i] for i in kept), (len(kept), *shape), work.preparation.store_dtype)
         if work.preparation.store_dtype != "complex64":
-            precision.append(_precision(volumes[kind], kept, open_volume(path)))
+            precision.append(precision_db(volumes[kind], kept, open_volume(path)))
     del volumes
     for path in raw.values():
         path.unlink()
@@ -233,21 +236,26 @@ def inspect_case(work: Work, position: int) -> dict[str, Any]:
     """What there is to say of a case, all of it read: ``facts`` and, where it was registered, ``registration``; or ``error``."""
     case = work.cases[position]
     inspector = _inspector(work.dataset, case)
+    contents = _contents(work.protocol)
     n = 0
     try:
-        work.protocol.hr_shape(case.shape, work.scale)
+        shape = work.protocol.hr_shape(case.shape, work.scale)
         slices, registration = read_case(work.dataset, case, work.preparation.register)
         for pair in slices:
             for kind, image in zip(KINDS, pair, strict=True):
                 inspector.add(kind, n, image)
+                contents[kind].add(crop_centre(torch.from_numpy(image), shape).numpy())
             n += 1
         _inspect_raw(work.dataset, case, inspector)
         if n != case.n_slices:
             raise UserError(f"{source(case)}: {case.n_slices} slices were announced and {n} could be read")
+        seen = inspector.facts()
+        if all(c["range"][1] > 0 and not c["not_finite"] for c in seen["contrasts"].values()):  # else it is a finding
+            _kept(contents, case)
     except UserError as error:
         named = next((file for file in case.files if str(error).startswith(file)), source(case))
         return {"error": str(error).removeprefix(f"{named}: "), "file": named}
-    return {"facts": inspector.facts(), "registration": registration()}
+    return {"facts": seen, "registration": registration()}
 
 
 def read_case(
@@ -355,36 +363,20 @@ def _check_slice(dataset: Dataset, case: Case, kind: str, index: int, image: NDA
         raise UserError(f"{source(case, kind)}: slice {index} of the {kind} holds NaN or Inf")
 
 
-def _kept(volumes: Mapping[Literal["target", "auxiliary"], NDArray[Any]], case: Case, protocol: Protocol) -> list[int]:
+def _contents(protocol: Protocol) -> dict[Literal["target", "auxiliary"], Content]:
+    return {kind: Content(protocol.empty_level, protocol.empty_fraction) for kind in KINDS}
+
+
+def _kept(contents: Mapping[Literal["target", "auxiliary"], Content], case: Case) -> list[int]:
     """The slices with signal in both contrasts. UserError where a volume is zero, or no slice is left."""
-    signal = []
-    for kind, volume in volumes.items():
-        fractions = _content(volume, protocol.empty_level)
-        if fractions is None:
+    for kind, content in contents.items():
+        if content.zero:
             raise UserError(f"{source(case, kind)}: the {kind} volume {case.volume_id} is zero everywhere")
-        signal.append([fraction >= protocol.empty_fraction for fraction in fractions])
-    kept = [i for i, both in enumerate(zip(*signal, strict=True)) if all(both)]
+    both = zip(*(content.occupied() for content in contents.values()), strict=True)
+    kept = [index for index, occupied in enumerate(both) if all(occupied)]
     if not kept:
         raise UserError(f"{source(case)}: no slice of {case.volume_id} has signal in both contrasts")
     return kept
-
-
-def _content(volume: NDArray[Any], level: float) -> list[float] | None:
-    """Per slice, the fraction of pixels above ``level`` times the volume's maximum; None when all is zero."""
-    peak = max(float(np.abs(image).max()) for image in volume)
-    if peak == 0:
-        return None
-    return [float((np.abs(image) > level * peak).mean()) for image in volume]
-
-
-def _precision(volume: ComplexArray, kept: Sequence[int], stored: ComplexArray | PairVolume) -> float:
-    """PSNR in dB of the stored magnitudes against those before, range: the volume's maximum; 200 at most."""
-    error = peak = 0.0
-    for position, index in enumerate(kept):
-        before = np.abs(volume[index].astype(np.complex128))
-        error += float(np.mean((np.abs(stored[position].astype(np.complex128)) - before) ** 2)) / len(kept)
-        peak = max(peak, float(before.max()))
-    return min(200.0, float(10 * np.log10(peak**2 / error))) if error else 200.0
 
 
 def _unit_grid(volume: ComplexArray) -> Grid:

@@ -21,11 +21,14 @@ from numpy.typing import NDArray
 
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import cache_folder
+from mcsr_bench.raw.pair_header import affine_problem
 
 from .orientation import Orientation
 
 MAX_BYTES = 1 << 36
 """Largest volume that a header is believed to have (64 GiB)."""
+MAX_SLICE = 1 << 24
+"""Most pixels of a slice along any axis that are believed (4096 x 4096); one costs some 50 bytes of memory each."""
 LEAST = 0.2
 """Negative values are taken for what interpolation left, down to this fraction of the maximum."""
 _PIECE = 1 << 18
@@ -82,13 +85,15 @@ def inspect(path: Path) -> Volume:
         raise UserError(f"{path} holds complex values; nifti is for magnitude images")
     if dtype.kind not in "iuf":
         raise UserError(f"{path} holds values of type {dtype}; one number per voxel is needed")
-    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0):
-        raise UserError(f"{path} has no usable affine, so that its slices have no orientation")
+    if fault := affine_problem(affine):
+        raise UserError(f"{path} has no usable affine, so that its slices have no orientation: it {fault}")
     if not np.isfinite([slope, intercept]).all():
         raise UserError(f"{path} has the scaling {slope} * value + {intercept}, which is no number")
     volume = Volume(path, (shape[0], shape[1], shape[2]), affine, dtype, int(offset), slope, intercept, placed)
     if volume.end > MAX_BYTES:
         raise UserError(f"{path} says that it has dimensions {shape}, which is beyond 64 GiB")
+    if np.prod(sorted(shape)[1:], dtype=np.int64) > MAX_SLICE:
+        raise UserError(f"{path} says that it has dimensions {shape}: slices of more than {MAX_SLICE} pixels")
     if not _is_whole(volume):
         raise UserError(f"{path} is truncated: its header announces {shape} voxels of {dtype}")
     return volume

@@ -25,6 +25,8 @@ LEAST = 0.06
 """Edges are sought beyond this part of the half axis."""
 _LONE = 2.0
 """Decades more where a single sample is all that lies outside: a zero of a smooth spectrum may fall on it."""
+_BRIGHTER = 1e6
+"""How much brighter than the first slice others may be and still be squared in float32."""
 _NATURAL = 3.0
 """No image of sharp borders falls faster than this power of the frequency; only what falls faster counts."""
 
@@ -77,9 +79,16 @@ class Spectrum:
         self._rows += 3 / 8  # a Hann window leaves this share of the independent samples of an axis
 
     def _to_unit(self, values: NDArray[np.complex64]) -> np.float32:
-        """One factor for all slices that makes the first one's largest value 1: squares of 1e-20 or 1e20 do not fit float32."""
-        if not self._unit:
-            self._unit = np.float32(1 / float(np.abs(values).max()))
+        """One factor for all slices that makes the first one's largest value 1: squares of 1e-20 or 1e20 do not fit float32.
+
+        A slice that is far brighter than the first, as one with a damaged value is, sets it anew.
+        """
+        peak = float(np.abs(values).max())
+        if not self._unit or peak * float(self._unit) > _BRIGHTER:
+            unit = np.float32(min(1 / peak, 1e38))
+            if self._energy is not None:
+                self._energy *= (float(unit) / float(self._unit)) ** 2
+            self._unit = unit
         return self._unit
 
     def _add(self, energy: NDArray[np.float32]) -> None:

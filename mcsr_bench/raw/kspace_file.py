@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,8 @@ from mcsr_bench.dataset import Stored
 from mcsr_bench.errors import UserError
 from mcsr_bench.kspace import combine_coils, crop_centre, to_image
 
+from .hdf5 import excess, explained, member, opened, text_of, there, value_of
 from .header import MAX_BYTES, Header, parse
-
-MAX_SLICE = 1 << 27
-"""Complex samples of one slice over all coils that are believed (1 GiB); real ones have some 4 million."""
-
-_H5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError)
-"""What h5py raises for files that are damaged in one way or another."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,7 @@ def inspect(path: Path, *, strict: bool = True) -> Volume:
 
     strict False: a header that is absent or says nothing of the encoding is told in ``header_problem``.
     """
-    with _explained(path), h5py.File(path, "r") as file:
+    with explained(path), opened(path) as file:
         return _inspect(file, path, strict)
 
 
@@ -119,19 +114,20 @@ def images(path: Path, shape: tuple[int, int]) -> Generator[NDArray[np.complex64
 def kspace_slices(path: Path) -> Generator[NDArray[np.complex64], None, None]:
     """The k-space of a file slice by slice, complex64 (coils, H, W), one coil where the file has none. UserError as `images`."""
     where = f"{path.parent}/"
-    with ExitStack() as stack:
-        with _explained(path, where):
-            kspace = stack.enter_context(h5py.File(path, "r"))["kspace"]
+    with opened(path, where) as file:
+        with explained(path, where):
+            kspace = file["kspace"]
             n = int(kspace.shape[0])
         for index in range(n):
-            with _explained(path, where):
+            with explained(path, where):
                 samples = np.asarray(kspace[index]).astype(np.complex64, copy=False)
             yield samples if samples.ndim == 3 else samples[None]
 
 
 def kspace_slice(path: Path, index: int) -> NDArray[np.complex64]:
     """One slice of a file's k-space, as `kspace_slices` gives it."""
-    with _explained(path, f"{path.parent}/"), h5py.File(path, "r") as file:
+    where = f"{path.parent}/"
+    with explained(path, where), opened(path, where) as file:
         samples = np.asarray(file["kspace"][index]).astype(np.complex64, copy=False)
     return samples if samples.ndim == 3 else samples[None]
 
@@ -175,9 +171,12 @@ def unwritten(data: h5py.Dataset) -> str:
 
 def _inspect(file: h5py.File, path: Path, strict: bool) -> Volume:
     name = path.name
-    if "kspace" not in file or not isinstance(file["kspace"], h5py.Dataset):
+    try:
+        kspace = member(file, "kspace") if there(file, "kspace") else None
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from None
+    if not isinstance(kspace, h5py.Dataset):
         raise UserError(f"{name} has no 'kspace'")
-    kspace = file["kspace"]
     if kspace.ndim not in (3, 4):
         raise UserError(f"{name} has 'kspace' of rank {kspace.ndim}; (slices, H, W) or (slices, coils, H, W) is needed")
     if kspace.shape[0] == 0:
@@ -186,8 +185,8 @@ def _inspect(file: h5py.File, path: Path, strict: bool) -> Volume:
         raise UserError(f"{name} has an empty 'kspace' of shape {kspace.shape}")
     if kspace.dtype.kind != "c":
         raise UserError(f"{name} has 'kspace' of type {kspace.dtype}; complex k-space is needed, not images")
-    if np.prod(kspace.shape[1:], dtype=np.float64) > MAX_SLICE:
-        raise UserError(f"{name} has 'kspace' of shape {kspace.shape}: one slice of it is beyond 1 GiB")
+    if fault := excess(kspace):
+        raise UserError(f"{name}: 'kspace' {fault}")
     if "mask" in file:
         raise UserError(
             f"{name} has a 'mask': it looks like a test-set file, whose k-space is undersampled; "
@@ -210,13 +209,13 @@ def _inspect(file: h5py.File, path: Path, strict: bool) -> Volume:
         shape = crop_shape(raw, reconstruction or header.recon)
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
-    patient_id = _attribute(file, "patient_id")
+    patient_id, acquisition = (_attribute(file, key, name) for key in ("patient_id", "acquisition"))
     if not patient_id:
         raise UserError(f"{name} has no attribute 'patient_id', without which no split by patient can be made")
     coils = int(kspace.shape[1]) if kspace.ndim == 4 else 0
     return Volume(
         path,
-        _attribute(file, "acquisition"),
+        acquisition,
         patient_id,
         int(kspace.shape[0]),
         coils,
@@ -238,10 +237,10 @@ def _header(file: h5py.File) -> tuple[Header, tuple[float, float] | None, float 
     try:
         if not isinstance(item, h5py.Dataset) or item.size != 1 or item.dtype.itemsize > MAX_BYTES:
             raise ValueError("it is not one piece of text")
+        if h5py.check_string_dtype(item.dtype) is None:
+            raise ValueError("it is not text")
         value = item[()]
         value = value.reshape(-1)[0] if isinstance(value, np.ndarray) else value
-        if not isinstance(value, bytes | str):
-            raise ValueError("it is not text")
         text = value.encode() if isinstance(value, str) else bytes(value)
         header = parse(text)
     except ValueError as error:
@@ -276,25 +275,12 @@ def _reconstruction(file: h5py.File) -> h5py.Dataset | None:
     return None
 
 
-def _attribute(file: h5py.File, key: str) -> str:
-    """A text attribute, "" where it is absent."""
-    value = file.attrs.get(key, "")
-    if isinstance(value, np.ndarray):
-        value = value.reshape(-1)[0] if value.size == 1 else ""
-    return value.decode("utf-8", "replace").strip() if isinstance(value, bytes) else str(value).strip()
-
-
-@contextmanager
-def _explained(path: Path, prefix: str = "") -> Iterator[None]:
-    """Turn what h5py raises into a UserError with a clause that begins with the file's name."""
+def _attribute(file: h5py.File, key: str, name: str) -> str:
+    """A text attribute, "" where it is absent. A whole number counts as text."""
+    if key not in file.attrs:
+        return ""
     try:
-        yield
-    except PermissionError as error:
-        raise UserError(f"{prefix}{path.name} cannot be read: permission denied") from error
-    except _H5_ERRORS as error:
-        try:
-            kind = "is damaged or truncated" if h5py.is_hdf5(path) else "is not an HDF5 file"
-        except OSError:
-            kind = "cannot be read"
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise UserError(f"{prefix}{path.name} {kind} ({reason})") from error
+        value = value_of(file.attrs, key)
+        return str(value) if isinstance(value, np.integer) else text_of(value)
+    except ValueError as error:
+        raise UserError(f"{name}: its attribute '{key}' {error}") from None

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from mcsr_bench.errors import UserError
 
-from .kspace_file import MAX_SLICE
+from .hdf5 import MAX_SLICE, explained, member, opened
 from .mrd_header import INSTALL, MrdHeader, read_header
-from .pair_members import explained, member
 from .pair_writer import write_pair
 
 MAX_ROWS = 1 << 22
@@ -190,8 +189,7 @@ def _opened(path: Path) -> Iterator[Scan]:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     with ExitStack() as stack:
-        with explained(path, where):
-            file = stack.enter_context(h5py.File(path, "r"))
+        file = stack.enter_context(opened(path, where))
         # what is wrong with the contents is a ValueError with a clause; h5py's own errors are told apart before
         try:
             with _damage(path):

@@ -1,7 +1,6 @@
 """One patient's paired raw k-space in one HDF5 file, "mcsr-pair" version 1: what is in it, what is wrong with it, its slices.
 
-The layout, every check and what it is for: ``docs/mcsr-pair.md``. Nothing outside the file is ever read: links and data stored
-elsewhere are refused.
+The layout, every check and what it is for: ``docs/mcsr-pair.md``.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from mcsr_bench.dataset import Grid
 from mcsr_bench.errors import UserError
 from mcsr_bench.kspace import combine_coils, to_image
 
+from .hdf5 import explained, member, opened, there
 from .pair import Contrast, Matrix, PairFile, matrix_of
 from .pair_header import (
     CONTRAST_NAME,
@@ -32,7 +32,7 @@ from .pair_header import (
     rigid_problem,
     times,
 )
-from .pair_members import Problem, arrays, explained, member, samples, there
+from .pair_members import Problem, arrays, samples
 
 
 def validate(path: Path, pairs: Sequence[tuple[str, str]] | None = None) -> list[str]:
@@ -47,7 +47,7 @@ def look(path: Path, pairs: Sequence[tuple[str, str]] | None = None) -> tuple[Pa
     """What is known of a file, None where something is wrong with it; and what `validate` says."""
     problems: list[str] = []
     try:
-        with explained(path), h5py.File(path, "r") as file:
+        with explained(path), opened(path) as file:
             found = _read(file, path, problems.append)
     except UserError as error:
         return None, [str(error)]
@@ -97,9 +97,7 @@ def _slices(
     path: Path, name: str, order: Sequence[int], keys: tuple[str, ...]
 ) -> Generator[list[NDArray[np.complex64]], None, None]:
     where = f"{path.parent}/"
-    with explained(path, where):
-        file = h5py.File(path, "r")
-    with file:
+    with opened(path, where) as file:
         for index in order:
             parts: list[NDArray[np.complex64]] = []
             for key in keys:

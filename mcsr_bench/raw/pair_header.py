@@ -10,6 +10,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from .hdf5 import text_of, value_of
+
 FORMAT = "mcsr-pair"
 VERSION = 1
 CONTRAST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._+-]{0,30}[A-Za-z0-9._+-])?")
@@ -18,9 +20,6 @@ RESERVED = ("transform", "slice_map")
 """Groups that are no contrasts."""
 TOLERANCE = 0.02
 """How far two lengths may be apart and count as equal: headers round."""
-MAX_TEXT = 4096
-MAX_ATTRIBUTE = 1 << 16
-"""Bytes of an attribute that are believed: HDF5 keeps no larger ones in an object's header."""
 T = TypeVar("T")
 
 
@@ -59,45 +58,10 @@ class Attributes:
         if key not in self._attrs:
             return None
         try:
-            return convert(self._value(key))
+            return convert(value_of(self._attrs, key))
         except ValueError as error:
             self._problem(f"{self._where}attribute '{key}' {error}")
             return None
-
-    def _value(self, key: str) -> object:
-        """The value, of a type and size that can be read safely; ValueError, with a predicate, for anything else."""
-        fault = ""
-        try:
-            # Looked at first: a damaged file may claim any size, and HDF5 crashes on types of variable length that are no text.
-            stored = self._attrs.get_id(key)
-            if stored.shape is None:
-                fault = "is empty"
-            elif stored.dtype.kind not in "iufbS" and h5py.check_string_dtype(stored.dtype) is None:
-                fault = "is neither text nor numbers"
-            elif (size := stored.get_storage_size()) > MAX_ATTRIBUTE:
-                fault = f"claims {size} bytes"
-            else:
-                value: object = self._attrs[key]
-                return value
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError):
-            fault = "cannot be read"
-        raise ValueError(fault)
-
-
-def text_of(value: object) -> str:
-    """A value that should be text. ValueError, with a predicate, for another type, bytes that are no UTF-8, control characters."""
-    if isinstance(value, np.ndarray) and value.size == 1:
-        value = value.reshape(-1)[0]
-    if not isinstance(value, str | bytes):
-        raise ValueError(f"is {str(value)[:40]}; text is needed")
-    try:
-        # h5py hands out bytes that are no UTF-8 as surrogates, which nothing could print
-        text = (value if isinstance(value, bytes) else value.encode("utf-8")).decode("utf-8").strip()
-    except UnicodeError:
-        raise ValueError("is not UTF-8 text") from None
-    if len(text) > MAX_TEXT or not text.isprintable():
-        raise ValueError(f"is longer than {MAX_TEXT} characters, or has line breaks or control characters")
-    return text
 
 
 def _array(value: object, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import replacing
 
+from .hdf5 import text_of
 from .pair_file import validate
-from .pair_header import CONTRAST_NAME, FORMAT, RESERVED, VERSION, text_of
+from .pair_header import CONTRAST_NAME, FORMAT, RESERVED, VERSION
 
 SUFFIXES = (".h5", ".hdf5")
 _NUMBERS = ("TR_ms", "TE_ms", "TI_ms", "FOV_mm", "voxel_mm", "affine")

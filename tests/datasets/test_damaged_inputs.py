@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import resource
@@ -18,10 +17,38 @@ import nibabel
 import numpy as np
 import pair_files
 import pytest
+from damages import (
+    Damage,
+    attribute,
+    blocks,
+    bomb,
+    changed,
+    copied,
+    cut,
+    dims,
+    edit,
+    empty,
+    far_apart,
+    folder_instead,
+    header,
+    huge,
+    image,
+    kept_elsewhere,
+    linked,
+    loop,
+    no_affine,
+    one_bright,
+    only,
+    patient,
+    pipe,
+    put,
+    reference,
+    with_nan,
+    without,
+    write,
+)
 
-Damage = Callable[[Path], Any]
-"""Spoils a data root in place."""
-
+from mcsr_bench.store import open_store
 
 FASTMRI = f"singlecoil_train/{fastmri_files.published('train')[1][0]}.h5"
 PARTNER = f"singlecoil_train/{fastmri_files.published('train')[1][1]}.h5"
@@ -54,144 +81,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-# --- ways to damage a file ---------------------------------------------------------------------------------------------------
-
-
-def cut(name: str, at: float) -> Damage:
-    """Keep ``at`` bytes of a file; below 1 and above 0 that share of it, below 0 all but so many bytes."""
-
-    def damage(root: Path) -> None:
-        data = (root / name).read_bytes()
-        end = int(len(data) * at) if 0 < at < 1 else int(at)
-        (root / name).write_bytes(data[:end])
-
-    return damage
-
-
-def write(name: str, data: bytes) -> Damage:
-    return lambda root: (root / name).write_bytes(data)
-
-
-def edit(name: str, change: Callable[[h5py.File], Any]) -> Damage:
-    return lambda root: pair_files.edit(root / name, change)
-
-
-def put(name: str, key: str, value: Any) -> Damage:
-    return edit(name, lambda f: pair_files.put(f, key, value))
-
-
-def attribute(name: str, key: str, value: Any, group: str = "/") -> Damage:
-    return edit(name, lambda f: f[group].attrs.__setitem__(key, value))
-
-
-def without(name: str, key: str) -> Damage:
-    return edit(name, lambda f: f.attrs.__delitem__(key))
-
-
-def changed(name: str, key: str, change: Callable[[Any], Any]) -> Damage:
-    """Replace an array by a function of it."""
-    return edit(name, lambda f: pair_files.put(f, key, change(f[key][()])))
-
-
-def huge(name: str, key: str, shape: tuple[int, ...]) -> Damage:
-    """An array that claims a terabyte and holds nothing."""
-
-    def change(file: h5py.File) -> None:
-        del file[key]
-        file.create_dataset(key, shape, np.complex64, chunks=True)
-
-    return edit(name, change)
-
-
-def linked(name: str, key: str, link: Any) -> Damage:
-    def change(file: h5py.File) -> None:
-        del file[key]
-        file[key] = link
-
-    return edit(name, change)
-
-
-def image(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Damage:
-    """Write a NIfTI volume anew, with a function of its values."""
-
-    def damage(root: Path) -> None:
-        old = nibabel.load(root / name)
-        values = change(np.asarray(old.dataobj))
-        nibabel.save(nibabel.Nifti1Image(values, old.affine), root / name)
-
-    return damage
-
-
-def header(name: str, change: Callable[[bytearray], None]) -> Damage:
-    """Change the bytes of a NIfTI file below its compression."""
-
-    def damage(root: Path) -> None:
-        data = bytearray(gzip.decompress((root / name).read_bytes()))
-        change(data)
-        (root / name).write_bytes(gzip.compress(bytes(data)))
-
-    return damage
-
-
-def loop(name: str) -> Damage:
-    def damage(root: Path) -> None:
-        (root / name).unlink()
-        (root / name).symlink_to(name.rpartition("/")[2])
-
-    return damage
-
-
-def folder_instead(name: str) -> Damage:
-    def damage(root: Path) -> None:
-        (root / name).unlink()
-        (root / name).mkdir()
-
-    return damage
-
-
-def empty(root: Path) -> None:
-    shutil.rmtree(root)
-    root.mkdir()
-
-
-def only(*names: str) -> Damage:
-    """Leave those files alone."""
-
-    def damage(root: Path) -> None:
-        for path in list(root.rglob("*")):
-            if path.is_file() and path.name not in names:
-                path.unlink()
-
-    return damage
-
-
-def copied(name: str, to: str) -> Damage:
-    return lambda root: shutil.copy(root / name, root / to)
-
-
-def with_nan(values: np.ndarray) -> np.ndarray:
-    values = np.array(values)
-    values.flat[values.size // 2] = np.nan
-    return values
-
-
-def bomb(data: bytearray) -> None:
-    """As many zeros behind the header as compress to nothing: 2 GiB in the header, 300 MB in the file."""
-    data[42:48] = np.array([1024, 1024, 512], "<i2").tobytes()
-    data[352:] = bytes(300_000_000)
-
-
-def no_affine(data: bytearray) -> None:
-    """An sform of zeros, and nothing else."""
-    data[252:256] = np.array([0, 1], "<i2").tobytes()
-    data[280:328] = bytes(48)
-
-
-def dims(*sizes: int) -> Callable[[bytearray], None]:
-    return lambda data: data.__setitem__(slice(42, 48), np.array(sizes, "<i2").tobytes())
-
-
 T2 = "T2/kspace"
+KSPACE = {FASTMRI: "kspace", M4RAW: "kspace", PAIR: T2}
 CORPUS: list[tuple[str, str, Damage, str]] = [
     # dataset, what is wrong, how to make it so, words of the sentence
     ("fastmri", "an empty folder", empty, "none of the 227 pairs"),
@@ -203,6 +94,22 @@ CORPUS: list[tuple[str, str, Damage, str]] = [
     *[(d, "text instead", write(NAMES[d], b"no data at all\n" * 99), "") for d in NAMES],
     *[(d, "a link to itself", loop(NAMES[d]), "") for d in NAMES],
     *[(d, "a folder instead", folder_instead(NAMES[d]), "") for d in NAMES],
+    *[(d, "a pipe instead", pipe(NAMES[d]), "is no file") for d in NAMES],
+    *[
+        (d, f"k-space in another file: {how}", kept_elsewhere(NAMES[d], KSPACE[NAMES[d]], how), words)
+        for d in ("fastmri", "m4raw", "mcsr-pair")
+        for how, words in (("link", "is a link"), ("virtual", "in other files"), ("raw", "in other files"))
+    ],
+    *[(d, "a huge block", blocks(NAMES[d], KSPACE[NAMES[d]]), "blocks") for d in ("fastmri", "m4raw", "mcsr-pair")],
+    *[
+        (d, f"a patient that is {what}", damage(NAMES[d]), "patient_id")
+        for d in ("fastmri", "m4raw", "mcsr-pair")
+        for what, damage in (
+            ("nothing", lambda name: patient(name, h5py.Empty("S9"))),
+            ("a reference", reference),
+            ("no number", lambda name: patient(name, np.nan)),
+        )
+    ],
     *[(d, "real k-space", changed(NAMES[d], k, np.abs), "") for d, k in (("fastmri", "kspace"), ("m4raw", "kspace"))],
     ("mcsr-pair", "real k-space", changed(PAIR, T2, np.abs), "P01.h5"),
     *[(d, "rank 2", changed(NAMES[d], "kspace", lambda x: x.reshape(-1, 32)), "rank") for d in ("fastmri", "m4raw")],
@@ -248,6 +155,9 @@ CORPUS: list[tuple[str, str, Damage, str]] = [
     ("nifti", "two dimensions", image(NIFTI, lambda x: x[..., 0]), "2 dimensions"),
     ("nifti", "negative values", image(NIFTI, lambda x: -x), "none below zero"),
     ("nifti", "no affine", header(NIFTI, no_affine), "affine"),
+    ("nifti", "an affine of metres", header(NIFTI, far_apart), "affine"),
+    ("nifti", "one voxel of 1e30", image(NIFTI, one_bright), "no slice of P1 has signal"),
+    ("nifti", "huge slices", header(NIFTI, dims(30_000, 30_000, 1)), "pixels"),
     ("nifti", "a huge claimed shape", header(NIFTI, dims(30_000, 30_000, 30_000)), "P1_T2.nii.gz"),
     ("nifti", "a longer claimed shape", header(NIFTI, dims(64, 64, 64)), "P1_T2.nii.gz"),
     ("nifti", "a negative shape", header(NIFTI, dims(-1, 32, 3)), "P1_T2.nii.gz"),
@@ -325,6 +235,16 @@ def test_permission_denied(here: Callable[..., Any], tmp_path: Path, sound: dict
         if mighty:
             os.seteuid(0)
     ended_well(run, "permission denied")
+
+
+def test_a_folder_whose_name_is_no_text(here: Callable[..., Any], tmp_path: Path, sound: dict[str, Path]) -> None:
+    root = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    shutil.copytree(sound["nifti"], root)
+    ended = here("prepare", "--dataset", "nifti", "--data-root", root, "--scale", 2, "--jobs", 1, "--json")
+    assert ended.returncode == 0, ended.stderr
+    [record] = json.loads(ended.stdout)
+    facts = open_store(record["store"]).facts[0]
+    assert facts["files"][0] == f"{root}/P0_T2.nii.gz"
 
 
 def test_a_name_that_is_no_text(here: Callable[..., Any], tmp_path: Path, sound: dict[str, Path]) -> None:

@@ -1,0 +1,41 @@
+"""Which slices of a volume hold something, told while they pass by once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Content:
+    """Collects, of every slice added, what decides whether it is empty: one number.
+
+    A slice is not empty where the share ``fraction`` of its pixels exceeds ``level`` times the largest value of the volume.
+    """
+
+    def __init__(self, level: float, fraction: float) -> None:
+        self._level, self._fraction = level, fraction
+        self._strong: list[np.float32] = []
+        """Of every slice the value that as many pixels reach as have to exceed the level."""
+        self._peak = 0.0
+
+    def add(self, image: NDArray[np.complex64]) -> None:
+        """The next slice (H, W)."""
+        size = np.abs(image).ravel()
+        needed = math.ceil(self._fraction * size.size)
+        needed -= (needed - 1) / size.size >= self._fraction  # the product may have been rounded up
+        place = size.size - max(1, needed)
+        self._strong.append(np.partition(size, place)[place])
+        self._peak = max(self._peak, float(size.max()))
+
+    @property
+    def zero(self) -> bool:
+        """Whether all slices are zero everywhere."""
+        return self._peak == 0
+
+    def occupied(self) -> list[bool]:
+        """Of every slice, in the order in which they were added, whether it is not empty."""
+        least: Any = np.float32(self._level * self._peak)
+        return [bool(value > least) for value in self._strong]
