@@ -172,9 +172,14 @@ class DatasetSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    choosing: ClassVar[frozenset[str]] = frozenset()
+    """Settings that choose or split the cases and change nothing of what is read of one: prepared data do not depend on them."""
+
 
 class PatientSplitSettings(DatasetSettings):
     """Settings of a dataset that `split_patients` splits."""
+
+    choosing: ClassVar[frozenset[str]] = frozenset({"validation_fraction", "test_fraction", "split_seed"})
 
     validation_fraction: float = Field(default=0.1, gt=0, le=0.4)
     """Share of the patients that choose the checkpoint."""

@@ -39,6 +39,10 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+class InterruptedWorkError(UserError):
+    """Work ended by no fault of its data: what was done so far is kept, and the same command goes on."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is not there, with the nearest one: "no method 'sanett'; did you mean 'sanet'?"."""
     names = sorted(known)

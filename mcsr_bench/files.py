@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import InterruptedWorkError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,30 +98,35 @@ def build_folder(final: Path, build: Callable[[Path], None]) -> None:
 
 
 @contextmanager
-def resumable_folder(final: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Path | None]:
-    """A folder ``.NAME.building`` beside ``final`` that is moved there when the block ends well; None where it is there by now.
+def resumable_folder(
+    final: Path, whole: Callable[[Path], bool], waiting: Callable[[], None] = lambda: None
+) -> Iterator[Path | None]:
+    """A folder ``.NAME.building`` beside ``final`` that takes its place when the block ends well; None where that is whole by now.
 
-    What an interrupted or killed block left in the folder is still there the next time, so that work goes on where it stopped; a
-    user error or a full disk removes it. One process builds at a time: another one waits (``waiting`` is called) for the first.
+    What an interrupted or killed block left in the folder is still there the next time, so that work goes on where it stopped;
+    any other error removes it. One process builds at a time: another one waits (``waiting`` is called) for the first.
     """
     temporary = final.with_name(f".{final.name}.building")
-    lock = _locked(temporary, final, waiting)
+    lock = _locked(temporary, lambda: whole(final), waiting)
     if lock is None:
         yield None
         return
     try:
         yield temporary
+        shutil.rmtree(final, ignore_errors=True)  # damaged, or it would have been whole
         os.rename(temporary, final)
-    except (UserError, OSError):
+    except InterruptedWorkError:
+        raise
+    except Exception:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     finally:
         os.close(lock)
 
 
-def _locked(temporary: Path, final: Path, waiting: Callable[[], None]) -> int | None:
-    """A descriptor that holds the lock of the folder, made if need be; None once ``final`` is there."""
-    while not final.is_dir():
+def _locked(temporary: Path, built: Callable[[], bool], waiting: Callable[[], None]) -> int | None:
+    """A descriptor that holds the lock of the folder, made if need be; None once it is ``built``."""
+    while not built():
         temporary.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(temporary, os.O_RDONLY)
         try:

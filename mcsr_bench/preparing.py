@@ -7,6 +7,7 @@ inspected, centre-cropped to a size that the scale divides, freed of empty slice
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from mcsr_bench import files
 from mcsr_bench.dataset import BadDataError, Case, Dataset, Grid, Slice
 from mcsr_bench.encoding import UNFINISHED, ComplexArray, StoreDtype, open_volume, precision_db, write_volume
-from mcsr_bench.errors import UserError, disk_error
+from mcsr_bench.errors import InterruptedWorkError, UserError, disk_error
 from mcsr_bench.inspection import Content, Inspector
 from mcsr_bench.kspace import crop_centre
 from mcsr_bench.loading import load_dataset
@@ -154,17 +155,17 @@ def degrade_volumes(
         yield position
 
 
-def prepare_part(payload: dict[str, Any], emit: Emit) -> str:
-    """In a worker: `prepare_case` for some positions. Returns "" or the sentence of the user error that ended it."""
+def prepare_part(payload: dict[str, Any], emit: Emit) -> dict[str, str]:
+    """In a worker: `prepare_case` for some positions. Returns what ended it before its time, for `_events`."""
     return _part(payload, emit, lambda work, p: prepare_case(work, Path(payload["folder"]), p))
 
 
-def inspect_part(payload: dict[str, Any], emit: Emit) -> str:
+def inspect_part(payload: dict[str, Any], emit: Emit) -> dict[str, str]:
     """In a worker: `inspect_case` for some positions."""
     return _part(payload, emit, inspect_case)
 
 
-def degrade_part(payload: dict[str, Any], emit: Emit) -> str:
+def degrade_part(payload: dict[str, Any], emit: Emit) -> dict[str, str]:
     """In a worker: `degrade_volume` for some positions."""
     folder, hr_folder = Path(payload["folder"]), Path(payload["hr_folder"])
     protocol = get_protocol(payload["protocol"])
@@ -310,10 +311,14 @@ def _events(work: Sequence[Job], jobs: int) -> Iterator[tuple[int, Any]]:
     for message in run_jobs(work, jobs):
         if message.kind == "event":
             yield message.value[0], message.value[1]
-        elif message.kind == "result" and message.value:
-            raise UserError(message.value)
+        elif message.kind == "result" and "sentence" in message.value:
+            raise UserError(message.value["sentence"])
+        elif message.kind == "result" and "trace" in message.value:
+            raise RuntimeError(f"a worker failed\n{message.value['trace']}")
         elif message.kind == "died":
-            raise UserError(f"preparing data failed: {message.value}")
+            raise InterruptedWorkError(
+                f"preparing data failed: {message.value}; run the same command again, with fewer --jobs where memory is short"
+            )
 
 
 def _part(
@@ -321,20 +326,20 @@ def _part(
     emit: Emit,
     step: Callable[[Any, int], Any],
     begin: Callable[[dict[str, Any]], Any] = Work.of,
-) -> str:
+) -> dict[str, str]:
     torch.set_num_threads(1)
     try:
         work = begin(payload)
         for position in payload["positions"]:
             emit([position, step(work, position)])
     except UserError as error:
-        return str(error)
-    except OSError as error:
-        known = disk_error(error)
-        if known is None:
-            raise
-        return str(known)
-    return ""
+        return {"sentence": str(error)}
+    except BrokenPipeError:  # nobody listens any more
+        raise
+    except Exception as error:  # a plugin's own: the trace is shown where it can be seen
+        known = disk_error(error) if isinstance(error, OSError) else None
+        return {"sentence": str(known)} if known else {"trace": traceback.format_exc()}
+    return {}
 
 
 def _inspector(dataset: Dataset, case: Case) -> Inspector:

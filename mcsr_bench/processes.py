@@ -1,6 +1,6 @@
 """Floor 0: single-thread worker processes, each a fresh interpreter that gets JSON and gives JSON.
 
-A worker is ``python -m mcsr_bench.processes``: it reads one job per line of standard input, calls the named function as
+A worker runs `_main`: it reads one job per line of standard input, calls the named function as
 ``function(payload, emit)``, where ``emit(event)`` sends a JSON value to the parent at once, and sends back what it returns. Then it
 takes the next job, so that importing torch is paid once per worker. No pickle, no import of the caller's script (which
 multiprocessing's spawn would do), and a worker that is killed takes down nobody but its own job.
@@ -26,6 +26,9 @@ Emit = Callable[[Any], None]
 
 SLOT = "MCSR_BENCH_SLOT"
 """Environment variable of a worker: which of the ``n_processes`` places it fills (0, 1, ...); picks its GPU."""
+
+_START = "import sys; sys.path[:] = sys.argv[1:]; from mcsr_bench.processes import _main; _main()"
+"""A worker imports from where its parent does, and not from the current folder, which may be one of data."""
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -59,7 +62,7 @@ class _Worker:
         self.job = -1
         environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, "1"), SLOT: str(slot)}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "mcsr_bench.processes"],
+            [sys.executable, "-P", "-c", _START, *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -165,7 +168,3 @@ def _main() -> None:
         result = getattr(importlib.import_module(module), name)(payload, lambda event: send("event", event))
         sys.stdout.flush()
         send("result", result)
-
-
-if __name__ == "__main__":
-    _main()

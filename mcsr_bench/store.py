@@ -25,7 +25,7 @@ from mcsr_bench.preparing import FOLDERS, Preparation, Work, degrade_volumes, pr
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when the files of a store change their meaning."""
 
 Volume = ComplexArray | PairVolume
@@ -98,14 +98,13 @@ def store_root() -> Path:
 def open_store(key: str) -> Store:
     """Open a complete store by its key. UserError when it is not in the cache (any more)."""
     lr_folder = store_root() / key
-    try:
-        lr_index = files.read_json(lr_folder / "index.json")
-        hr_folder = store_root() / lr_index["hr"]
-        hr_index = files.read_json(hr_folder / "index.json")
-    except (OSError, ValueError, KeyError):
+    lr_index = _index(lr_folder)
+    hr_folder = store_root() / str(lr_index and lr_index["hr"])
+    hr_index = _index(hr_folder)
+    if lr_index is None or hr_index is None:
         raise UserError(
-            f"the prepared data {key} are not in {store_root()}: run the experiment again to build them"
-        ) from None
+            f"the prepared data {key} are not in {store_root()}, or damaged: run the experiment again to build them"
+        )
     volumes = {
         v["volume_id"]: StoredVolume(
             v["patient_id"], v["volume_id"], tuple(v["shape"]), tuple(v["slice_index"]), hr_folder, lr_folder, position
@@ -133,7 +132,7 @@ def build_store(
     listener: Listener | None = None,
     plugins: Sequence[Path] = (),
 ) -> Store:
-    """The prepared data of all cases at a scale, from the cache or built now.
+    """The prepared data of all cases at a scale, from the cache, or built now where they are absent or damaged.
 
     jobs: worker processes. plugins: the folders of ``--plugins``. Raises UserError for an image too small for the scale, a volume
     that is all zero or holds NaN or Inf, grids that differ where registration is off, and whatever the adapter finds wrong.
@@ -144,7 +143,7 @@ def build_store(
         "layout": LAYOUT,
         "dataset": dataset.name,
         "revision": type(dataset).revision,
-        "settings": dataset.settings.model_dump(mode="json"),
+        "settings": dataset.settings.model_dump(mode="json", exclude=set(dataset.settings.choosing)),
         "contrasts": dataset.contrasts,
         "fingerprint": dataset.fingerprint(),
         "protocol": protocol.hash,
@@ -157,10 +156,16 @@ def build_store(
     lr_key = f"{hr_key}-x{scale}"
     root = store_root()
     work = Work(dataset, cases, protocol, scale, preparation, tuple(plugins))
-    if not (root / hr_key / "index.json").is_file():
-        _build(root / hr_key, lambda folder: _build_hr(folder, work, jobs, listener), listener)
-    if not (root / lr_key / "index.json").is_file():
-        _build(root / lr_key, lambda folder: _build_lr(folder, root / hr_key, work, jobs, listener), listener)
+
+    def build_hr(folder: Path) -> None:
+        _build_hr(folder, work, jobs, listener)
+        if dataset.fingerprint() != identity["fingerprint"]:
+            raise UserError(
+                f"files of dataset '{dataset.name}' changed while they were prepared; run the same command again"
+            )
+
+    _build(root / hr_key, build_hr, listener)
+    _build(root / lr_key, lambda folder: _build_lr(folder, root / hr_key, work, jobs, listener), listener)
     return open_store(lr_key)
 
 
@@ -168,13 +173,34 @@ def _build(final: Path, build: Callable[[Path], None], listener: Listener) -> No
     def waiting() -> None:
         listener.warning(f"another process is building the prepared data {final.name}: waiting for it")
 
-    with files.resumable_folder(final, waiting) as folder:
+    def whole(part: Path) -> bool:
+        return _index(part) is not None
+
+    if final.exists() and not whole(final):
+        listener.warning(f"the prepared data {final} are damaged: they are built again")
+    with files.resumable_folder(final, whole, waiting) as folder:
         if folder is not None:
             for kind in FOLDERS.values():
                 (folder / kind).mkdir(exist_ok=True)
             build(folder)
             for path in folder.glob(f"*/*{UNFINISHED}"):  # left by a process that was killed
                 path.unlink(missing_ok=True)
+
+
+def _index(part: Path) -> dict[str, Any] | None:
+    """The index of a part that is whole, each file as long as it was written; else None."""
+    try:
+        index: dict[str, Any] = files.read_json(part / "index.json")
+        whole = all((part / name).stat().st_size == size for name, size in index["bytes"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return index if whole else None
+
+
+def _write_index(part: Path, index: Mapping[str, Any]) -> None:
+    """Write the index, last of all."""
+    lengths = {f"{p.parent.name}/{p.name}": p.stat().st_size for p in sorted(part.glob("*/*.npy"))}
+    files.write_json(part / "index.json", {**index, "bytes": lengths})
 
 
 def _build_hr(folder: Path, work: Work, jobs: int, listener: Listener) -> None:
@@ -199,7 +225,7 @@ def _build_hr(folder: Path, work: Work, jobs: int, listener: Listener) -> None:
     ]
     findings += registration_findings([(file, record) for file, record in registered if record], len(volumes))
     findings += _precision(volumes, work.preparation)
-    files.write_json(folder / "index.json", {"volumes": volumes, "findings": [asdict(f) for f in findings]})
+    _write_index(folder, {"volumes": volumes, "findings": [asdict(f) for f in findings]})
     shutil.rmtree(known)
 
 
@@ -210,7 +236,7 @@ def _build_lr(folder: Path, hr_folder: Path, work: Work, jobs: int, listener: Li
     dtype = work.preparation.store_dtype
     done = degrade_volumes(folder, hr_folder, missing, work.protocol, work.scale, dtype, jobs)
     _told(done, f"degrading {work.dataset.name} to 1/{work.scale}", n, len(missing), listener)
-    files.write_json(folder / "index.json", {"hr": hr_folder.name, "scale": work.scale})
+    _write_index(folder, {"hr": hr_folder.name, "scale": work.scale})
 
 
 def _told(done: Iterable[int], message: str, total: int, missing: int, listener: Listener) -> None:

@@ -146,3 +146,19 @@ def test_version_and_help():
         out = subprocess.run([sys.executable, "-m", "mcsr_bench", *arguments], capture_output=True, text=True)
         assert out.returncode == 0
         assert out.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (KeyboardInterrupt, 130, "mcsr-bench: interrupted; the same command goes on where it stopped\n"),
+        (MemoryError, 2, "mcsr-bench: out of memory; fewer --jobs need less\n"),
+    ],
+)
+def test_an_interruption_ends_with_a_sentence(here, monkeypatch, error, code, sentence):
+    def interrupted(*_):
+        raise error
+
+    monkeypatch.setattr("mcsr_bench.listing.listing", interrupted)
+    out = here("list", "methods")
+    assert (out.returncode, out.stdout, out.stderr) == (code, "", sentence)

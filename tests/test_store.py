@@ -13,6 +13,8 @@ from mcsr_bench import files
 from mcsr_bench.errors import UserError
 from mcsr_bench.loading import load_dataset
 from mcsr_bench.prepared import prepare
+from mcsr_bench.preparing import Preparation
+from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import MCSR_1, SANET_2021
 from mcsr_bench.registry import add_plugins
 from mcsr_bench.store import open_store, store_root
@@ -74,6 +76,12 @@ def test_several_processes_build_the_same_bytes(cache):
     assert serial == {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+def test_workers_import_nothing_from_the_current_folder(monkeypatch, tmp_path):
+    (tmp_path / "json.py").write_text("raise SystemExit('a file of the data folder was run')")
+    monkeypatch.chdir(tmp_path)
+    assert len(prepared(jobs=2)[0].store.volumes) == 10
+
+
 def test_empty_slices_are_left_out_with_a_finding():
     [one] = prepared(fault="empty-slice", slices=3)
     volume = one.store.volumes["p00-v0"]
@@ -95,6 +103,68 @@ def test_bad_data_leave_no_store(fault, sentence, jobs):
     with pytest.raises(UserError, match=sentence):
         prepared(fault=fault, jobs=jobs)
     assert list(store_root().iterdir()) == []
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_mistake_of_a_plugin_is_told_and_leaves_no_store(jobs):
+    with pytest.raises((ZeroDivisionError, RuntimeError), match="a mistake of the plugin's"):
+        prepared(fault="bug", jobs=jobs)
+    assert list(store_root().iterdir()) == []
+
+
+def test_what_is_done_is_kept_when_a_worker_is_killed():
+    with pytest.raises(UserError, match=r"SIGKILL \(out of memory\?\); run the same command again, with fewer --jobs"):
+        prepared(fault="killed", jobs=2)
+    [left] = store_root().iterdir()
+    assert left.name.endswith(".building")
+    assert list((left / "volumes").glob("*.json"))
+
+
+def test_files_that_change_while_they_are_read_leave_no_store(monkeypatch):
+    said = iter(["before", "after"])
+    monkeypatch.setattr(type(load_dataset("toy")), "fingerprint", lambda _: next(said))
+    with pytest.raises(UserError, match="files of dataset 'toy' changed while they were prepared"):
+        prepared()
+    assert list(store_root().iterdir()) == []
+
+
+@pytest.mark.parametrize("store_dtype", ["complex64", "float16-pair"])
+@pytest.mark.parametrize("kind", ["hr", "lr"])
+def test_a_damaged_store_is_noticed_and_built_again(kind, store_dtype):
+    class Warnings(Listener):
+        def __init__(self):
+            self.said = []
+
+        def warning(self, message):
+            self.said.append(message)
+
+    def build():
+        warnings = Warnings()
+        preparation = Preparation(store_dtype=store_dtype)
+        [one] = prepare(load_dataset("toy"), MCSR_1, [2], preparation=preparation, listener=warnings)
+        return one, [text for text in warnings.said if "damaged" in text]
+
+    one, said = build()
+    assert said == []
+    folder = getattr(one.store.volumes["p03-v0"], f"{kind}_folder")
+    sound = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    damages = [
+        (folder / "target/00003.npy", lambda path: path.write_bytes(sound[path][:-8])),
+        (folder / "aux/00003.npy", Path.unlink),
+        (folder / "index.json", lambda path: path.write_bytes(sound[path][:100])),
+        (folder / "index.json", Path.unlink),
+    ]
+    if store_dtype == "float16-pair":
+        damages.append((folder / "aux/00003.scale.npy", Path.unlink))
+    for path, damage in damages:
+        damage(path)
+        with pytest.raises(UserError, match="or damaged: run the experiment again"):
+            open_store(one.store.key)
+        _, said = build()
+        assert [text for text in said if str(folder) in text] == [
+            f"the prepared data {folder} are damaged: they are built again"
+        ]
+        assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == sound
 
 
 def test_a_half_built_store_is_never_used(cache):

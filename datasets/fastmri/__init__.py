@@ -29,6 +29,10 @@ from .pairs import PairLists, own_lists, published_lists, shown
 class FastMRISettings(DatasetSettings):
     """``--set fastmri.KEY=VALUE``."""
 
+    choosing: ClassVar[frozenset[str]] = frozenset(
+        {"coils", "mismatch", "train_pairs", "test_pairs", "validation_fraction", "split_seed"}
+    )
+
     target: Literal["FS-PD", "PD"] = "FS-PD"
     """The contrast that is super-resolved; the other one is the auxiliary. The lists' columns stay PD, FS-PD."""
     coils: Coils = "auto"

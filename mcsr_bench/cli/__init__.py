@@ -11,6 +11,8 @@ from mcsr_bench.errors import UserError, disk_error
 
 from . import authors, experiments, fetching, looking, pairs, results, tuning, weights
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="mcsr-bench",
     help="The benchmark suite for multi-contrast MR image super-resolution.",
@@ -52,12 +54,18 @@ def main() -> None:
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
         app()
+    except MemoryError:
+        if debug:
+            raise
+        print("mcsr-bench: out of memory; fewer --jobs need less", file=sys.stderr)
+        raise SystemExit(2) from None
     except (UserError, OSError) as error:
         known = disk_error(error) if isinstance(error, OSError) else error
         if known is None or debug:
             raise
         print(f"mcsr-bench: {known}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("mcsr-bench: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        raise SystemExit(130) from None
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # how typer ends then, without a word
+            print("mcsr-bench: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        raise

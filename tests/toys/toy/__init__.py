@@ -1,5 +1,7 @@
 """Ellipses in two contrasts with smooth phase: a dataset small enough for tests of the engine."""
 
+import os
+import signal
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -7,6 +9,7 @@ import numpy as np
 from mcsr_bench import Case, Dataset, DatasetSettings, Slice, Split, UserError, split_by_patient
 from mcsr_bench.dataset import Grid
 from mcsr_bench.files import digest
+from mcsr_bench.processes import SLOT
 from mcsr_bench.protocol import Protocol
 
 
@@ -38,6 +41,10 @@ class Toy(Dataset):
         s = self.settings
         if s.fault == "raise" and case.patient_id == "p03":
             raise UserError("p03.h5: truncated")
+        if s.fault == "bug" and case.patient_id == "p03":
+            raise ZeroDivisionError("a mistake of the plugin's")
+        if s.fault == "killed" and case.patient_id == "p03" and SLOT in os.environ:  # in a worker alone
+            os.kill(os.getpid(), signal.SIGKILL)
         y, x = np.mgrid[: s.size, : s.size] / s.size - 0.5
         for k in range(s.slices):
             rng = np.random.default_rng([s.seed, int(case.patient_id[1:]), 0 if s.solid else k])
