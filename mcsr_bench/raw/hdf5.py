@@ -6,6 +6,7 @@ others. So links out of the file, virtual data sets and external storage are ref
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,14 +77,23 @@ def place(group: h5py.Group, key: str) -> str:
 
 
 def excess(item: h5py.Dataset) -> str:
-    """Why k-space (slices, ...) of such a size cannot be believed, as a clause that follows its name; "" when it can."""
+    """Why k-space (slices, ...) cannot be read, by its size and layout, as a clause that follows its name; "" when it can."""
     if item.shape[0] > MAX_SLICES or np.prod(item.shape[1:], dtype=np.float64) > MAX_SLICE:
         return f"claims shape {item.shape}: beyond {MAX_SLICES} slices, or beyond 1 GiB in one slice"
     if item.chunks and np.prod(item.chunks, dtype=np.float64) > MAX_CHUNK:
         return f"is stored in blocks of {item.chunks}, beyond 1 GiB each"
-    if item.id.get_storage_size() == 0:
-        return f"has shape {item.shape} but was never written"
+    if missing := _unwritten(item):
+        return f"has shape {item.shape}, but {missing}"
     return ""
+
+
+def _unwritten(item: h5py.Dataset) -> str:
+    """How much of a data set was never written, as a clause; "" where all of it was. HDF5 reads such parts as zeros, silently."""
+    if item.chunks is None:
+        return "" if item.id.get_storage_size() >= item.nbytes else "it was never written"
+    blocks = math.prod(-(-n // c) for n, c in zip(item.shape, item.chunks, strict=True))
+    missing = blocks - item.id.get_num_chunks()
+    return f"{missing} of its {blocks} blocks were never written" if missing else ""
 
 
 def value_of(attrs: h5py.AttributeManager, key: str) -> object:

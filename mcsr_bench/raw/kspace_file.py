@@ -134,14 +134,12 @@ def kspace_slice(path: Path, index: int) -> NDArray[np.complex64]:
 
 def reconstruction_slice(path: Path, index: int) -> NDArray[np.float32] | None:
     """The magnitude image (h, w) that lies beside a slice of k-space, None where there is none. UserError for a damaged one."""
-    try:
-        with h5py.File(path, "r") as file:
-            found = _reconstruction(file)
-            if found is None or index >= found.shape[0] or found.dtype.kind != "f":
-                return None
-            return np.asarray(found[index]).astype(np.float32, copy=False)
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: the reconstruction of slice {index} cannot be read") from error
+    where = f"{path.parent}/"
+    with explained(path, where), opened(path, where) as file:
+        found = _reconstruction(file)
+        if found is None or index >= found.shape[0] or found.dtype.kind != "f":
+            return None
+        return np.asarray(found[index]).astype(np.float32, copy=False)
 
 
 def image(kspace: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.complex64]:
@@ -153,20 +151,6 @@ def combined(coil_images: Tensor, shape: tuple[int, int]) -> NDArray[np.complex6
     """Coil images (coils, H, W) to one complex image: combined at full field of view, then cropped to ``shape``."""
     full = combine_coils(coil_images) if coil_images.shape[0] > 1 else coil_images[0]
     return np.ascontiguousarray(crop_centre(full, shape).numpy())
-
-
-def unwritten(data: h5py.Dataset) -> str:
-    """How much of a data set was never written, as a clause; "" where all of it was.
-
-    HDF5 reads such parts as zeros without a word, and they may claim any size.
-    """
-    if data.is_virtual:  # lies in other files
-        return ""
-    if data.chunks is None:
-        return "" if data.id.get_storage_size() >= data.nbytes else "it was never written"
-    blocks = math.prod(-(-n // c) for n, c in zip(data.shape, data.chunks, strict=True))
-    missing = blocks - data.id.get_num_chunks()
-    return f"{missing} of its {blocks} blocks were never written" if missing else ""
 
 
 def _inspect(file: h5py.File, path: Path, strict: bool) -> Volume:
@@ -185,15 +169,13 @@ def _inspect(file: h5py.File, path: Path, strict: bool) -> Volume:
         raise UserError(f"{name} has an empty 'kspace' of shape {kspace.shape}")
     if kspace.dtype.kind != "c":
         raise UserError(f"{name} has 'kspace' of type {kspace.dtype}; complex k-space is needed, not images")
-    if fault := excess(kspace):
-        raise UserError(f"{name}: 'kspace' {fault}")
     if "mask" in file:
         raise UserError(
             f"{name} has a 'mask': it looks like a test-set file, whose k-space is undersampled; "
             "point --data-root at the train and val folders"
         )
-    if missing := unwritten(kspace):
-        raise UserError(f"{name} has 'kspace' of shape {kspace.shape}, but {missing}")
+    if fault := excess(kspace):
+        raise UserError(f"{name}: 'kspace' {fault}")
     raw = (int(kspace.shape[-2]), int(kspace.shape[-1]))
     found = _reconstruction(file)
     reconstruction = None if found is None else (int(found.shape[1]), int(found.shape[2]))
@@ -270,8 +252,9 @@ def _voxel(text: bytes, header: Header) -> tuple[tuple[float, float] | None, flo
 def _reconstruction(file: h5py.File) -> h5py.Dataset | None:
     """The reconstruction (slices, h, w) in the file, to whose size the published code crops, or None where there is none."""
     for key in ("reconstruction_esc", "reconstruction_rss"):
-        if key in file and isinstance(file[key], h5py.Dataset) and file[key].ndim == 3 and 0 not in file[key].shape:
-            return file[key]
+        found = member(file, key) if there(file, key) else None
+        if isinstance(found, h5py.Dataset) and found.ndim == 3 and 0 not in found.shape:
+            return found
     return None
 
 

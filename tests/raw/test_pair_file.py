@@ -42,6 +42,11 @@ def fixed_text(value: bytes) -> Change:
     return change
 
 
+def half_written(file: h5py.File) -> None:
+    del file["T1/kspace"]
+    file.create_dataset("T1/kspace", (2, 32, 32), "c8", chunks=(1, 32, 32))[1] = 1
+
+
 def virtual(file: h5py.File) -> None:
     layout = h5py.VirtualLayout((2, 32, 32), "c8")
     layout[:] = h5py.VirtualSource("other.h5", "k", (2, 32, 32))
@@ -93,8 +98,13 @@ AFFINES = both(
             "beyond 4096 slices",
         ),
         (
-            lambda f: (f.__delitem__("T1/kspace"), f.create_dataset("T1/kspace", (2, 32, 32), "c8", chunks=True)),
-            "was never written",
+            lambda f: (f.__delitem__("T1/kspace"), f.create_dataset("T1/kspace", (2, 32, 32), "c8")),
+            "it was never written",
+        ),
+        (half_written, "1 of its 2 blocks were never written"),
+        (
+            lambda f: (f.__delitem__("T1/kspace"), f.create_dataset("T1/kspace", (2, 32, 32), "c8", chunks=(1, 32, 32))),
+            "2 of its 2 blocks were never written",
         ),
         (lambda f: f.__setitem__("T1/sens", np.ones((2, 2, 32, 32), np.complex64)), "'T1/sens' has shape (2, 2, 32, 32)"),
         (lambda f: f.__setitem__("T1/sens", np.ones((2, 32, 32), np.complex64)), "'T1/sens' has shape (2, 32, 32)"),
