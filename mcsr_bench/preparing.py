@@ -350,9 +350,11 @@ def _inspector(dataset: Dataset, case: Case) -> Inspector:
 
 def _inspect_raw(dataset: Dataset, case: Case, inspector: Inspector) -> None:
     """Show the inspector the k-space of slices from the middle of the volume, where files hold k-space."""
-    first = max(0, case.n_slices // 2 - RAW_SLICES // 2)
-    for kind in KINDS:
-        for index in range(first, min(first + RAW_SLICES, case.n_slices)):
+    grids = dataset.grids(case)
+    for position, kind in enumerate(KINDS):
+        n = grids[position].shape[0] if grids else case.n_slices  # an auxiliary on a grid of its own may have fewer
+        first = max(0, n // 2 - RAW_SLICES // 2)
+        for index in range(first, min(first + RAW_SLICES, n)):
             samples = dataset.raw_kspace(case, kind, index)
             if samples is not None:
                 inspector.add_raw(kind, index, samples, dataset.reconstruction(case, kind, index))

@@ -6,15 +6,20 @@ Formats: fastMRI's documentation (Zbontar et al., arXiv:1811.08839). What the fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mcsr_bench.dataset import (
     BadDataError,
     Case,
     DatasetSettings,
+    Grid,
     PatientSplitSettings,
     Split,
     split_patients,
@@ -23,7 +28,9 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.raw.digests import digests
-from mcsr_bench.raw.file_pair import FilePairDataset
+from mcsr_bench.raw.file_pair import FilePairDataset, path_of
+from mcsr_bench.raw.kspace_file import images, inspect
+from mcsr_bench.raw.pair import centred_grid
 
 from .catalogue import Contrast, Row, catalogue
 
@@ -35,6 +42,8 @@ class FastMRIBrainSettings(PatientSplitSettings):
     """The contrast that is super-resolved."""
     auxiliary: Contrast = "T1"
     """The contrast that helps. T1: AXT1, else AXT1PRE."""
+    same_voxels: bool = False
+    """Leave out the pairs whose headers give different voxels; else their auxiliary is registered onto the target's grid."""
 
 
 @dataclass
@@ -62,13 +71,33 @@ class FastMRIBrain(FilePairDataset):
         s = self.settings
         if s.target == s.auxiliary:
             raise UserError(f"fastmri-brain.target and fastmri-brain.auxiliary are both {s.target}; they must differ")
-        rows, findings, problems = catalogue(self.root, (s.target, s.auxiliary))
+        rows, findings, problems = catalogue(self.root, (s.target, s.auxiliary), s.same_voxels)
         for finding in findings:
             self.note(finding)
         self._listed = [_case(row) for row in rows]
         if problems:
             raise BadDataError("fastmri-brain", problems, self._listed, self.root)
         return list(self._listed)
+
+    def grids(self, case: Case) -> tuple[Grid, Grid] | None:
+        """As of every such dataset; two grids with one centre where the auxiliary has other voxels."""
+        row = _row(case)
+        if not (row.registered and row.target.voxel and row.auxiliary.voxel):
+            return super().grids(case)
+        a, b = row.target, row.auxiliary
+        return centred_grid((a.slices, *a.shape), row.target.voxel), centred_grid(
+            (b.slices, *b.shape), row.auxiliary.voxel
+        )
+
+    def read_contrast(self, case: Case, kind: Literal["target", "auxiliary"]) -> Iterator[NDArray[np.complex64]]:
+        """The slices of one contrast on the grid that `grids` says."""
+        row = _row(case)
+        if not row.registered:
+            yield from super().read_contrast(case, kind)
+            return
+        volume = row.target if kind == "target" else row.auxiliary
+        with closing(images(volume.path, volume.shape)) as slices:
+            yield from slices
 
     def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
         """By patient with a seed; a protocol of ``validation-is-test`` chooses its checkpoint on the test part."""
@@ -79,6 +108,11 @@ class FastMRIBrain(FilePairDataset):
         cases = self.cases() if self._listed is None else self._listed
         known = digests(Path(file) for case in cases for file in case.files)
         return digest([[c.volume_id, *(known[Path(file)] for file in c.files)] for c in cases])
+
+
+def _row(case: Case) -> Row:
+    """What a case was made of."""
+    return Row(inspect(path_of(case, "target")), inspect(path_of(case, "auxiliary")))
 
 
 def _case(row: Row) -> Case:

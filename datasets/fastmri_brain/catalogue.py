@@ -36,15 +36,20 @@ class Row:
     auxiliary: Volume
 
     @property
+    def registered(self) -> bool:
+        """Whether the auxiliary has other voxels, of known size: it is then registered onto the target's grid."""
+        return bool(self.geometry_difference and self.target.voxel and self.auxiliary.voxel)
+
+    @property
     def slices(self) -> int:
-        """Slices that both have: pairs go by slice index."""
-        return min(self.target.slices, self.auxiliary.slices)
+        """Slices that both have, for pairs go by slice index; the target's where the auxiliary is registered onto them."""
+        return self.target.slices if self.registered else min(self.target.slices, self.auxiliary.slices)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(H, W) that both have after the crop."""
+        """(H, W) that both have after the crop; the target's where the auxiliary is registered."""
         (a, b), (c, d) = self.target.shape, self.auxiliary.shape
-        return min(a, c), min(b, d)
+        return (a, b) if self.registered else (min(a, c), min(b, d))
 
     @property
     def geometry_difference(self) -> str:
@@ -55,11 +60,13 @@ class Row:
         return f"{h} x {w} and {i} x {j}, and a header does not say how large they are"
 
 
-def catalogue(root: Path, contrasts: tuple[Contrast, Contrast]) -> tuple[list[Row], list[Finding], list[str]]:
+def catalogue(
+    root: Path, contrasts: tuple[Contrast, Contrast], same_voxels: bool
+) -> tuple[list[Row], list[Finding], list[str]]:
     """One row per patient that has both contrasts, by the name of the target's file; findings; and all that is wrong.
 
-    Looks into every HDF5 file in ``multicoil_train``, ``multicoil_val`` and the folder itself. Raises UserError when nothing is
-    wrong and yet no pair is left.
+    same_voxels: leave out the pairs that would have to be registered. Looks into every HDF5 file in ``multicoil_train``,
+    ``multicoil_val`` and the folder itself. Raises UserError when nothing is wrong and yet no pair is left.
     """
     volumes, problems = _inspected(root)
     findings: list[Finding] = []
@@ -96,15 +103,23 @@ def catalogue(root: Path, contrasts: tuple[Contrast, Contrast]) -> tuple[list[Ro
             f"{volume.path.name} of {n}"
         )
         findings.append(Finding("info", "several-files", str(volume.path), message))
-    rows = [row for row in chosen if not row.geometry_difference]
-    left_out = [row for row in chosen if row.geometry_difference]
-    if left_out:
-        row = left_out[0]
-        message = (
-            f"{len(left_out)} of {len(chosen)} pairs are left out because the two do not have the same voxels, e.g. "
-            f"{row.target.path.name} and {row.auxiliary.path.name}: {row.geometry_difference}"
-        )
-        findings.append(Finding("warning", "geometry", str(row.target.path), message, marks=True))
+    rows = [row for row in chosen if not row.geometry_difference or (row.registered and not same_voxels)]
+    left_out = [row for row in chosen if row not in rows]
+    others = [row for row in rows if row.registered]
+    for group, fate in (
+        (left_out, "are left out because the two do not have the same voxels"),
+        (
+            others,
+            "do not have the same voxels, so that the auxiliary is registered, from a common centre of both volumes",
+        ),
+    ):
+        if group:
+            row = group[0]
+            message = (
+                f"{len(group)} of {len(chosen)} pairs {fate}, e.g. {row.target.path.name} and {row.auxiliary.path.name}: "
+                f"{row.geometry_difference}"
+            )
+            findings.append(Finding("warning", "geometry", str(row.target.path), message, marks=True))
     if not rows and not problems:
         found = ", ".join(sorted({name for name in named.values() if name})) or "no contrast that is known"
         why = f"; {findings[-1].message}" if left_out else ""
@@ -163,10 +178,15 @@ def _files(of: dict[str, list[Volume]], contrast: Contrast) -> list[Volume]:
 def _best(targets: Sequence[Volume], auxiliaries: Sequence[Volume]) -> Row | None:
     """The first pair of two contrasts that has the same voxels, one with the same number of slices before others.
 
-    Where no pair has, the first; None where there is no pair.
+    Where no pair has, the first, one that can be registered before others; None where there is no pair.
     """
     rows = [Row(t, a) for t, a in product(targets, auxiliaries) if acquisition(t) != acquisition(a)]
-    return min(rows, key=lambda r: (bool(r.geometry_difference), r.target.slices != r.auxiliary.slices), default=None)
+
+    def rank(row: Row) -> tuple[bool, bool, bool]:
+        other = bool(row.geometry_difference)
+        return other, other and not row.registered, row.target.slices != row.auxiliary.slices
+
+    return min(rows, key=rank, default=None)
 
 
 def _name_findings(volumes: Sequence[Volume]) -> list[Finding]:
@@ -192,7 +212,8 @@ def _name_findings(volumes: Sequence[Volume]) -> list[Finding]:
 
 def _pair_findings(rows: Sequence[Row]) -> list[Finding]:
     out: list[Finding] = []
-    counts = [row for row in rows if row.target.slices != row.auxiliary.slices]
+    paired = [row for row in rows if not row.registered]
+    counts = [row for row in paired if row.target.slices != row.auxiliary.slices]
     if counts:
         target, auxiliary = counts[0].target, counts[0].auxiliary
         message = (
@@ -200,7 +221,7 @@ def _pair_findings(rows: Sequence[Row]) -> list[Finding]:
             f"{auxiliary.path.name} {auxiliary.slices}: the first {counts[0].slices} are used, as if both began at the same place"
         )
         out.append(Finding("warning", "slice-count", str(target.path), message, marks=True))
-    sizes = [row for row in rows if row.target.shape != row.auxiliary.shape]
+    sizes = [row for row in paired if row.target.shape != row.auxiliary.shape]
     if sizes:
         row = sizes[0]
         (a, b), (c, d), (h, w) = row.target.shape, row.auxiliary.shape, row.shape

@@ -53,6 +53,11 @@ class Volume:
     header_problem: str = ""
     """Why the header cannot be used, as a clause; only where that was allowed."""
 
+    @property
+    def voxel(self) -> tuple[float, float, float] | None:
+        """Edges in mm from slice to slice, row to row, column to column, no gaps assumed; None: the header does not say."""
+        return (self.thickness, *self.pixel) if self.thickness and self.pixel else None
+
 
 def inspect(path: Path, *, strict: bool = True) -> Volume:
     """Look into a file without reading k-space. UserError, one clause that begins with the file's name, for anything wrong.

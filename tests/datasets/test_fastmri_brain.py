@@ -134,17 +134,17 @@ def test_of_several_files_the_ones_that_fit(tmp_path: Path, fastmri_files: Modul
     assert names(dataset(tmp_path)) == [("p", "T2-02", "T1-03")]  # fewer slices of the same voxels
 
 
-def test_slices_of_another_thickness_are_no_pair(tmp_path: Path, fastmri_files: ModuleType) -> None:
+def test_slices_of_another_thickness_are_not_the_same_voxels(tmp_path: Path, fastmri_files: ModuleType) -> None:
     fastmri_files.brain_tree(tmp_path, 2)
     (path,) = tmp_path.rglob("*AXT1_200_2000040.h5")
     set_thickness(fastmri_files, path, "4.55")
     assert len(dataset(tmp_path).cases()) == 2
     set_thickness(fastmri_files, path, "3")
-    data = dataset(tmp_path)
+    data = dataset(tmp_path, same_voxels=True)
     assert [c.patient_id for c in data.cases()] == ["p1"]
     assert "slices of 4.5 mm and of 3 mm" in finding(data, "geometry").message
     next(tmp_path.rglob("*AXT1_200_2000041.h5")).unlink()
-    refused(dataset(tmp_path), "with the same voxels", "slices of 4.5 mm and of 3 mm")
+    refused(dataset(tmp_path, same_voxels=True), "with the same voxels", "slices of 4.5 mm and of 3 mm")
 
 
 def set_thickness(fastmri_files: ModuleType, path: Path, millimetres: str) -> None:
@@ -205,7 +205,8 @@ def test_pixels_must_agree_within_two_per_cent(
     fastmri_files.brain_tree(tmp_path, 1, pixel=(1.0, 1.0))
     fastmri_files.write_brain(tmp_path, 1, "AXT2", "q", pixel=(1.0, 1.0))
     fastmri_files.write_brain(tmp_path, 2, "AXT1", "q", pixel=pixel)
-    data = dataset(tmp_path)
+    assert dataset(tmp_path).grids(dataset(tmp_path).cases()[0]) is not None
+    data = dataset(tmp_path, same_voxels=True)
     assert [c.patient_id for c in data.cases()] == (["q", "p0"] if fits else ["p0"])
     if fits:
         assert data.findings == []
@@ -214,6 +215,70 @@ def test_pixels_must_agree_within_two_per_cent(
         assert (found.severity, found.marks) == ("warning", True)
         assert "1 of 2 pairs" in found.message
         assert "1 x 1 mm and 1 x 1.03 mm" in found.message
+
+
+def write_two_grids(fastmri_files: ModuleType, root: Path, n: int = 1) -> Path:
+    """T2 of 48 x 40 pixels of 1 mm, 8 slices; T1 of the same heads in pixels of 1.25 mm, 6 slices; both 4.5 mm thick."""
+    for i in range(n):
+        write = fastmri_files.write_brain
+        write(root, 2 * i, "AXT2", f"p{i}", seed=i, shape=(96, 44), recon=(48, 40), pixel=(1.0, 1.0), slices=8, coils=2)
+        write(
+            root,
+            2 * i + 1,
+            "AXT1",
+            f"p{i}",
+            seed=i,
+            shape=(78, 36),
+            recon=(38, 32),
+            pixel=(1.25, 1.25),
+            slices=6,
+            coils=2,
+        )
+    return root
+
+
+def test_other_voxels_are_another_grid_with_the_same_centre(tmp_path: Path, fastmri_files: ModuleType) -> None:
+    """fastMRI's T2 often has smaller pixels than its T1: leaving such pairs out would leave few patients."""
+    data = dataset(write_two_grids(fastmri_files, tmp_path))
+    (case,) = data.cases()
+    assert (case.shape, case.n_slices) == ((48, 40), 8)
+    found = finding(data, "geometry")
+    assert found.marks
+    assert "1 of 1 pairs do not have the same voxels, so that the auxiliary is registered" in found.message
+    assert "1 x 1 mm and 1.25 x 1.25 mm" in found.message
+    grids = data.grids(case)
+    assert grids is not None
+    assert [g.shape for g in grids] == [(8, 48, 40), (6, 38, 32)]
+    for grid, voxel in zip(grids, ((4.5, 1.0, 1.0), (4.5, 1.25, 1.25)), strict=True):
+        np.testing.assert_allclose(grid.voxel, voxel)
+        n, H, W = grid.shape
+        # in k-space's grid sample N // 2 is the centre, whatever the field of view; slices have theirs between two
+        np.testing.assert_allclose(grid.matrix @ [(n - 1) / 2, H // 2, W // 2, 1], [0, 0, 0, 1], atol=1e-9)
+    for kind, file, shape in zip(("target", "auxiliary"), case.files, ((48, 40), (38, 32)), strict=True):
+        with h5py.File(file) as f:
+            coil_images = fastmri_files.to_image(f["kspace"][-1].astype(np.complex128))
+        expected = fastmri_files.crop(fastmri_files.combine(coil_images), shape)
+        *_, last = data.read_contrast(case, kind)
+        np.testing.assert_allclose(last, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_other_voxels_are_registered_or_left_out(
+    here: Callable[..., Any], tmp_path: Path, fastmri_files: ModuleType
+) -> None:
+    pytest.importorskip("SimpleITK")
+    root = write_two_grids(fastmri_files, tmp_path / "d", 3)
+    common = ("--dataset", "fastmri-brain", "--data-root", root, "--scale", 2, "--jobs", 1, "--check")
+    checked = here("prepare", *common, "--json")
+    assert checked.returncode == 0, checked.stderr
+    seen = json.loads(checked.stdout)
+    assert {f["code"] for f in seen["findings"]} >= {"geometry", "registered"}
+    assert len(seen["datasets"][0]["registrations"]) == 3
+    refusal = here("prepare", *common, "--register", "none")
+    assert "lie on different grids" in refusal.stdout
+    assert refusal.returncode == 2
+    left = here("prepare", *common, "--set", "fastmri-brain.same_voxels=true")
+    assert left.returncode == 2
+    assert "has T2 and T1 with the same voxels" in left.stdout
 
 
 def test_without_a_field_of_view_only_equal_sizes_are_a_pair(tmp_path: Path, fastmri_files: ModuleType) -> None:
