@@ -133,6 +133,16 @@ def test_folders_behind_links_are_looked_into_once(tmp_path: Path, known: bool) 
     assert [case.patient_id for case in data.cases()] == ["00000", "00001", "00003"]
 
 
+@pytest.mark.parametrize("recursive", [False, True])
+def test_hidden_files_are_not_looked_at(tmp_path: Path, recursive: bool) -> None:
+    """What macOS leaves beside files that it copied, and checkpoints of notebooks."""
+    folder(tmp_path, 3)
+    (tmp_path / "._p1_T2.nii.gz").write_bytes(b"Mac OS X")
+    save(tmp_path / ".ipynb_checkpoints" / "p1_T2.nii.gz")
+    data = dataset(tmp_path, recursive=recursive)
+    assert [case.patient_id for case in data.cases()] == ["p0", "p1", "p2"]
+
+
 def test_visits_of_a_patient_stay_together(tmp_path: Path) -> None:
     for visit in ("000", "001"):
         for word in ("t1n", "t2w"):
