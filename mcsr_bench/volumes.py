@@ -178,7 +178,7 @@ def _nifti_pair(target: Path, aux: Path | None, scale: int, ratio: int) -> Pair:
     if other is None:
         return Pair(turn.slices(data).astype(np.complex64), None, False, space)
     _check_sizes(target, turn.slices(data).shape, aux, turn.slices(other[1]).shape, ratio)
-    if _turned(image.affine, other[0].affine):
+    if _turned(image, other[0]):
         ways = ["".join(map(str, nibabel.aff2axcodes(a))) for a in (other[0].affine, image.affine)]
         raise UserError(
             f"{aux}: its voxel axes run to {ways[0]}, those of {target} to {ways[1]}; reorient one of them, and register it"
@@ -233,10 +233,15 @@ def _slice_axis(image: Any, aux_shape: tuple[int, ...] | None, ratio: int) -> in
     return 2 if named is None else int(named)
 
 
-def _turned(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    """Whether a voxel axis of one affine points more than 60 degrees away from that of the other: no header is that far off."""
-    cosines = (a[:3, :3] * b[:3, :3]).sum(0) / (np.linalg.norm(a[:3, :3], axis=0) * np.linalg.norm(b[:3, :3], axis=0))
-    return bool(cosines.min() < 0.5)
+def _turned(image: Any, other: Any) -> bool:
+    """Whether a voxel axis of one points more than 60 degrees away from that of the other, which no tilt of a slice explains.
+
+    False where a header has neither sform nor qform: then nobody knows.
+    """
+    if not all(int(i.header["sform_code"]) > 0 or int(i.header["qform_code"]) > 0 for i in (image, other)):
+        return False
+    a, b = image.affine[:3, :3], other.affine[:3, :3]
+    return bool(((a * b).sum(0) < 0.5 * np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)).any())
 
 
 def _apart(a: NDArray[np.float64], b: NDArray[np.float64], shape: tuple[int, ...]) -> float:

@@ -230,3 +230,7 @@ def test_volumes_stored_another_way_round(tmp_path: Path) -> None:
         nibabel.save(image.as_reoriented(turn), tmp_path / "other.nii")
         words = refused(tmp_path, folder, target, tmp_path / "other.nii", "sr.nii")
         assert f"its voxel axes run to {''.join(codes)}, those of {target} to " in words
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)  # says nothing of directions: taken as the target's
+    nibabel.save(image, tmp_path / "other.nii")
+    assert predict_files(folder, target, tmp_path / "other.nii", tmp_path / "sr.nii").slices == 3
