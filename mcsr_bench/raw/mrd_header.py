@@ -71,7 +71,8 @@ def read_header(text: bytes) -> MrdHeader:
             # encoded again: a str could still declare another encoding
             found: Any = xsd.CreateFromDocument(decoded.encode("utf-8"))
     except Exception as error:  # the parser's own errors are of many kinds
-        raise ValueError(f"its XML header cannot be read: {str(error)[:120] or type(error).__name__}") from None
+        reason = " ".join(str(error).split())[:120] or type(error).__name__  # of the parser, over several lines
+        raise ValueError(f"its XML header cannot be read: {reason}") from None
     return _header(found)
 
 
