@@ -35,7 +35,7 @@ def remarks(contrast: str, volumes: Sequence[Volume], axis: Axis, name: str) -> 
             str(first.path),
             f"{len(crossed)} of {len(volumes)} volumes of {contrast} were acquired in other slices than the {axis} ones they are "
             f"cut into, e.g. in {found} ones of {max(edges):.2g} mm, which make pixels of {edges[1]:.2g} x {edges[2]:.2g} mm; "
-            f"{name}.axis={found} cuts them as they were acquired",
+            f"{name}.axis={found} cuts them as they were acquired; they are used so, and results are marked",
             marks=True,
         )
     lost = [v for v in volumes if not v.placed]
@@ -45,7 +45,7 @@ def remarks(contrast: str, volumes: Sequence[Volume], axis: Axis, name: str) -> 
             "no-geometry",
             str(lost[0].path),
             f"{len(lost)} of {len(volumes)} volumes of {contrast} have neither sform nor qform: their voxel axes are taken for "
-            "left, front and up, and their centres for that of the patient",
+            "left, front and up, and their centres for that of the patient; they are used so",
         )
 
 
@@ -74,6 +74,6 @@ def visits(patients: Iterable[str], root: Path, name: str) -> Iterator[Finding]:
             str(root),
             f"{sum(map(len, groups.values()))} patients may be visits of {len(groups)}, such as {several[0][0]} and "
             f"{several[0][1]}, and parts of the split may share them; {{visit}} in {name}.target_pattern and "
-            f"{name}.auxiliary_pattern keeps them together",
+            f"{name}.auxiliary_pattern keeps them together; they are split as they are, and results are marked",
             marks=True,
         )
