@@ -12,8 +12,10 @@ from skimage.transform import resize
 
 Float = NDArray[np.float64]
 
-REACH = 8
-"""Pixels up to which a shift is sought, either way."""
+_REACH = 0.25
+"""Share of an axis up to which a shift is sought, either way."""
+_TAPER = 4
+"""Pixels at the border over which edges fade."""
 _THUMB = 64
 _LEVELS = 16
 
@@ -57,10 +59,10 @@ def shift_between(target: Float, auxiliary: Float) -> Shift | None:
     Haber and Modersitzki, MICCAI 2006.
 
     Measured on simulated T2w and T1w brains with shifts to 5 pixels and a signal-to-noise ratio of 10: within 0.25 pixels from 64
-    pixels on, 0.8 at 32; without a shift below 0.1 and 0.35.
+    pixels on, 0.8 at 32; without a shift below 0.1 and 0.35. Shifts to 30 pixels of 128: within 0.1 without noise.
     """
     H, W = target.shape
-    reach = [min(REACH, n // 4) for n in (H, W)]
+    reach = [int(_REACH * n) for n in (H, W)]
     spectra = [fft.fft2(_edges(x)) for x in (target, auxiliary)]
     score = fft.fftshift(fft.ifft2(spectra[1] * spectra[0].conj()).real)
     score = ndimage.gaussian_filter(score, 0.7, mode="wrap")
@@ -98,7 +100,7 @@ def _edges(size: Float) -> NDArray[np.complex128]:
     some = strength[(smooth > 0.1 * np.percentile(smooth, 99)) & (strength > 0)]
     if not some.size:
         return np.zeros(size.shape, np.complex128)
-    taper = [np.clip(np.minimum(np.arange(n) + 0.5, n - 0.5 - np.arange(n)) / (REACH / 2), 0, 1) for n in size.shape]
+    taper = [np.clip(np.minimum(np.arange(n) + 0.5, n - 0.5 - np.arange(n)) / _TAPER, 0, 1) for n in size.shape]
     normal = gradient**2 / (strength**2 + (1.5 * np.median(some)) ** 2)
     return np.asarray(normal * taper[0][:, None] * taper[1][None, :])
 

@@ -184,6 +184,17 @@ def test_a_shift_is_measured(
     assert [(f.code, f.file, f.marks) for f in found] == [("misregistered", "p1-v1-t1.h5", True)]
 
 
+@pytest.mark.parametrize("shift", [(8, 0), (-12, 9), (3, -20)])
+def test_the_larger_a_shift_the_louder(lab: ModuleType, shift: tuple[int, int]) -> None:
+    rng = np.random.default_rng(6)
+    pairs = [
+        (a, np.roll(b, shift, (0, 1)) + lab.noise((81, 100), 0.03, rng)) for a, b in lab.volume((81, 100), level=0.03)
+    ]
+    facts = lab.inspect(pairs)
+    assert facts["pair"]["shift"] == pytest.approx(shift, abs=0.3)
+    assert codes(lab.of(facts)) == ["misregistered"]
+
+
 def test_half_a_pixel_is_let_pass_but_kept_in_the_facts(lab: ModuleType) -> None:
     y, _ = lab.grid((64, 64))
     ramp = np.exp(-2j * np.pi * y * 0.6 / 64)
