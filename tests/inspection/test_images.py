@@ -205,9 +205,9 @@ def test_half_a_pixel_is_let_pass_but_kept_in_the_facts(lab: ModuleType) -> None
 
 @pytest.mark.filterwarnings("error")
 def test_images_without_noise_or_texture_have_a_shift(lab: ModuleType) -> None:
-    y, x = lab.grid((48, 48))
-    inner = (np.abs(y - 3) < 6) & (np.abs(x) < 5)
-    target = 1.0 * ((np.abs(y) < 14) & (np.abs(x) < 12)) - 0.4 * inner
+    y, x = lab.grid((96, 96))
+    inner = (np.abs(y - 3) < 12) & (np.abs(x) < 10)
+    target = 1.0 * ((np.abs(y) < 36) & (np.abs(x) < 32)) - 0.4 * inner
     auxiliary = np.where(target > 0, 1.3 - target, 0)
     facts = lab.inspect([(target, np.roll(auxiliary, (2, -1), (0, 1)))], track="magnitude")
     assert facts["pair"]["shift"] == pytest.approx((2, -1), abs=0.1)
