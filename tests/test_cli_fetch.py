@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,12 @@ def test_without_a_terminal_the_licence_needs_its_option(
     assert done.stderr.endswith("say --accept-licence if you accept it\n")
     assert asked == []
     assert not (tmp_path / "to").exists()
-    assert here("fetch", "ixi", "--to", tmp_path / "to", "--accept-licence").returncode == 0
+    done = here("fetch", "ixi", "--to", tmp_path / "to", "--accept-licence")
+    assert done.returncode == 0
     assert asked == ["ixi"]
+    spaced = here("fetch", "open-ms", "--to", tmp_path / "a b", "--accept-licence").stderr.splitlines()[-1]
+    words = shlex.split(spaced)
+    assert words[words.index("--data-root") + 1] == str(tmp_path / "a b"), "the next command can be pasted"
     assert json.loads((tmp_path / "to" / FETCHED).read_text())["licence"]["name"] == "CC BY-SA 3.0"
 
 

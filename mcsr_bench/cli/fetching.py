@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -55,7 +56,7 @@ def fetch(
         print(line)
     print(f"{source.layout}; recorded in {to / fetching.FETCHED}", file=sys.stderr)
     if source.next:
-        print(f"next: {source.next.format(to=to)}", file=sys.stderr)
+        print(f"next: {source.next.format(to=shlex.quote(str(to)))}", file=sys.stderr)
 
 
 def _access(name: str, fetchable: dict[str, Source]) -> str:
