@@ -21,6 +21,8 @@ UNFINISHED = ".part"
 """The suffix of what is being written. Its name has the process's number, for one that was orphaned may still be at it."""
 _TOP = 15
 """The largest part of a slice is stored between 2**14 and 2**15, well under float16's 65504."""
+_LEAST = -126
+"""Exponent of the smallest scale: a smaller one would be no normal float32, and in the end zero."""
 
 
 class PairVolume:
@@ -59,7 +61,7 @@ def encode(image: ComplexArray) -> tuple[NDArray[np.float16], np.float32]:
     """A slice (H, W) as float16 (H, W, 2) and its scale, a power of two. Finite values only."""
     parts = np.ascontiguousarray(image).view(np.float32).reshape(*image.shape, 2)
     peak = float(np.abs(parts).max(initial=0))
-    exponent = 0 if peak == 0 else int(np.frexp(peak)[1]) - _TOP
+    exponent = 0 if peak == 0 else max(_LEAST, int(np.frexp(peak)[1]) - _TOP)
     scaled = np.ldexp(parts.astype(np.float64), -exponent)
     return scaled.astype(np.float16), np.float32(np.ldexp(1.0, exponent))
 

@@ -53,6 +53,17 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def writing_to(place: Path) -> Iterator[None]:
+    """An OSError that names no file, as one of a full disk does, names ``place``."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(place)
+        raise
+
+
 def write_text(path: Path, text: str) -> None:
     r"""Write UTF-8 text to ``path`` in one move; odd bytes in the names of files become escapes (``\udce9``), as JSON has them."""
     with replacing(path) as temporary:

@@ -185,7 +185,11 @@ def prepare_case(work: Work, folder: Path, position: int) -> None:
     slices, registration = read_case(work.dataset, case, work.preparation.register)
     contents = _contents(work.protocol)
     n = 0
-    with raw["target"].open("wb") as target_file, raw["auxiliary"].open("wb") as aux_file:
+    with (
+        files.writing_to(folder),
+        raw["target"].open("wb") as target_file,
+        raw["auxiliary"].open("wb") as aux_file,
+    ):
         for pair in slices:
             for kind, image, handle in zip(KINDS, pair, (target_file, aux_file), strict=True):
                 _check_slice(work.dataset, case, kind, n, image)
@@ -202,7 +206,8 @@ def prepare_case(work: Work, folder: Path, position: int) -> None:
     precision = []
     for kind in KINDS:
         path = folder / FOLDERS[kind] / f"{position:05d}.npy"
-        write_volume(path, (volumes[kind][i] for i in kept), (len(kept), *shape), work.preparation.store_dtype)
+        with files.writing_to(folder):
+            write_volume(path, (volumes[kind][i] for i in kept), (len(kept), *shape), work.preparation.store_dtype)
         if work.preparation.store_dtype != "complex64":
             precision.append(precision_db(volumes[kind], kept, open_volume(path)))
     del volumes
@@ -230,7 +235,8 @@ def degrade_volume(
         volume = open_volume(hr_folder / kind / f"{position:05d}.npy")
         n, H, W = volume.shape
         low = (protocol.degrade(torch.from_numpy(np.array(volume[i])), scale).contiguous().numpy() for i in range(n))
-        write_volume(folder / kind / f"{position:05d}.npy", low, (n, H // scale, W // scale), dtype)
+        with files.writing_to(folder):
+            write_volume(folder / kind / f"{position:05d}.npy", low, (n, H // scale, W // scale), dtype)
 
 
 def inspect_case(work: Work, position: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ def image(scale: float, seed: int = 0, shape: tuple[int, int] = (6, 5)) -> np.nd
     return (scale * (rng.standard_normal(shape) + 1j * rng.standard_normal(shape))).astype(np.complex64)
 
 
-@pytest.mark.parametrize("scale", [1e-12, 1e-6, 3e-4, 1.0, 1e6])
+@pytest.mark.parametrize("scale", [1e-43, 1e-40, 1e-35, 1e-12, 1e-6, 3e-4, 1.0, 1e6, 1e37])
 def test_a_pair_keeps_eleven_bits_of_each_part_at_any_scale(scale):
     before = image(scale)
     after = decode(*encode(before))

@@ -1,5 +1,6 @@
 """The store: what it holds, when it is built anew, and that a half-built one is never used."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from mcsr_bench import files
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import UserError, disk_error
 from mcsr_bench.loading import load_dataset
 from mcsr_bench.prepared import prepare
 from mcsr_bench.preparing import Preparation
@@ -194,15 +195,14 @@ def test_two_processes_may_build_it_at_once(cache):
     assert [p.name for p in store_root().iterdir() if p.name.startswith(".")] == []
 
 
-def test_a_full_disk_leaves_nothing_behind(monkeypatch):
-    import errno
-
+def test_a_full_disk_leaves_nothing_behind_and_is_named(monkeypatch):
     def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device", "/cache/x.npy")
+        raise OSError(errno.ENOSPC, "No space left on device")  # a write knows no name
 
     monkeypatch.setattr("mcsr_bench.preparing.write_volume", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as error:
         prepared()
+    assert str(store_root()) in str(disk_error(error.value))
     assert list(store_root().iterdir()) == []
 
 

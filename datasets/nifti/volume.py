@@ -20,7 +20,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from mcsr_bench.errors import UserError
-from mcsr_bench.files import cache_folder
+from mcsr_bench.files import cache_folder, writing_to
 from mcsr_bench.raw.pair_header import affine_problem
 
 from .orientation import Orientation
@@ -111,9 +111,10 @@ def samples(volume: Volume) -> Iterator[NDArray[Any]]:
         return
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=cache_folder()) as copy:
-        for piece in _pieces(volume):
-            copy.write(piece)
-        copy.flush()
+        with writing_to(cache_folder()):
+            for piece in _pieces(volume):
+                copy.write(piece)
+            copy.flush()
         yield _mapped(copy, volume)
 
 
