@@ -19,6 +19,7 @@ is registered or resampled: NIfTI volumes whose axes run elsewhere are refused.
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -36,12 +37,15 @@ from numpy.typing import NDArray
 
 from mcsr_bench import files, kspace
 from mcsr_bench.errors import UserError
+from mcsr_bench.raw.pair_header import affine_problem
 
 NIFTI, HDF5 = (".nii", ".nii.gz"), (".h5", ".hdf5")
 
 _LEAST = 0.2
 """Negative magnitudes are what interpolation left, down to this fraction of the maximum; they are set to zero."""
 _PIECE = 1 << 20
+_MAX_VOXELS = 1 << 28
+"""Most voxels of a volume that are believed (256 slices of 1024 x 1024), for it is read as a whole."""
 _DAMAGED = (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, zlib.error, ValueError)
 # World axes (0 left-right, 1 posterior-anterior, 2 inferior-superior) down the rows and along the columns, by that across slices.
 _IN_PLANE = {0: (2, 1), 1: (2, 0), 2: (1, 0)}
@@ -202,9 +206,10 @@ def _read_nifti(path: Path) -> tuple[Any, NDArray[np.float32]]:
             raise UserError(f"{path}: has the dimensions {_times(image.shape)}; a volume of three is needed")
         if image.get_data_dtype().kind not in "iuf":
             raise UserError(f"{path}: holds values of type {image.get_data_dtype()}; magnitudes are needed")
+        _check_claim(path, image.shape)
         affine = np.asarray(image.affine)
-        if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0):
-            raise UserError(f"{path}: has no usable affine, so that its voxels have no place")
+        if fault := affine_problem(affine):
+            raise UserError(f"{path}: has no usable affine, so that its voxels have no place: it {fault}")
         data = np.asarray(image.dataobj, dtype=np.float32)
         if path.suffix.lower() == ".gz":
             _read_to_the_end(path)
@@ -272,6 +277,7 @@ def _read_hdf5(path: Path, amplitude: float) -> tuple[Complex, bool]:
                 raise UserError(
                     f"{path}: '{name}' has the shape {_times(dataset.shape)}; slices x rows x columns are needed"
                 )
+            _check_claim(path, dataset.shape)
             if dataset.dtype.kind not in ("c" if name == "kspace" else "ciuf"):
                 raise UserError(f"{path}: '{name}' holds values of type {dataset.dtype}, which cannot be it")
             data = dataset[...]
@@ -309,6 +315,11 @@ def _check_sizes(target: Path, low: tuple[int, ...], aux: Path | None, high: tup
             f"{aux}: its slices are {_times(high[1:])}; those of {target} are {_times(low[1:])}, and the auxiliary's "
             f"are to be {why} ({_times(wanted)})"
         )
+
+
+def _check_claim(path: Path, shape: Iterable[int]) -> None:
+    if math.prod(shape) > _MAX_VOXELS:
+        raise UserError(f"{path}: says that it has {_times(shape)} voxels, more than {_MAX_VOXELS}")
 
 
 def _names(file: Any) -> str:

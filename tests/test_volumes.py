@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 from pathlib import Path
 
+import h5py
 import nibabel
 import numpy as np
 import pytest
@@ -234,3 +235,15 @@ def test_volumes_stored_another_way_round(tmp_path: Path) -> None:
     image.set_qform(None, 0)  # says nothing of directions: taken as the target's
     nibabel.save(image, tmp_path / "other.nii")
     assert predict_files(folder, target, tmp_path / "other.nii", tmp_path / "sr.nii").slices == 3
+
+
+def test_a_claim_of_terabytes_is_not_believed(tmp_path: Path) -> None:
+    folder = pairs.trial(tmp_path)
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file.create_dataset("image", (4, 500_000, 100_000), np.float32, chunks=True)
+    assert "4 x 500000 x 100000 voxels" in refused(tmp_path, folder, tmp_path / "t.h5", None, "sr.h5")
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((32_767, 32_767, 500))
+    header["vox_offset"], header["magic"] = 352, b"n+1"
+    (tmp_path / "t.nii").write_bytes(header.binaryblock + b"\0" * 4)
+    assert "32767 x 32767 x 500 voxels" in refused(tmp_path, folder, tmp_path / "t.nii", None, "sr.nii")
