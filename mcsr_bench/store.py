@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
@@ -166,7 +166,23 @@ def build_store(
 
     _build(root / hr_key, build_hr, listener)
     _build(root / lr_key, lambda folder: _build_lr(folder, root / hr_key, work, jobs, listener), listener)
-    return open_store(lr_key)
+    return _moved(open_store(lr_key), cases)
+
+
+def _moved(store: Store, cases: Sequence[Case]) -> Store:
+    """What a store says of files, of where they lie now: it may have been built from the same ones elsewhere."""
+    now = {
+        a: b
+        for said, case in zip(store.facts, cases, strict=True)
+        for a, b in zip(said["files"], case.files, strict=True)
+    }
+
+    def moved(said: dict[str, Any]) -> dict[str, Any]:
+        contrasts = {kind: {**c, "file": now.get(c["file"], c["file"])} for kind, c in said["contrasts"].items()}
+        return {**said, "files": [now[file] for file in said["files"]], "contrasts": contrasts}
+
+    found = tuple(replace(f, file=now.get(f.file, f.file)) for f in store.findings)
+    return replace(store, findings=found, facts=tuple(map(moved, store.facts)))
 
 
 def _build(final: Path, build: Callable[[Path], None], listener: Listener) -> None:

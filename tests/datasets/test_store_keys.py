@@ -44,7 +44,9 @@ def test_another_split_uses_the_same_prepared_data(tmp_path: Path, name: str) ->
     assert other.split.hash != standard.split.hash
     assert other.store.key == standard.store.key
     shutil.copytree(root, tmp_path / "elsewhere")
-    assert prepared(name, tmp_path / "elsewhere").store.key == standard.store.key
+    moved = prepared(name, tmp_path / "elsewhere").store
+    assert moved.key == standard.store.key
+    assert all(str(tmp_path / "elsewhere") in str(facts) and str(root) not in str(facts) for facts in moved.facts)
 
 
 def test_whatever_changes_images_changes_the_key(tmp_path: Path) -> None:
