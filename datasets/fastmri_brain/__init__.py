@@ -38,6 +38,8 @@ from .catalogue import Contrast, Row, catalogue
 class FastMRIBrainSettings(PatientSplitSettings):
     """``--set fastmri-brain.KEY=VALUE``."""
 
+    choosing: ClassVar[frozenset[str]] = PatientSplitSettings.choosing | {"same_voxels"}
+
     target: Contrast = "T2"
     """The contrast that is super-resolved."""
     auxiliary: Contrast = "T1"
