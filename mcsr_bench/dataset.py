@@ -8,7 +8,7 @@ degrading, dropping empty slices and storing are the engine's work.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,13 +19,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mcsr_bench.errors import UserError, one_line
 from mcsr_bench.files import digest
+from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol
+from mcsr_bench.raw.digests import digests
 
 Slice = tuple[NDArray[np.complex64], NDArray[np.complex64]]
 """Target and auxiliary of one slice, complex64 (H, W) each, same grid, physical units; magnitude data have zero phase."""
 
 
 SHOWN_PROBLEMS = 10
+TOLD_FROM = 1 << 28
+"""Bytes to hash, a fraction of a second, from which progress is told."""
 """How many problems of a dataset one sentence lists."""
 
 
@@ -203,6 +207,8 @@ class Dataset(ABC):
     """An instance of the class's `Settings`."""
     data_root: Path | None = None
     findings: list[Finding] = field(default_factory=list)
+    listener: Listener = field(default_factory=Listener, repr=False, compare=False)
+    """Whom to tell of what takes long; the engine sets it."""
 
     Settings: ClassVar[type[DatasetSettings]] = DatasetSettings
     track: ClassVar[Literal["complex", "magnitude"]] = "complex"
@@ -279,6 +285,18 @@ class Dataset(ABC):
         """Keep a finding, once."""
         if finding not in self.findings:
             self.findings.append(finding)
+
+    def digests(self, paths: Iterable[Path]) -> dict[Path, str]:
+        """The SHA-256 of every file's bytes, for `fingerprint`: read once, then remembered (`mcsr_bench.raw.digests`).
+
+        Raises UserError when a file cannot be read.
+        """
+
+        def told(done: int, total: int) -> None:
+            if total >= TOLD_FROM:
+                self.listener.preparing(f"reading the files of {self.name} (MB)", done // 10**6, total // 10**6)
+
+        return digests(paths, told)
 
     def prepare_message(self) -> str:
         """What the progress bar says while the store is built."""

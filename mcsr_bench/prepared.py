@@ -54,6 +54,7 @@ def prepare(
     Raises UserError for anything wrong with the data, images whose k-space is too empty for a scale among it.
     """
     listener = listener or Listener()
+    dataset.listener = listener
     preparation = preparation or Preparation()
     cases = dataset.cases()
     check_cases(dataset, cases)

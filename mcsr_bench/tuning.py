@@ -129,6 +129,7 @@ def _search(spec: ExperimentSpec, folds: int | None, trials: int | None, listene
     card = datasets().card(name)
     small = smoke_settings(card, [methods().card(point.method)], spec.scales) if spec.preset == SMOKE else {}
     dataset = load_dataset(name, spec.data_root, **small | spec.settings.get(name, {}))
+    dataset.listener = listener
     device = chosen_device(spec.device)
     cases = _development(dataset, protocol, spec.split)
     splits = tuple(folds_of(cases, tuning.folds, spec.seeds[0]))

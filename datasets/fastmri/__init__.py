@@ -18,7 +18,6 @@ from mcsr_bench.dataset import BadDataError, Case, DatasetSettings, Finding, Spl
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
-from mcsr_bench.raw.digests import digests
 from mcsr_bench.raw.file_pair import FilePairDataset
 from mcsr_bench.raw.patients import components
 
@@ -125,7 +124,7 @@ class FastMRI(FilePairDataset):
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of every listed file and over which one is target and which auxiliary."""
         cases = self.cases() if self._listed is None else self._listed
-        known = digests(Path(file) for case in cases for file in case.files)
+        known = self.digests(Path(file) for case in cases for file in case.files)
         return digest([[c.volume_id, *(known[Path(file)] for file in c.files)] for c in cases])
 
     def _lists(self) -> PairLists:

@@ -27,7 +27,6 @@ from mcsr_bench.dataset import (
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
-from mcsr_bench.raw.digests import digests
 from mcsr_bench.raw.file_pair import FilePairDataset, path_of
 from mcsr_bench.raw.kspace_file import images, inspect
 from mcsr_bench.raw.pair import centred_grid
@@ -108,7 +107,7 @@ class FastMRIBrain(FilePairDataset):
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of every file that is used and over which one is target and which auxiliary."""
         cases = self.cases() if self._listed is None else self._listed
-        known = digests(Path(file) for case in cases for file in case.files)
+        known = self.digests(Path(file) for case in cases for file in case.files)
         return digest([[c.volume_id, *(known[Path(file)] for file in c.files)] for c in cases])
 
 

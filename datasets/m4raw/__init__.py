@@ -30,7 +30,6 @@ from mcsr_bench.dataset import (
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
-from mcsr_bench.raw.digests import digests
 from mcsr_bench.raw.kspace_file import Volume, kspace_slice, reconstruction_slice, stored
 
 from .catalogue import Subject, patients, shown, subjects
@@ -149,7 +148,7 @@ class M4Raw(Dataset):
         if not self._plans:
             self.cases()
         plans = self._plans
-        known = digests(v.path for plan in plans.values() for v in plan.subject.volumes)
+        known = self.digests(v.path for plan in plans.values() for v in plan.subject.volumes)
         return digest(
             [
                 [name, *([known[v.path] for v in side] for side in (plan.subject.target, plan.subject.auxiliary))]

@@ -29,7 +29,6 @@ from mcsr_bench.dataset import (
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
-from mcsr_bench.raw.digests import digests
 from mcsr_bench.raw.pair import Contrast, PairFile
 from mcsr_bench.raw.pair_file import images, kspace_slices, look
 from mcsr_bench.raw.pair_header import CONTRAST_NAME
@@ -133,7 +132,7 @@ class McsrPair(Dataset):
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of every file and over which contrast is target and which auxiliary."""
         cases = self.cases()
-        known = digests(Path(file) for case in cases for file in case.files)
+        known = self.digests(Path(file) for case in cases for file in case.files)
         return digest([self.contrasts, [[c.volume_id, *(known[Path(file)] for file in c.files)] for c in cases]])
 
     def _paths(self) -> list[Path]:

@@ -33,7 +33,6 @@ from mcsr_bench.dataset import (
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
-from mcsr_bench.raw.digests import digests
 
 from .blocks import Block, cut
 from .orientation import Axis, orientation
@@ -184,7 +183,7 @@ class NIfTI(Dataset):
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of every file and over what is cut out of which."""
         cases = self.cases()
-        known = digests(sorted({Path(file) for case in cases for file in case.files}))
+        known = self.digests(sorted({Path(file) for case in cases for file in case.files}))
         return digest([self.settings.axis, [[c.volume_id, *(known[Path(f)] for f in c.files)] for c in cases]])
 
     def _pairs(self) -> dict[Who, tuple[Path, Path]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mcsr_bench.errors import UserError
@@ -14,33 +14,49 @@ SAVED_EVERY = 10.0
 """Seconds of hashing that a power cut may cost."""
 
 
-def digests(paths: Iterable[Path]) -> dict[Path, str]:
+def digests(paths: Iterable[Path], told: Callable[[int, int], None] | None = None) -> dict[Path, str]:
     """The SHA-256 of every file's bytes. A file of the same path, size and modification time is not read again.
 
     Remembered in ``digests.json`` in the cache folder, also of files that were read before an interruption; an unreadable or
-    unwritable memory costs time, nothing else. Raises UserError when a file cannot be read.
+    unwritable memory costs time, nothing else. told: gets the bytes that were read and those that are to be read, at first and
+    after each file that was. Raises UserError when a file cannot be read.
     """
     memory = cache_folder() / "digests.json"
     known = _load(memory)
-    out: dict[Path, str] = {}
+    keys: dict[Path, str] = {}
+    sizes: dict[Path, int] = {}
+    for path in paths:
+        with _readable(path):
+            state = path.stat()
+            keys[path] = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}"
+        if keys[path] not in known:
+            sizes[path] = state.st_size
     fresh: dict[str, str] = {}
+    done, total = 0, sum(sizes.values())
     saved = time.monotonic()
+    if told and sizes:
+        told(done, total)
     try:
-        for path in paths:
-            try:
-                state = path.stat()
-                key = f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}"
-                if key not in known:
-                    known[key] = fresh[key] = file_digest(path)
-            except OSError as error:
-                raise UserError(f"{path} cannot be read ({error.strerror})") from error
-            out[path] = known[key]
+        for path, size in sizes.items():
+            with _readable(path):
+                known[keys[path]] = fresh[keys[path]] = file_digest(path)
+            done += size
             if time.monotonic() - saved > SAVED_EVERY:
                 _save(memory, fresh)
                 saved = time.monotonic()
+            if told:
+                told(done, total)
     finally:
         _save(memory, fresh)
-    return out
+    return {path: known[key] for path, key in keys.items()}
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def _save(memory: Path, fresh: dict[str, str]) -> None:

@@ -221,7 +221,9 @@ def write_two_grids(fastmri_files: ModuleType, root: Path, n: int = 1) -> Path:
     """T2 of 48 x 40 pixels of 1 mm, 10 slices; T1 of the same heads in pixels of 1.25 mm, 5 slices; both 4.5 mm thick."""
     for i in range(n):
         write = fastmri_files.write_brain
-        write(root, 2 * i, "AXT2", f"p{i}", seed=i, shape=(96, 44), recon=(48, 40), pixel=(1.0, 1.0), slices=10, coils=2)
+        write(
+            root, 2 * i, "AXT2", f"p{i}", seed=i, shape=(96, 44), recon=(48, 40), pixel=(1.0, 1.0), slices=10, coils=2
+        )
         write(
             root,
             2 * i + 1,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import os
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from mcsr_bench import dataset
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import read_json
+from mcsr_bench.loading import load_dataset
+from mcsr_bench.progress import Listener
 from mcsr_bench.raw import digests as module
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -46,14 +50,35 @@ def test_what_was_hashed_before_an_interruption_is_not_hashed_again(
 
 
 def test_it_is_written_down_along_the_way(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = write(tmp_path, 3)
     monkeypatch.setattr(module, "SAVED_EVERY", 0.0)
-    counts: list[int] = []
+    steps: list[tuple[int, int, int]] = []
 
-    def seen() -> Iterator[Path]:
-        for path in paths:
-            yield path
-            counts.append(len(read_json(own_cache / "digests.json")))
+    def told(done: int, total: int) -> None:
+        memory = own_cache / "digests.json"
+        steps.append((done, total, len(read_json(memory)) if memory.is_file() else 0))
 
-    module.digests(seen())
-    assert counts == [1, 2, 3]
+    paths = write(tmp_path, 3)
+    module.digests(paths[:1])
+    module.digests(paths, told)  # one is known: 2000 bytes are left
+    assert steps == [(0, 2000, 1), (1000, 2000, 2), (2000, 2000, 3)]
+    module.digests(paths, told)
+    assert len(steps) == 3, "nothing to read, nothing to tell"
+
+
+def test_a_data_set_tells_of_large_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hearing(Listener):
+        steps: ClassVar[list[tuple[str, int, int]]] = []
+
+        def preparing(self, message: str, done: int, total: int) -> None:
+            self.steps.append((message, done, total))
+
+    paths = write(tmp_path, 2)
+    for path in paths:
+        os.truncate(path, 3_000_000)
+    data = load_dataset("mcsr-pair", tmp_path)
+    data.listener = Hearing()
+    data.digests(paths[:1])
+    assert Hearing.steps == []
+    monkeypatch.setattr(dataset, "TOLD_FROM", 1)
+    data.digests(paths)
+    assert Hearing.steps == [("reading the files of mcsr-pair (MB)", done, 3) for done in (0, 3)]
