@@ -127,7 +127,8 @@ def patients(found: list[Subject]) -> tuple[dict[str, str], list[Finding]]:
             else f"each of the {said} files has a patient_id of its own"
         )
         message = f"{what}: patients are told apart by the file names alone"
-        return {name: name for name in ids}, [Finding("warning", "patient-mismatch", "", message, marks=same)]
+        first = str(found[0].volumes[0].path)
+        return {name: name for name in ids}, [Finding("warning", "patient-mismatch", first, message, marks=same)]
     # The tags keep a hash from being taken for a subject of the same spelling; a subject names the component.
     links = [(f"a{name}", other) for name, of in ids.items() for other in (f"a{name}", *(f"b{i}" for i in of))]
     linked = components(links)
@@ -141,12 +142,13 @@ def patients(found: list[Subject]) -> tuple[dict[str, str], list[Finding]]:
         )
         findings.append(Finding("warning", "patient-mismatch", str(several[0].volumes[0].path), message, marks=True))
     together = Counter(patient.values())
-    shared = [name for name in ids if together[patient[name]] > 1]
+    shared = [s for s in found if together[patient[s.name]] > 1]
     if shared:
         message = (
-            f"{len(shared)} subjects share a patient_id with another one, and count as one patient: {shown(shared, 6)}"
+            f"{len(shared)} subjects share a patient_id with another one, and count as one patient: "
+            f"{shown([s.name for s in shared], 6)}"
         )
-        findings.append(Finding("warning", "patient-mismatch", "", message, marks=True))
+        findings.append(Finding("warning", "patient-mismatch", str(shared[0].volumes[0].path), message, marks=True))
     return patient, findings
 
 
@@ -196,7 +198,7 @@ def _findings(found: list[Subject], contrasts: tuple[str, str], *, only_first: b
         v, contrast = wrong[0]
         message = (
             f"{len(wrong)} files name another contrast than their names do, e.g. {v.path.name}: acquisition "
-            f"{v.acquisition!r}, not 'AX{contrast}'"
+            f"{v.acquisition!r}, not 'AX{contrast}'; the names are believed, and results are marked"
         )
         out.append(Finding("warning", "contrast-mismatch", str(v.path), message, marks=True))
     for contrast, of in sides.items():

@@ -50,7 +50,10 @@ def centre_remarks(found: PairFile, names: Iterable[str]) -> list[Finding]:
         centre = tuple(n // 2 for n in contrast.shape[1:])
         where = peak(found.path, contrast)
         if max(abs(a - b) for a, b in zip(where, centre, strict=True)) > 1:
-            text = f"k-space of {name} peaks at sample {where}, its centre is {centre}: images of it have a steep phase"
+            text = (
+                f"k-space of {name} peaks at sample {where}, its centre is {centre}: images of it have a steep phase; it is used "
+                "as it is"
+            )
             out.append(Finding("warning", "off-centre", str(found.path), text))
     return out
 
