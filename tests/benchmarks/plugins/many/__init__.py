@@ -7,7 +7,6 @@ from typing import ClassVar
 from mcsr_bench.dataset import Case, DatasetSettings, Split, split_by_patient
 from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
-from mcsr_bench.raw.digests import digests
 from mcsr_bench.raw.file_pair import FilePairDataset
 from mcsr_bench.raw.kspace_file import inspect
 
@@ -37,4 +36,4 @@ class Many(FilePairDataset):
 
     def fingerprint(self) -> str:
         paths = [self.root / f"{name}.h5" for name in ("fs", "pd")]
-        return digest([self.settings.patients, *map(digests(paths).get, paths)])
+        return digest([self.settings.patients, *map(self.digests(paths).get, paths)])
