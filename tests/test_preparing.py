@@ -243,7 +243,10 @@ def test_affine_always_warns():
 def test_a_program_is_warned_as_a_terminal_is(tmp_path):
     pytest.importorskip("SimpleITK")
     settings = {"toy": {"apart": 3, "size": 64, "slices": 8, "patients": 3, "solid": True}}
-    with pytest.warns(UserWarning, match="affine registration stretches"):
+    with (
+        pytest.warns(UserWarning, match="affine registration stretches"),
+        pytest.warns(UserWarning, match=r"registered onto the target \(affine\)"),
+    ):
         mb.run("zerofill", "toy", 2, settings=settings, plugins=TOYS, register="affine", out=tmp_path, jobs=1)
     with pytest.warns(UserWarning, match=r"registered onto the target \(rigid\)"):
         mb.evaluate(lambda batch: np.zeros(batch.aux.shape), "toy", 2, settings=settings["toy"])

@@ -62,7 +62,7 @@ def facts_table(facts: Sequence[Facts]) -> tuple[tuple[str, ...], list[tuple[str
         stored = [c["stored"] or {} for c in contrasts]
         shifts = [float(np.hypot(*case["pair"]["shift"])) for case in facts if case["pair"]["shift"]]
         shift = f"{np.median(shifts):.2f}, at most {max(shifts):.2f}" if shifts else "not found"
-        peaks = [c["range"][1] for c in contrasts]
+        peaks = sorted(c["range"][1] for c in contrasts)
         rows.append(
             (
                 _several([c["name"] for c in contrasts]),
@@ -75,7 +75,7 @@ def facts_table(facts: Sequence[Facts]) -> tuple[tuple[str, ...], list[tuple[str
                 _several([_acquired(c) for c in contrasts]),
                 _several([_phase(case, c) for case, c in zip(facts, contrasts, strict=True)]),
                 "-" if kind == "target" else shift,
-                f"{min(peaks):.3g}" if min(peaks) == max(peaks) else f"{min(peaks):.3g} to {max(peaks):.3g}",
+                " to ".join(dict.fromkeys((f"{peaks[0]:.3g}", f"{peaks[-1]:.3g}"))),
             )
         )
     return COLUMNS, rows
