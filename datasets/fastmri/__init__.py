@@ -97,17 +97,18 @@ class FastMRI(FilePairDataset):
         test = tuple(c.volume_id for c in cases if c.volume_id in tested)
         train = [c for c in cases if c.volume_id not in tested]
         test_patients = {c.patient_id for c in cases if c.volume_id in tested}
-        shared = [c.volume_id for c in train if c.patient_id in test_patients]
+        touching = [c for c in train if c.patient_id in test_patients]
+        shared, where = [c.volume_id for c in touching], touching[0].files[0] if touching else ""
         whose = "published" if lists.published else "own"
         if protocol.split == "validation-is-test":
             if shared:
                 message = f"{len(shared)} of {len(train)} train pairs share a patient with the test list and are kept, as published"
-                self.note(Finding("warning", "train-touches-test", "", message, marks=True))
+                self.note(Finding("warning", "train-touches-test", where, message, marks=True))
             rule = f"{whose} lists; validation = test = the test list, as the published code does"
             return Split(tuple(c.volume_id for c in train), test, test, rule, patient_disjoint=False)
         if shared:
             message = f"{len(shared)} of {len(train)} train pairs share a patient with the test list and are left out"
-            self.note(Finding("warning", "train-touches-test", "", f"{message}: {shown(shared)}"))
+            self.note(Finding("warning", "train-touches-test", where, f"{message}: {shown(shared)}"))
         usable = [c for c in train if c.patient_id not in test_patients]
         validating = self._validation_patients(sorted({c.patient_id for c in usable}))
         rule = (

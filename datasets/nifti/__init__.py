@@ -176,7 +176,8 @@ class NIfTI(Dataset):
                 )
             found = split_patients(cases, s, protocol)
         if s.split == "slice":
-            mark = Finding("warning", "not-patient-disjoint", "", f"not patient-disjoint: {found.rule}", marks=True)
+            message = f"not patient-disjoint: {found.rule}"
+            mark = Finding("warning", "not-patient-disjoint", str(self.data_root), message, marks=True)
             self.note(mark)
         return found
 

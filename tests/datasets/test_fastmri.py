@@ -329,6 +329,7 @@ def test_mcsr_1_leaves_out_train_pairs_that_touch_the_test_list(fastmri_tree: Tr
     assert {*split.train, *split.validation} == {train[i][1] for i in (2, 3, 4)}
     assert len(split.validation) == 1
     assert "2 of 5" in finding(data, "train-touches-test").message
+    assert finding(data, "train-touches-test").file.endswith(".h5")
     assert split == dataset(root).split(cases, MCSR_1)
     # given back as a file, it is the same split: the pairs that were left out do not join the tested patients
     made = manifest(data, split, cases)
