@@ -163,7 +163,7 @@ def test_a_pair_on_different_grids_is_remarked(tmp_path: Path) -> None:
 def refused(tmp_path: Path, folder: Path, target: Path, aux: Path | None, to: str) -> str:
     with pytest.raises(UserError) as raised:
         predict_files(folder, target, aux, tmp_path / to)
-    assert "\n" not in str(raised.value)
+    assert r"\n" not in str(raised.value)  # how UserError shows a line break
     assert not list(tmp_path.glob("sr*"))
     return str(raised.value)
 

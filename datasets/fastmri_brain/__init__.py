@@ -29,7 +29,6 @@ from mcsr_bench.files import digest
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.raw.file_pair import FilePairDataset, path_of
 from mcsr_bench.raw.kspace_file import images, inspect
-from mcsr_bench.raw.pair import centred_grid
 
 from .catalogue import Contrast, Row, catalogue
 
@@ -82,13 +81,7 @@ class FastMRIBrain(FilePairDataset):
 
     def grids(self, case: Case) -> tuple[Grid, Grid] | None:
         """As of every such dataset; two grids with one centre where the auxiliary has other voxels."""
-        row = _row(case)
-        if not (row.registered and row.target.voxel and row.auxiliary.voxel):
-            return super().grids(case)
-        a, b = row.target, row.auxiliary
-        return centred_grid((a.slices, *a.shape), row.target.voxel), centred_grid(
-            (b.slices, *b.shape), row.auxiliary.voxel
-        )
+        return _row(case).grids or super().grids(case)
 
     def read_contrast(self, case: Case, kind: Literal["target", "auxiliary"]) -> Iterator[NDArray[np.complex64]]:
         """The slices of one contrast on the grid that `grids` says."""

@@ -9,9 +9,10 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Literal
 
-from mcsr_bench.dataset import Finding
+from mcsr_bench.dataset import Finding, Grid
 from mcsr_bench.errors import UserError
 from mcsr_bench.raw.kspace_file import Volume, inspect, voxel_difference
+from mcsr_bench.raw.pair import centred_grid
 
 Contrast = Literal["T1", "T1PRE", "T1POST", "T2", "FLAIR"]
 
@@ -36,9 +37,15 @@ class Row:
     auxiliary: Volume
 
     @property
+    def grids(self) -> tuple[Grid, Grid] | None:
+        """The grids of target and auxiliary, with one centre, where their voxels differ and both headers say them; else None."""
+        sides = [centred_grid((v.slices, *v.shape), v.voxel) for v in (self.target, self.auxiliary) if v.voxel]
+        return (sides[0], sides[1]) if self.geometry_difference and len(sides) == 2 else None
+
+    @property
     def registered(self) -> bool:
-        """Whether the auxiliary has other voxels, of known size: it is then registered onto the target's grid."""
-        return bool(self.geometry_difference and self.target.voxel and self.auxiliary.voxel)
+        """Whether the auxiliary lies on a grid of its own: it is then registered onto the target's."""
+        return self.grids is not None
 
     @property
     def slices(self) -> int:
@@ -103,9 +110,9 @@ def catalogue(
             f"{volume.path.name} of {n}"
         )
         findings.append(Finding("info", "several-files", str(volume.path), message))
-    rows = [row for row in chosen if not row.geometry_difference or (row.registered and not same_voxels)]
-    left_out = [row for row in chosen if row not in rows]
-    others = [row for row in rows if row.registered]
+    others = [row for row in chosen if row.registered and not same_voxels]
+    left_out = [row for row in chosen if row.geometry_difference and (same_voxels or not row.registered)]
+    rows = [row for row in chosen if not row.geometry_difference] + others
     for group, fate in (
         (left_out, "are left out because the two do not have the same voxels"),
         (

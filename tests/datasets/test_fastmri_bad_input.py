@@ -34,7 +34,7 @@ def refused(data: FastMRI, *words: str) -> str:
     text = str(error.value)
     for word in words:
         assert word in text, text
-    assert "\n" not in text
+    assert r"\n" not in text  # how UserError shows a line break
     return text
 
 

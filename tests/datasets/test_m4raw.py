@@ -53,7 +53,7 @@ def refused(data: M4Raw, *words: str) -> None:
     text = str(error.value)
     for word in words:
         assert word in text, text
-    assert "\n" not in text
+    assert r"\n" not in text  # how UserError shows a line break
 
 
 def relative(a: NDArray[Any], b: NDArray[Any]) -> float:

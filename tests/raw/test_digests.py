@@ -7,13 +7,16 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
+import pair_files
 import pytest
 
 from mcsr_bench import dataset
 from mcsr_bench.errors import UserError
 from mcsr_bench.files import read_json
 from mcsr_bench.loading import load_dataset
+from mcsr_bench.prepared import prepare
 from mcsr_bench.progress import Listener
+from mcsr_bench.protocol import MCSR_1
 from mcsr_bench.raw import digests as module
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -82,3 +85,16 @@ def test_a_data_set_tells_of_large_files(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(dataset, "TOLD_FROM", 1)
     data.digests(paths)
     assert Hearing.steps == [("reading the files of mcsr-pair (MB)", done, 3) for done in (0, 3)]
+
+
+def test_whoever_prepares_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    messages: list[str] = []
+
+    class Hearing(Listener):
+        def preparing(self, message: str, done: int, total: int) -> None:
+            messages.append(message)
+
+    root = pair_files.write_folder(tmp_path / "data", 3)
+    monkeypatch.setattr(dataset, "TOLD_FROM", 1)
+    prepare(load_dataset("mcsr-pair", root), MCSR_1, [2], listener=Hearing())
+    assert messages[0] == "reading the files of mcsr-pair (MB)"

@@ -61,7 +61,7 @@ def test_what_cannot_be_converted_is_refused(tmp_path: Path, options: dict[str, 
     write_mrd(tmp_path / "a.mrd", oversampled(image(shape=(8, W))), **options)
     with pytest.raises(mb.UserError, match=words) as error:
         convert(dict.fromkeys("AB", tmp_path / "a.mrd"), tmp_path / "o" / "o.h5", patient_id="P")
-    assert "\n" not in str(error.value)
+    assert r"\n" not in str(error.value)  # how UserError shows a line break
     assert not list((tmp_path / "o").glob("*"))
 
 

@@ -124,7 +124,7 @@ def test_nothing_wrong_is_written(tmp_path: Path, change: dict[str, Any], words:
     with pytest.raises(mb.UserError) as error:
         mb.write_pair(tmp_path / arguments.pop("path"), arguments.pop("kspace"), **arguments)
     assert words in str(error.value)
-    assert "\n" not in str(error.value)
+    assert r"\n" not in str(error.value)  # how UserError shows a line break
     assert list(tmp_path.iterdir()) == []
 
 
