@@ -182,6 +182,7 @@ def ended_well(run: Any, words: str) -> str:
     assert "Traceback" not in run.stderr
     said = [line for line in run.stderr.splitlines() if line.startswith("mcsr-bench: ")]
     assert len(said) == 1
+    assert r"\n" not in said[0], said[0]
     assert words in said[0], said[0]
     stores = Path(os.environ["MCSR_BENCH_CACHE"]) / "stores"
     assert not stores.exists() or list(stores.iterdir()) == []
