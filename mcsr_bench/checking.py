@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from mcsr_bench.dataset import BadDataError, Case, Dataset, Finding
-from mcsr_bench.engines import local
 from mcsr_bench.errors import UserError
 from mcsr_bench.grid import ExperimentSpec
 from mcsr_bench.inspection import facts_table, findings
@@ -19,6 +18,7 @@ from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.splits import manifest, split_of
 from mcsr_bench.store import registration_findings
+from mcsr_bench.system.devices import default_jobs
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _check(dataset: Dataset, protocol: Protocol, spec: ExperimentSpec, listener:
     results: dict[int, dict[str, Any]] = {}
     message = f"inspecting {dataset.name}"
     listener.preparing(message, 0, len(cases))
-    for position, result in inspect_cases(work, spec.jobs or local.default_jobs("cpu")):
+    for position, result in inspect_cases(work, spec.jobs or default_jobs("cpu")):
         results[position] = result
         listener.preparing(message, len(results), len(cases))
     facts = []

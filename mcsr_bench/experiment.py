@@ -12,8 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mcsr_bench import files
 from mcsr_bench.dataset import Dataset
 from mcsr_bench.engines import local
@@ -27,6 +25,7 @@ from mcsr_bench.registry import add_plugins, datasets, methods, reports
 from mcsr_bench.report import Report, Table
 from mcsr_bench.results import Results, TrialRecord, bundles, load_results, read_trial
 from mcsr_bench.splits import write_manifest
+from mcsr_bench.system.devices import chosen_device, default_jobs
 from mcsr_bench.trial import TrialSpec
 
 EXPERIMENT, SPLIT, REGISTRATION = "experiment.json", "split.json", "registration.csv"
@@ -48,7 +47,7 @@ def run_experiment(spec: ExperimentSpec, listener: Listener | None = None) -> tu
     # Long trials first, so that interpolation fills the gaps at the end.
     missing.sort(key=lambda i: not methods().card(trials[i].method).trains)
     device = trials[0].device
-    ran = local.run_trials([trials[i] for i in missing], spec.jobs or local.default_jobs(device), listener)
+    ran = local.run_trials([trials[i] for i in missing], spec.jobs or default_jobs(device), listener)
     records |= dict(zip(missing, ran, strict=True))
     return load_results(spec.out), [records[i] for i in range(len(trials))]
 
@@ -70,7 +69,7 @@ def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
         load_dataset(name, spec.data_root, **standards[name] | spec.settings.get(name, {})) for name in spec.datasets
     ]
     _check_folder(spec)
-    jobs = spec.jobs or local.default_jobs("cpu")
+    jobs = spec.jobs or default_jobs("cpu")
     trials: list[TrialSpec] = []
     with _claimed(spec.out):
         ready = [
@@ -142,18 +141,6 @@ def _with_earlier(spec: ExperimentSpec) -> ExperimentSpec:
 def _write_spec(spec: ExperimentSpec) -> None:
     left_out = {"fresh", "jobs", "device"}
     files.write_json(spec.out / EXPERIMENT, _with_earlier(spec).model_dump(mode="json", exclude=left_out))
-
-
-def chosen_device(asked: str) -> str:
-    """ "cpu" or "cuda" for ``--device auto|cpu|cuda``. UserError for another word, or a GPU that is not there."""
-    there = torch.cuda.is_available()
-    if asked == "auto":
-        return "cuda" if there else "cpu"
-    if asked not in ("cpu", "cuda"):
-        raise UserError(f"--device {asked}: allowed are auto, cpu, cuda")
-    if asked == "cuda" and not there:
-        raise UserError("--device cuda: torch sees no CUDA device on this machine")
-    return asked
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import pandas as pd
 
 from mcsr_bench import files, registration
 from mcsr_bench.dataset import Case, Dataset, Finding, Split
-from mcsr_bench.engines import local
 from mcsr_bench.errors import UserError, unknown_name
 from mcsr_bench.findings import in_short, located, refuse, sentence
 from mcsr_bench.grid import ExperimentSpec
@@ -24,6 +23,7 @@ from mcsr_bench.registry import add_plugins, datasets
 from mcsr_bench.results import DataRecord
 from mcsr_bench.splits import Manifest, folds, manifest, split_of, write_manifest
 from mcsr_bench.store import Store, build_store
+from mcsr_bench.system.devices import default_jobs
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def prepare_all(spec: ExperimentSpec, listener: Listener | None = None) -> list[
             spec.scales,
             split_file=spec.split,
             preparation=spec.preparation,
-            jobs=spec.jobs or local.default_jobs("cpu"),
+            jobs=spec.jobs or default_jobs("cpu"),
             listener=listener,
             plugins=spec.plugins,
         )

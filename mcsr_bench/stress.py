@@ -30,6 +30,7 @@ from mcsr_bench.report import Cell, Table
 from mcsr_bench.results import Results, TrialRecord, load_results, read_trial, trial_folder
 from mcsr_bench.statistics import compare_pairs
 from mcsr_bench.store import Store, StoredVolume, open_store
+from mcsr_bench.system.devices import default_jobs
 from mcsr_bench.training import load_weights, predicted_magnitude
 from mcsr_bench.trial import WEIGHTS
 
@@ -185,7 +186,7 @@ def stress_run(
     labels = [f"{r.dataset_label} x{r.scale} {r.method_label} seed {r.seed}" for r in records]
     listener.trials(len(work), 0)
     failed: list[str] = []
-    for message in run_jobs(work, jobs or local.default_jobs(device)):
+    for message in run_jobs(work, jobs or default_jobs(device)):
         label = labels[message.job]
         if message.kind == "started":
             listener.trial_started(label)

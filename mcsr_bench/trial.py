@@ -7,13 +7,10 @@ A stage whose file is there is not run again: ``weights.safetensors`` ends train
 from __future__ import annotations
 
 import os
-import platform
-import subprocess
 import time
 import traceback
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,6 @@ import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict
 
-import mcsr_bench
 from mcsr_bench import files, metrics
 from mcsr_bench.cards import MethodCard
 from mcsr_bench.dataset import Split
@@ -37,6 +33,8 @@ from mcsr_bench.registry import add_plugins, methods
 from mcsr_bench.results import DataRecord, TrialRecord, read_trial, trial_folder, write_trial
 from mcsr_bench.sampling import Sampler
 from mcsr_bench.store import StoredVolume, open_store
+from mcsr_bench.system.devices import device_name, device_of
+from mcsr_bench.system.provenance import git_revision, versions
 from mcsr_bench.training import CHECKPOINT, LOG, Loop, load_weights, save_weights
 from mcsr_bench.weights import WEIGHTS, BundleInfo
 
@@ -136,9 +134,7 @@ def run_in_worker(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     spec = TrialSpec.model_validate(payload)
     for path in spec.plugins:
         add_plugins(path)
-    if spec.device == "cuda":
-        slot = int(os.environ.get(SLOT, "0"))
-        spec = spec.model_copy(update={"device": f"cuda:{slot % torch.cuda.device_count()}"})
+    spec = spec.model_copy(update={"device": device_of(spec.device, int(os.environ.get(SLOT, "0")))})
     torch.set_num_threads(spec.threads)
     last = 0.0
 
@@ -300,32 +296,3 @@ def _score(folder: Path, sampler: Sampler, protocol: Protocol, spec: TrialSpec) 
                 ]
     files.write_table(folder / VOLUMES, pd.DataFrame(volumes))
     files.write_table(folder / SLICES, pd.DataFrame(slices))
-
-
-def versions() -> dict[str, str]:
-    """What the numbers were computed with."""
-    names = ("torch", "numpy", "scipy", "scikit-image")
-    return {"mcsr-bench": mcsr_bench.__version__, "python": platform.python_version(), **{n: version(n) for n in names}}
-
-
-def git_revision() -> str:
-    """The commit that this package was run from, with "+" when files were changed; empty outside a checkout."""
-    here = Path(__file__).resolve().parent.parent
-    if not (here / ".git").exists():
-        return ""
-    call = partial(
-        subprocess.run, cwd=here, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"}
-    )
-    try:
-        head = call(["git", "rev-parse", "HEAD"])
-        changes = call(["git", "status", "--porcelain", "--untracked-files=no"])
-    except OSError:
-        return ""
-    return head.stdout.strip() + ("+" if changes.stdout.strip() else "") if head.returncode == 0 else ""
-
-
-def device_name(device: str) -> str:
-    """The device for the record, e.g. "cpu x86_64" or the GPU's name."""
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(torch.device(device))
-    return f"cpu {platform.machine()}"

@@ -23,7 +23,6 @@ from mcsr_bench.cards import Searched, Tuning
 from mcsr_bench.dataset import Case, Dataset, Split
 from mcsr_bench.engines import local
 from mcsr_bench.errors import UserError
-from mcsr_bench.experiment import chosen_device
 from mcsr_bench.findings import refuse
 from mcsr_bench.grid import ExperimentSpec, Point, points
 from mcsr_bench.inspection import findings
@@ -36,7 +35,9 @@ from mcsr_bench.results import DataRecord, TrialRecord, read_trial
 from mcsr_bench.splits import folds as folds_of
 from mcsr_bench.splits import split_of
 from mcsr_bench.store import build_store
-from mcsr_bench.trial import VOLUMES, TrialSpec, versions
+from mcsr_bench.system.devices import chosen_device, default_jobs
+from mcsr_bench.system.provenance import versions
+from mcsr_bench.trial import VOLUMES, TrialSpec
 
 if TYPE_CHECKING:
     import optuna
@@ -139,7 +140,7 @@ def _search(spec: ExperimentSpec, folds: int | None, trials: int | None, listene
         protocol,
         point.scale,
         preparation=spec.preparation,
-        jobs=spec.jobs or local.default_jobs("cpu"),
+        jobs=spec.jobs or default_jobs("cpu"),
         listener=listener,
         plugins=spec.plugins,
     )
@@ -247,7 +248,7 @@ def _try(search: _Search, number: int, values: dict[str, Any], listener: Listene
     trials = [_trial(search, number, fold, values) for fold in range(len(search.splits))]
     records: list[TrialRecord | None] = [_finished(trial, listener) for trial in trials]
     missing = [i for i, record in enumerate(records) if record is None]
-    jobs = search.spec.jobs or local.default_jobs(search.device)
+    jobs = search.spec.jobs or default_jobs(search.device)
     for i, record in zip(missing, local.run_trials([trials[i] for i in missing], jobs, listener), strict=True):
         records[i] = record
     scores = [

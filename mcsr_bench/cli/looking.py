@@ -85,7 +85,7 @@ def profile(
     from mcsr_bench import registry as found
     from mcsr_bench.costs import profile as measure
     from mcsr_bench.costs import profile_table
-    from mcsr_bench.experiment import chosen_device
+    from mcsr_bench.system.devices import chosen_device
 
     add_plugins(plugins)
     chosen = found.methods().names() if methods == "all" else names(methods) or []

@@ -38,8 +38,8 @@ def stress(
 ) -> None:
     """Predict again from the stored weights with a wrong auxiliary: zero, another patient's, shifted, rotated, noisy."""
     from mcsr_bench import console
-    from mcsr_bench.experiment import chosen_device
     from mcsr_bench.stress import stress_run
+    from mcsr_bench.system.devices import chosen_device
 
     with console.listener() as listener:
         table, failed = stress_run(run, jobs=jobs, device=chosen_device(device), listener=listener)

@@ -47,8 +47,8 @@ def predict(
     plugins: Plugins = None,
 ) -> None:
     """Super-resolve a volume of your own with stored weights."""
-    from mcsr_bench.experiment import chosen_device
     from mcsr_bench.predicting import predict_files
+    from mcsr_bench.system.devices import chosen_device
 
     add_plugins(plugins)
     outcome = predict_files(bundle, target, aux, to, device=chosen_device(device))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-
-import torch
 
 from mcsr_bench.processes import Job, run_jobs
 from mcsr_bench.progress import Listener
@@ -13,11 +10,6 @@ from mcsr_bench.results import TrialRecord, write_trial
 from mcsr_bench.trial import TrialSpec
 
 WORKER_LOG = "worker.log"
-
-
-def default_jobs(device: str) -> int:
-    """One worker per core this process may use; on GPUs one per GPU."""
-    return max(1, torch.cuda.device_count()) if device.startswith("cuda") else max(1, len(os.sched_getaffinity(0)))
 
 
 def run_trials(specs: Sequence[TrialSpec], jobs: int, listener: Listener) -> list[TrialRecord]:

@@ -1,0 +1,39 @@
+"""What numbers were computed with: versions and commit. Asked once per process, for they cannot change within one."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import cache, partial
+from importlib.metadata import version
+from pathlib import Path
+
+_PACKAGES = ("mcsr-bench", "torch", "numpy", "scipy", "scikit-image")
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+
+
+def versions() -> dict[str, str]:
+    """Of Python, this package and the packages that compute, by name."""
+    return dict(_versions())
+
+
+@cache
+def git_revision() -> str:
+    """The commit that this package runs from, with "+" when tracked files were changed; empty outside a checkout."""
+    if not (_CHECKOUT / ".git").exists():
+        return ""
+    call = partial(
+        subprocess.run, cwd=_CHECKOUT, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"}
+    )
+    try:
+        head = call(["git", "rev-parse", "HEAD"])
+        changes = call(["git", "status", "--porcelain", "--untracked-files=no"])
+    except OSError:
+        return ""
+    return head.stdout.strip() + ("+" if changes.stdout.strip() else "") if head.returncode == 0 else ""
