@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mcsr_bench.method import Batch, Method, Prediction, Settings, TorchMethod, TrainingSettings
     from mcsr_bench.raw.pair_writer import write_pair
     from mcsr_bench.report import Cell, Report, Table
-    from mcsr_bench.results import Results, load_results
+    from mcsr_bench.results.load import Results, load_results
 
 _HOME = {
     "api": ("evaluate", "run"),
@@ -48,7 +48,7 @@ _HOME = {
     "method": ("Batch", "Method", "Prediction", "Settings", "TorchMethod", "TrainingSettings"),
     "raw.pair_writer": ("write_pair",),
     "report": ("Cell", "Report", "Table"),
-    "results": ("Results", "load_results"),
+    "results.load": ("Results", "load_results"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 

@@ -20,7 +20,7 @@ from mcsr_bench.prepared import prepare
 from mcsr_bench.preparing import Preparation
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.results import Results
+from mcsr_bench.results.load import Results
 from mcsr_bench.sampling import Sampler
 from mcsr_bench.suites import defaults
 from mcsr_bench.trial import predict_checked, score_prediction
@@ -102,7 +102,7 @@ def evaluate(
     """Score a function that nobody registered on the test part of a dataset: one row per test volume.
 
     function: takes a `Batch` (whole slices, no target) and returns the super-resolved target (B, H, W), tensor or array,
-    magnitude or complex, in physical units. Returns patient_id, volume_id, contrast and a column per metric id. Raises
+    magnitude or complex, in physical units. Returns patient_id, volume_id, role, contrast and a column per metric id. Raises
     ValueError when the shape is wrong or the output is not finite, UserError for a dataset that cannot be had.
     """
     standard = defaults()
@@ -120,7 +120,12 @@ def evaluate(
         for contrast, images in slices.items():
             scores = score_prediction(np.concatenate(images), volume, chosen, prepared.store.scale, contrast)
             label = dict(zip(("target", "auxiliary"), ready.contrasts, strict=True))[contrast]
-            head = {"patient_id": volume.patient_id, "volume_id": volume.volume_id, "contrast": label}
+            head = {
+                "patient_id": volume.patient_id,
+                "volume_id": volume.volume_id,
+                "role": contrast,
+                "contrast": label,
+            }
             rows.append({**head, **scores.volume})
     return pd.DataFrame(rows)
 

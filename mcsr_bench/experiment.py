@@ -23,12 +23,11 @@ from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import add_plugins, datasets, methods, reports
 from mcsr_bench.report import Report, Table
-from mcsr_bench.results import Results, TrialRecord, bundles, load_results, read_trial
+from mcsr_bench.results.bundle import RunFolder, TrialRecord, check_version, label
+from mcsr_bench.results.load import Results, load_results
 from mcsr_bench.splits import write_manifest
 from mcsr_bench.system.devices import chosen_device, default_jobs
 from mcsr_bench.trial import TrialSpec
-
-EXPERIMENT, SPLIT, REGISTRATION = "experiment.json", "split.json", "registration.csv"
 
 
 def run_experiment(spec: ExperimentSpec, listener: Listener | None = None) -> tuple[Results, list[TrialRecord]]:
@@ -70,6 +69,7 @@ def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
     ]
     _check_folder(spec)
     jobs = spec.jobs or default_jobs("cpu")
+    folder = RunFolder(spec.out)
     trials: list[TrialSpec] = []
     with _claimed(spec.out):
         ready = [
@@ -112,8 +112,8 @@ def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
         _write_spec(spec)
         for prepared in ready:
             where = dataset_folder(prepared, standards[prepared.dataset.name])
-            write_manifest(spec.out / where / SPLIT, prepared.manifest)
-            write_registrations(spec.out / where / REGISTRATION, prepared.store)
+            write_manifest(folder.split(where), prepared.manifest)
+            write_registrations(folder.registrations(where), prepared.store)
     return trials
 
 
@@ -126,21 +126,26 @@ def make_report(spec: ExperimentSpec, results: Results) -> tuple[list[Table], li
     return (
         report.tables(results, against=against, layouts=shown),
         report.write(
-            results, spec.out / "report", against=against, layouts=shown, formats=("html", "md", "csv"), brief=True
+            results,
+            RunFolder(spec.out).report,
+            against=against,
+            layouts=shown,
+            formats=("html", "md", "csv"),
+            brief=True,
         ),
     )
 
 
 def _with_earlier(spec: ExperimentSpec) -> ExperimentSpec:
     """The spec with the suites that earlier runs left in the same folder."""
-    path = spec.out / EXPERIMENT
+    path = RunFolder(spec.out).experiment
     earlier = tuple(files.read_json(path).get("suites", ())) if path.is_file() else ()
     return spec.model_copy(update={"suites": tuple(dict.fromkeys((*earlier, *spec.suites)))})
 
 
 def _write_spec(spec: ExperimentSpec) -> None:
     left_out = {"fresh", "jobs", "device"}
-    files.write_json(spec.out / EXPERIMENT, _with_earlier(spec).model_dump(mode="json", exclude=left_out))
+    files.write_json(RunFolder(spec.out).experiment, _with_earlier(spec).model_dump(mode="json", exclude=left_out))
 
 
 @contextmanager
@@ -163,12 +168,13 @@ def _claimed(out: Path) -> Iterator[None]:
 
 def _check_folder(spec: ExperimentSpec) -> None:
     """UserError when the folder is a file, or holds results of another protocol or preset."""
-    path = spec.out / EXPERIMENT
+    path = RunFolder(spec.out).experiment
     if spec.out.exists() and not spec.out.is_dir():
         raise UserError(f"--out {spec.out}: is a file, not a folder")
     if path.is_file():
         try:
             before = files.read_json(path)
+            check_version(path, before, unsaid=1)
             same = {key: before[key] for key in ("protocol", "preset")}
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{path}: not a readable experiment; choose another --out") from None
@@ -182,8 +188,7 @@ def _check_folder(spec: ExperimentSpec) -> None:
 
 def dataset_folder(prepared: Prepared, standard: dict[str, Any]) -> str:
     """The folder of a dataset's results in a run: ``DATASET[@VARIANT]``."""
-    variant = _dataset_variant(prepared.dataset, standard)
-    return f"{prepared.dataset.name}@{variant}" if variant else prepared.dataset.name
+    return label(prepared.dataset.name, _dataset_variant(prepared.dataset, standard))
 
 
 def _dataset_variant(dataset: Dataset, standard: dict[str, Any]) -> str:
@@ -196,14 +201,17 @@ def _check_results(spec: ExperimentSpec, trials: Sequence[TrialSpec]) -> None:
 
     A table, and the ``split.json`` beside it, are about one split of one set of data.
     """
-    mine = {trial.folder: trial for trial in trials}
+    mine = {trial.place.folder: trial for trial in trials}
     asked = {(trial.data.name, trial.dataset_variant): trial.data for trial in trials}
-    for folder in bundles(spec.out):
-        record = read_trial(folder)
+    for place in RunFolder(spec.out).trials():
+        folder = place.folder
+        if spec.fresh and folder in mine:
+            continue
+        record = place.read_record()
         if record is None or record.status != "done":
             continue
         if (trial := mine.get(folder)) is not None:
-            if record.key != trial.key and not spec.fresh:
+            if record.key != trial.key:
                 raise UserError(
                     f"{folder}: holds a finished trial of other data or another version ({record.key}, now {trial.key}); "
                     f"choose another --out, or --fresh to start it over"
@@ -217,13 +225,13 @@ def _check_results(spec: ExperimentSpec, trials: Sequence[TrialSpec]) -> None:
 
 def _finished(trial: TrialSpec, fresh: bool) -> TrialRecord | None:
     """The record of a trial that need not run again; clears away what must not be resumed."""
-    folder = trial.folder
-    record = read_trial(folder)
+    place = trial.place
+    if fresh and place.folder.exists():
+        shutil.rmtree(place.folder)
+    record = place.read_record()
     if record is None:
         return None
     same = record.key == trial.key
-    if record.status == "done" and same and not fresh:
-        return record
-    if fresh or not same:
-        shutil.rmtree(folder)
-    return None
+    if not same:
+        shutil.rmtree(place.folder)
+    return record if same and record.status == "done" else None

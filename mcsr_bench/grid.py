@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -16,12 +16,14 @@ from mcsr_bench.preparing import Preparation
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import datasets, methods
 from mcsr_bench.report import Layout, LayoutRow
+from mcsr_bench.results.bundle import SCHEMA_VERSION, label
 from mcsr_bench.suites import Defaults, Row, Suite, get_suite
 
 
 class ExperimentSpec(Defaults):
     """A grid of trials as asked, every field filled. ``methods`` may be ("all",)."""
 
+    schema_version: Literal[2] = SCHEMA_VERSION
     suites: tuple[str, ...] = ()
     """Named experiments; their methods, restricted to ``methods``, with their named settings."""
     scales: tuple[int, ...]
@@ -75,11 +77,6 @@ def references(asked: Sequence[str], rows: Sequence[tuple[str, str]]) -> tuple[s
     """Those of the references asked for that are among the rows (method, variant); else the first row."""
     labels = [label(*row) for row in rows]
     return tuple(name for name in asked if name in labels) or tuple(labels[:1])
-
-
-def label(method: str, variant: str) -> str:
-    """``METHOD[@VARIANT]``."""
-    return f"{method}@{variant}" if variant else method
 
 
 def variant_of(standard: dict[str, Any], settings: dict[str, Any], name: str = "") -> str:

@@ -30,9 +30,10 @@ from mcsr_bench.foreign import (
 from mcsr_bench.loading import load_method
 from mcsr_bench.method import TorchMethod
 from mcsr_bench.registry import methods
-from mcsr_bench.weights import WEIGHTS, BundleInfo, read_foreign, save_tensors
+from mcsr_bench.results.bundle import BundleFiles
+from mcsr_bench.weights import BundleInfo, read_foreign, save_tensors
 
-RULES, REPORT = "released.toml", "import.json"
+RULES = "released.toml"
 
 _SHOWN = 3
 """How many tensors of a kind the sentence of a refusal names."""
@@ -161,8 +162,9 @@ def import_weights(
     )
 
     def build(folder: Path) -> None:
-        save_tensors(folder / WEIGHTS, tensors, info.model_dump(mode="json"))
-        files.write_json(folder / REPORT, outcome.report())
+        made = BundleFiles(folder)
+        save_tensors(made.weights, tensors, info.model_dump(mode="json"))
+        files.write_json(made.import_report, outcome.report())
 
     files.build_folder(to, build)
     return outcome

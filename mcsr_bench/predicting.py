@@ -13,11 +13,11 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.loading import load_method
 from mcsr_bench.method import Batch, Method, TorchMethod
 from mcsr_bench.protocol import Protocol, get_protocol
-from mcsr_bench.results import read_trial
+from mcsr_bench.results.bundle import BundleFiles
 from mcsr_bench.training import load_weights
 from mcsr_bench.trial import predict_checked
 from mcsr_bench.volumes import Pair, kind, read_pair, write_volume
-from mcsr_bench.weights import WEIGHTS, BundleInfo, read_info
+from mcsr_bench.weights import BundleInfo, read_info
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,13 @@ def read_bundle(folder: Path) -> BundleInfo:
     """What the bundle in a folder is of. UserError when it is none, or of a trial that has not finished."""
     if not folder.is_dir():
         raise UserError(f"--from {folder}: no such folder")
-    weights = folder / WEIGHTS
-    record = read_trial(folder)
+    place = BundleFiles(folder)
+    record = place.read_record()
     if record is None:
-        info = read_info(weights) if weights.is_file() else None
+        info = read_info(place.weights) if place.weights.is_file() else None
         if info is None:
-            raise UserError(f"--from {folder}: holds no trial and no imported weights (no trial.json, no {WEIGHTS})")
+            missing = f"no {place.trial.name}, no {place.weights.name}"
+            raise UserError(f"--from {folder}: holds no trial and no imported weights ({missing})")
         return info
     if record.status != "done":
         raise UserError(f"--from {folder}: this trial has not finished (its status is '{record.status}')")
@@ -108,9 +109,10 @@ def _loaded(bundle: Path, info: BundleInfo, device: str) -> Method:
     if isinstance(method, TorchMethod):
         method.to(device)
     if method.card.trains:
-        if not (bundle / WEIGHTS).is_file():
-            raise UserError(f"--from {bundle}: has no {WEIGHTS}, and {info.method} is nothing without")
-        load_weights(method, bundle / WEIGHTS, device)
+        weights = BundleFiles(bundle).weights
+        if not weights.is_file():
+            raise UserError(f"--from {bundle}: has no {weights.name}, and {info.method} is nothing without")
+        load_weights(method, weights, device)
     return method
 
 

@@ -20,7 +20,7 @@ from mcsr_bench.preparing import Preparation
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.registry import add_plugins, datasets
-from mcsr_bench.results import DataRecord
+from mcsr_bench.results.bundle import DataRecord
 from mcsr_bench.splits import Manifest, folds, manifest, split_of, write_manifest
 from mcsr_bench.store import Store, build_store
 from mcsr_bench.system.devices import default_jobs

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mcsr_bench.results import Results
+from mcsr_bench.results.load import Results
 
 FORMATS = ("html", "md", "latex", "csv")
 """What a report can be written as; figures come with html (within the page) and latex (as PDF)."""

@@ -9,12 +9,12 @@ from pydantic import ValidationError
 
 from mcsr_bench import files
 from mcsr_bench.errors import UserError
-from mcsr_bench.experiment import EXPERIMENT
 from mcsr_bench.grid import ExperimentSpec, layouts, references
 from mcsr_bench.loading import SMOKE
 from mcsr_bench.registry import add_plugins, reports
 from mcsr_bench.report import FORMATS, Layout, Report, Table
-from mcsr_bench.results import Results, TrialRecord, load_results
+from mcsr_bench.results.bundle import RunFolder, TrialRecord, check_version
+from mcsr_bench.results.load import Results, load_results
 
 
 def build_report(
@@ -86,12 +86,14 @@ def _check_against(against: Sequence[str], results: Results) -> None:
 
 
 def _spec(run: Path) -> ExperimentSpec:
-    path = run / EXPERIMENT
+    path = RunFolder(run).experiment
     if not run.is_dir():
         raise UserError(f"{run}: no such folder of results")
     if not path.is_file():
-        raise UserError(f"{run}: no {EXPERIMENT} there; is it the folder of a run?")
+        raise UserError(f"{run}: no {path.name} there; is it the folder of a run?")
     try:
-        return ExperimentSpec.model_validate(files.read_json(path))
+        values = files.read_json(path)
+        check_version(path, values, unsaid=1)
+        return ExperimentSpec.model_validate(values)
     except (ValueError, ValidationError) as error:
         raise UserError(f"{path}: not a readable experiment: {str(error).splitlines()[0]}") from None

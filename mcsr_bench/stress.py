@@ -17,9 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from mcsr_bench import files, kspace, metrics
-from mcsr_bench.engines import local
 from mcsr_bench.errors import UserError
-from mcsr_bench.experiment import EXPERIMENT
 from mcsr_bench.loading import load_method
 from mcsr_bench.method import Batch, Method
 from mcsr_bench.processes import Emit, Job, run_jobs
@@ -27,14 +25,13 @@ from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.registry import add_plugins
 from mcsr_bench.report import Cell, Table
-from mcsr_bench.results import Results, TrialRecord, load_results, read_trial, trial_folder
+from mcsr_bench.results.bundle import Bundle, BundleFiles, RunFolder, TrialRecord
+from mcsr_bench.results.load import load_results
 from mcsr_bench.statistics import compare_pairs
 from mcsr_bench.store import Store, StoredVolume, open_store
 from mcsr_bench.system.devices import default_jobs
 from mcsr_bench.training import load_weights, predicted_magnitude
-from mcsr_bench.trial import WEIGHTS
 
-STRESS = "stress.csv"
 COLUMNS = (
     "perturbation",
     "patient_id",
@@ -104,15 +101,16 @@ def foreign_auxiliary(store: Store, volume_id: str, test: Sequence[str]) -> Imag
 
 def stress_trial(folder: Path, device: str = "cpu", report: Callable[[int, int], None] | None = None) -> pd.DataFrame:
     """Predict a trial's test volumes under every perturbation and write ``stress.csv``; returns it, with the columns `COLUMNS`."""
-    record = read_trial(folder)
+    place = BundleFiles(folder)
+    record = place.read_record()
     assert record is not None
     protocol = get_protocol(record.protocol)
     method = load_method(record.method, record.scale, record.preset, seed=record.seed, **record.settings)
-    load_weights(method, folder / WEIGHTS, device)
+    load_weights(method, place.weights, device)
     if hasattr(method, "to"):
         method.to(device)
     store = open_store(record.data.store)
-    volumes = pd.read_csv(folder / "volumes.csv", dtype=str)
+    volumes = pd.read_csv(place.volumes, dtype=str)
     test = list(dict.fromkeys(volumes["volume_id"]))
     rows: list[dict[str, Any]] = []
     for number, volume_id in enumerate(test):
@@ -143,7 +141,7 @@ def stress_trial(folder: Path, device: str = "cpu", report: Callable[[int, int],
         if report:
             report(number + 1, len(test))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    files.write_table(folder / STRESS, table)
+    files.write_table(place.stress, table)
     return table
 
 
@@ -165,25 +163,25 @@ def stress_run(
     """
     listener = listener or Listener()
     results = load_results(run)
-    spec = files.read_json(run / EXPERIMENT) if (run / EXPERIMENT).is_file() else {}
+    asked = RunFolder(run).experiment
+    spec = files.read_json(asked) if asked.is_file() else {}
     plugins = [path for path in spec.get("plugins", []) if Path(path).is_dir()]
     for path in plugins:
         add_plugins(Path(path))
-    records = [r for r in results.records if stressable(r)]
-    if not records:
+    chosen = [bundle for bundle in results.bundles if stressable(bundle.record)]
+    if not chosen:
         raise UserError(f"{run}: no finished trial of a trained method that is given an auxiliary at full resolution")
-    for record in records:
-        open_store(record.data.store)  # said before the first prediction, not after the last
-    folders = [trial_folder(run, record) for record in records]
+    for bundle in chosen:
+        open_store(bundle.record.data.store)  # said before the first prediction, not after the last
     work = [
         Job(
             "mcsr_bench.stress:run_in_worker",
-            {"folder": str(f), "device": device, "plugins": plugins},
-            f / local.WORKER_LOG,
+            {"folder": str(bundle.folder), "device": device, "plugins": plugins},
+            bundle.log,
         )
-        for f in folders
+        for bundle in chosen
     ]
-    labels = [f"{r.dataset_label} x{r.scale} {r.method_label} seed {r.seed}" for r in records]
+    labels = [bundle.record.label for bundle in chosen]
     listener.trials(len(work), 0)
     failed: list[str] = []
     for message in run_jobs(work, jobs or default_jobs(device)):
@@ -195,9 +193,9 @@ def stress_run(
             listener.trial_step(label, stage, done, total, detail)
         else:
             if message.kind != "result":
-                failed.append(f"{label}: {message.value}; see {folders[message.job] / local.WORKER_LOG}")
+                failed.append(f"{label}: {message.value}; see {chosen[message.job].log}")
             listener.trial_ended(label, "done" if message.kind == "result" else "failed", "")
-    table = stress_table(results)
+    table = stress_table(results.bundles)
     if table is None:
         raise UserError(f"{run}: {failed[0]}" if failed else f"{run}: nothing was stressed")
     return table, failed
@@ -209,17 +207,17 @@ def stressable(record: TrialRecord) -> bool:
     return record.status == "done" and bool(record.card.get("trains", True)) and given
 
 
-def stress_table(results: Results, keep: Callable[[TrialRecord], bool] | None = None) -> Table | None:
-    """PSNR lost per method and perturbation, from the ``stress.csv`` that are there; None without any.
+def stress_table(bundles: Sequence[Bundle]) -> Table | None:
+    """PSNR lost per method and perturbation, from the ``stress.csv`` of the finished ones; None without any.
 
     A method that falls below zero-filling with a wrong auxiliary is marked; the last column tests the auxiliary of another patient
     against the right one, paired over patients.
     """
     parts = []
-    for record in results.records:
-        path = next((p for root in results.folders if (p := trial_folder(root, record) / STRESS).is_file()), None)
-        if path is not None and record.status == "done" and (keep is None or keep(record)):
-            one = pd.read_csv(path, dtype={"patient_id": str, "volume_id": str})
+    for bundle in bundles:
+        record = bundle.record
+        if bundle.stress.is_file() and record.status == "done":
+            one = pd.read_csv(bundle.stress, dtype={"patient_id": str, "volume_id": str})
             one["method"], one["dataset"] = record.method_label, record.dataset_label
             one["scale"], one["seed"] = record.scale, record.seed
             parts.append(one)

@@ -1,7 +1,7 @@
 """Floor 3: one trial, from prepared data to scores: train -> predict -> score, each stage resumable.
 
-A stage whose file is there is not run again: ``weights.safetensors`` ends training (and a checkpoint within it resumes it),
-``predictions.h5`` ends predicting, and ``trial.json`` with status "done", written last, ends the trial.
+A stage whose file is there is not run again: the weights end training (and a checkpoint within it resumes it), the predictions end
+predicting, and a record with status "done", written last, ends the trial. What the files are called: `mcsr_bench.results.bundle`.
 """
 
 from __future__ import annotations
@@ -30,16 +30,13 @@ from mcsr_bench.processes import SLOT, Emit
 from mcsr_bench.profiling import cost
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.registry import add_plugins, methods
-from mcsr_bench.results import DataRecord, TrialRecord, read_trial, trial_folder, write_trial
+from mcsr_bench.results.bundle import ROLES, Bundle, BundleFiles, DataRecord, RunFolder, TrialRecord, label
 from mcsr_bench.sampling import Sampler
 from mcsr_bench.store import StoredVolume, open_store
 from mcsr_bench.system.devices import device_name, device_of
 from mcsr_bench.system.provenance import git_revision, versions
-from mcsr_bench.training import CHECKPOINT, LOG, Loop, load_weights, save_weights
-from mcsr_bench.weights import WEIGHTS, BundleInfo
-
-PREDICTIONS = "predictions.h5"
-VOLUMES, SLICES = "volumes.csv", "slices.csv"
+from mcsr_bench.training import Loop, load_weights, save_weights
+from mcsr_bench.weights import BundleInfo
 
 Report = Callable[[str, int, int, str], None]
 """Called with (stage, done, total, detail)."""
@@ -94,9 +91,17 @@ class TrialSpec(BaseModel):
     @property
     def label(self) -> str:
         """For people: "brain-sim x4 sanet seed 0"."""
-        at = f"@{self.variant}" if self.variant else ""
-        data = f"@{self.dataset_variant}" if self.dataset_variant else ""
-        return f"{self.data.name}{data} x{self.scale} {self.method}{at} seed {self.seed}"
+        return f"{self.dataset_label} x{self.scale} {self.method_label} seed {self.seed}"
+
+    @property
+    def dataset_label(self) -> str:
+        """``DATASET[@VARIANT]``."""
+        return label(self.data.name, self.dataset_variant)
+
+    @property
+    def method_label(self) -> str:
+        """``METHOD[@VARIANT]``."""
+        return label(self.method, self.variant)
 
     def record(self) -> TrialRecord:
         """The record of this trial as it begins."""
@@ -124,9 +129,9 @@ class TrialSpec(BaseModel):
         )
 
     @property
-    def folder(self) -> Path:
-        """The trial's bundle."""
-        return trial_folder(self.out, self.record())
+    def place(self) -> BundleFiles:
+        """Where the trial's bundle is."""
+        return RunFolder(self.out).trial(self.dataset_label, self.scale, self.method_label, self.seed)
 
 
 def run_in_worker(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
@@ -154,15 +159,15 @@ def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:
     Raises UserError only for what concerns all trials: an output folder that cannot be written.
     """
     report = report or (lambda *_: None)
-    folder = spec.folder
-    record = spec.record()
-    previous = read_trial(folder)
+    bundle = Bundle(spec.place.folder, spec.record())
+    record = bundle.record
+    previous = spec.place.read_record()
     if previous is not None and previous.key == record.key:
         record.seconds, record.profile = previous.seconds, previous.profile
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_trial(folder, record)
-        _run_stages(spec, folder, record, report)
+        bundle.folder.mkdir(parents=True, exist_ok=True)
+        bundle.write()
+        _run_stages(spec, bundle, report)
         record.status = "done"
     except Exception as error:  # a trial's error, whatever it is, must not take the others down
         record.status = "failed"
@@ -170,11 +175,12 @@ def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:
             raise disk_error(error) from error  # type: ignore[misc]
         record.reason = str(error) if isinstance(error, UserError) else one_line(f"{type(error).__name__}: {error}")
         traceback.print_exc()
-    write_trial(folder, record)
+    bundle.write()
     return record
 
 
-def _run_stages(spec: TrialSpec, folder: Path, record: TrialRecord, report: Report) -> None:
+def _run_stages(spec: TrialSpec, bundle: Bundle, report: Report) -> None:
+    record = bundle.record
     protocol = get_protocol(spec.protocol)
     method = load_method(spec.method, spec.scale, spec.preset, seed=spec.seed, **spec.settings)
     sampler = Sampler(open_store(spec.data.store), Split(**spec.split), protocol, spec.seed, joint=method.joint)
@@ -186,16 +192,15 @@ def _run_stages(spec: TrialSpec, folder: Path, record: TrialRecord, report: Repo
         method.to(spec.device)
         record.profile |= _cost(spec)
     if method.card.trains:
-        _train(spec, folder, record, method, sampler, report)
-    _timed(record, "predict", folder / PREDICTIONS, lambda path: _predict(spec, path, method, sampler, report))
+        _train(spec, bundle, method, sampler, report)
+    _timed(record, "predict", bundle.predictions, lambda path: _predict(spec, path, method, sampler, report))
     if spec.device.startswith("cuda"):
         record.profile["peak_memory"] = float(torch.cuda.max_memory_allocated(spec.device))
     began = time.perf_counter()
-    _score(folder, sampler, protocol, spec)
+    _score(bundle, sampler, protocol, spec)
     record.seconds["score"] = time.perf_counter() - began
-    names = (WEIGHTS, LOG, PREDICTIONS, VOLUMES, SLICES)
-    record.files = {n: files.file_digest(folder / n) for n in names if (folder / n).is_file()}
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    record.files = {path.name: files.file_digest(path) for path in bundle.hashed() if path.is_file()}
+    bundle.checkpoint.unlink(missing_ok=True)
     report("score", 1, 1, "")
 
 
@@ -209,20 +214,18 @@ def _cost(spec: TrialSpec) -> dict[str, float]:
     return {} if found is None else {key: float(getattr(found, key)) for key in keys}
 
 
-def _train(
-    spec: TrialSpec, folder: Path, record: TrialRecord, method: Method, sampler: Sampler, report: Report
-) -> None:
-    path = folder / WEIGHTS
-    if not path.is_file():
+def _train(spec: TrialSpec, bundle: Bundle, method: Method, sampler: Sampler, report: Report) -> None:
+    record = bundle.record
+    if not bundle.weights.is_file():
         began = time.perf_counter()
-        loop = Loop(folder, seed=spec.seed, device=spec.device, key=spec.key, report=partial(report, "train"))
+        loop = Loop(bundle.folder, seed=spec.seed, device=spec.device, key=spec.key, report=partial(report, "train"))
         method.train(sampler, loop)
         if np.isfinite(loop.seconds_per_step):
             record.profile["seconds_per_step"] = loop.seconds_per_step
         record.seconds["train"] = time.perf_counter() - began + record.seconds.get("train", 0.0)
         info = BundleInfo(**{name: getattr(spec, name) for name in BundleInfo.model_fields if name != "origin"})
-        save_weights(method, path, info.model_dump(mode="json"))
-    load_weights(method, path, spec.device)
+        save_weights(method, bundle.weights, info.model_dump(mode="json"))
+    load_weights(method, bundle.weights, spec.device)
 
 
 def _timed(record: TrialRecord, stage: str, path: Path, build: Callable[[Path], None]) -> None:
@@ -282,17 +285,22 @@ def score_prediction(
     return metrics.score_volume(prediction, metrics.Reference(reference), lr=np.asarray(low), degrade=degrade)
 
 
-def _score(folder: Path, sampler: Sampler, protocol: Protocol, spec: TrialSpec) -> None:
+def _score(bundle: Bundle, sampler: Sampler, protocol: Protocol, spec: TrialSpec) -> None:
     volumes, slices = [], []
-    contrasts = {"target": spec.data.target, "auxiliary": spec.data.auxiliary}
-    with h5py.File(folder / PREDICTIONS, "r") as file:
+    with h5py.File(bundle.predictions, "r") as file:
         for volume in sampler.test_volumes():
-            for contrast, data in file[volume.volume_id].items():
-                scores = score_prediction(data[...], volume, protocol, spec.scale, contrast)
-                head = {"patient_id": volume.patient_id, "volume_id": volume.volume_id, "contrast": contrasts[contrast]}
+            group = file[volume.volume_id]
+            for role in (role for role in ROLES if role in group):
+                scores = score_prediction(group[role][...], volume, protocol, spec.scale, role)
+                head = {
+                    "patient_id": volume.patient_id,
+                    "volume_id": volume.volume_id,
+                    "role": role,
+                    "contrast": spec.data.contrast(role),
+                }
                 volumes.append({**head, **scores.volume})
                 slices += [
                     {**head, "slice_index": i, **row} for i, row in zip(volume.slice_index, scores.slices, strict=True)
                 ]
-    files.write_table(folder / VOLUMES, pd.DataFrame(volumes))
-    files.write_table(folder / SLICES, pd.DataFrame(slices))
+    files.write_table(bundle.volumes, pd.DataFrame(volumes))
+    files.write_table(bundle.slices, pd.DataFrame(slices))

@@ -31,13 +31,13 @@ from mcsr_bench.prepared import check_cases, data_record, tell
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.registry import add_plugins, datasets, methods
-from mcsr_bench.results import DataRecord, TrialRecord, read_trial
+from mcsr_bench.results.bundle import DataRecord, RunFolder, TrialRecord
 from mcsr_bench.splits import folds as folds_of
 from mcsr_bench.splits import split_of
 from mcsr_bench.store import build_store
 from mcsr_bench.system.devices import chosen_device, default_jobs
 from mcsr_bench.system.provenance import versions
-from mcsr_bench.trial import VOLUMES, TrialSpec
+from mcsr_bench.trial import TrialSpec
 
 if TYPE_CHECKING:
     import optuna
@@ -235,12 +235,12 @@ def _distribution(optuna: ModuleType, searched: Searched) -> optuna.distribution
 
 def _there(out: Path, tuning: Tuning) -> int:
     """How many of the search's trials an earlier command finished."""
-    records = [
-        read_trial(path.parent)
+    return sum(
+        bundle.record.status == "done"
         for number in range(tuning.trials)
-        for path in (out / "points" / f"{number:03d}").glob("fold*/*/*/*/*/trial.json")
-    ]
-    return sum(record is not None and record.status == "done" for record in records)
+        for fold in (out / "points" / f"{number:03d}").glob("fold*")
+        for bundle in RunFolder(fold).bundles()
+    )
 
 
 def _try(search: _Search, number: int, values: dict[str, Any], listener: Listener) -> dict[str, Any]:
@@ -252,7 +252,7 @@ def _try(search: _Search, number: int, values: dict[str, Any], listener: Listene
     for i, record in zip(missing, local.run_trials([trials[i] for i in missing], jobs, listener), strict=True):
         records[i] = record
     scores = [
-        _score(trial.folder, search.data[0].target) if record is not None and record.status == "done" else None
+        _score(trial.place.volumes) if record is not None and record.status == "done" else None
         for trial, record in zip(trials, records, strict=True)
     ]
     reasons = [record.reason for record in records if record is not None and record.status != "done"]
@@ -288,18 +288,19 @@ def _trial(search: _Search, number: int, fold: int, values: dict[str, Any]) -> T
 
 def _finished(trial: TrialSpec, listener: Listener) -> TrialRecord | None:
     """The record of a trial that need not run again; what another history of the search left in its place is cleared away."""
-    record = read_trial(trial.folder)
+    place = trial.place
+    record = place.read_record()
     if record is not None and record.key != trial.key:
-        listener.warning(f"{trial.folder}: is of other values than this search asks for now, and runs again")
-        shutil.rmtree(trial.folder)
+        listener.warning(f"{place.folder}: is of other values than this search asks for now, and runs again")
+        shutil.rmtree(place.folder)
         return None
     return record if record is not None and record.status == "done" else None
 
 
-def _score(folder: Path, target: str) -> float:
-    """The patient mean of the objective of the target in a trial's folder."""
-    table = pd.read_csv(folder / VOLUMES)
-    return float(table[table["contrast"] == target].groupby("patient_id")[OBJECTIVE].mean().mean())
+def _score(volumes: Path) -> float:
+    """The patient mean of the objective of the target in a trial's scores."""
+    table = pd.read_csv(volumes)
+    return float(table[table["role"] == "target"].groupby("patient_id")[OBJECTIVE].mean().mean())
 
 
 def _mean(scores: Sequence[float]) -> float:

@@ -1,6 +1,6 @@
 """Floor 2: tensors in safetensors files whose bytes depend on their content alone; checkpoints of other programs, read safely.
 
-A *bundle* is a folder with ``weights.safetensors``, whose header says which method, scale and settings they belong to.
+The header of a bundle's weights says which method, scale and settings they belong to.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from torch import Tensor
 from mcsr_bench import files
 from mcsr_bench.errors import UserError
 
-WEIGHTS = "weights.safetensors"
-"""In a bundle."""
 _INFO = "mcsr-bench"
 
 

@@ -13,7 +13,7 @@ from mcsr_bench import files
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import methods as registry
-from mcsr_bench.results import DataRecord, TrialRecord, trial_folder, write_trial
+from mcsr_bench.results.bundle import Bundle, DataRecord, RunFolder, TrialRecord
 
 
 def data_record(name: str = "knee", *, patients: int = 8, slices: int = 2, **changes: Any) -> DataRecord:
@@ -72,17 +72,18 @@ def write_trial_of(
         "profile": {"parameters": 1000, "seconds_per_step": 0.1},
     }
     record = TrialRecord(**(values | changes))
-    folder = trial_folder(out, record)
+    folder = RunFolder(out).trial(record.dataset_label, scale, record.method_label, seed).folder
     folder.mkdir(parents=True)
+    bundle = Bundle(folder, record)
     rows, slice_rows = [], []
     for i, value in enumerate(psnr):
-        head = {"patient_id": f"p{i:03d}", "volume_id": f"p{i:03d}-v0", "contrast": contrast}
+        head = {"patient_id": f"p{i:03d}", "volume_id": f"p{i:03d}-v0", "role": "target", "contrast": contrast}
         scores = dict.fromkeys(METRICS, 0.5) | {"psnr@volume-max": value, "ssim@volume-max": value / 50}
         rows.append(head | scores)
         slice_rows += [head | {"slice_index": k} | scores for k in range(slices)]
-    files.write_table(folder / "volumes.csv", pd.DataFrame(rows))
-    files.write_table(folder / "slices.csv", pd.DataFrame(slice_rows))
-    write_trial(folder, record)
+    files.write_table(bundle.volumes, pd.DataFrame(rows))
+    files.write_table(bundle.slices, pd.DataFrame(slice_rows))
+    bundle.write()
     return folder
 
 

@@ -48,7 +48,7 @@ def test_a_bundle_holds_what_the_design_says(tmp_path):
     assert len(record["protocol_hash"]) == 12
     assert record["data"]["patients"] == {"train": 4, "validation": 2, "test": 4}
     volumes = pd.read_csv(folder / "volumes.csv")
-    assert list(volumes.columns) == ["patient_id", "volume_id", "contrast", *METRICS]
+    assert list(volumes.columns) == ["patient_id", "volume_id", "role", "contrast", *METRICS]
     assert len(volumes) == 4
     assert len(pd.read_csv(folder / "slices.csv")) == 8
     assert (tmp_path / "r" / "experiment.json").is_file()
@@ -140,6 +140,21 @@ def test_other_data_under_a_finished_trial_are_refused(tmp_path):
         run(tmp_path / "r")
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_folder_of_an_earlier_version_is_refused_in_one_sentence_and_left_as_it_is(tmp_path, fresh):
+    run(tmp_path / "r", "zerofill")
+    path = tmp_path / "r" / "experiment.json"
+    asked = files.read_json(path)
+    del asked["schema_version"]
+    files.write_json(path, asked)
+    before = snapshot(tmp_path / "r")
+    with pytest.raises(
+        mb.UserError, match=r"experiment\.json: was written by an earlier version .* choose another folder"
+    ):
+        run(tmp_path / "r", fresh=fresh)
+    assert snapshot(tmp_path / "r") == before
+
+
 def test_bad_data_leave_no_folder_behind(tmp_path):
     with pytest.raises(mb.UserError, match="NaN"):
         run(tmp_path / "deep" / "r", settings={"toy": {"fault": "nan"}})
@@ -176,7 +191,7 @@ def test_evaluate_scores_a_function_that_nobody_registered():
 
     add_plugins(TOYS)
     scores = mb.evaluate(lambda batch: zero_fill(batch.target_lr, batch.hr_shape), dataset="toy", scale=2)
-    assert list(scores.columns) == ["patient_id", "volume_id", "contrast", *METRICS]
+    assert list(scores.columns) == ["patient_id", "volume_id", "role", "contrast", *METRICS]
     assert len(scores) == 4
     assert (scores["kspace-error"] < 1e-5).all()
     arrays = mb.evaluate(lambda batch: np.zeros(batch.aux.shape), dataset="toy", scale=2)

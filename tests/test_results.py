@@ -6,7 +6,7 @@ import pytest
 
 import mcsr_bench as mb
 from mcsr_bench.errors import UserError
-from mcsr_bench.results import load_results
+from mcsr_bench.results.load import load_results
 
 TOYS = Path(__file__).parent / "toys"
 
@@ -24,7 +24,7 @@ def test_tables_have_the_promised_columns(run_folder):
     found = load_results(run_folder)
     identity = {"dataset", "scale", "method", "variant", "seed", "preset", "protocol", "protocol_hash", "track"}
     assert identity | {"status", "reason", "folder"} == set(found.trials.columns)
-    assert identity | {"contrast", "patient_id", "volume_id"} <= set(found.volumes.columns)
+    assert identity | {"role", "contrast", "patient_id", "volume_id"} <= set(found.volumes.columns)
     assert set(found.slices.columns) == set(found.volumes.columns) | {"slice_index"}
     assert (len(found.trials), len(found.volumes), len(found.slices)) == (4, 16, 32)
     assert set(found.volumes["scale"]) == {2, 4}
@@ -39,6 +39,12 @@ def test_several_runs_are_read_together(run_folder):
     [
         (lambda f: (f / "trial.json").write_text("{"), "not a readable trial record"),
         (lambda f: (f / "trial.json").write_text('{"status": "done"}'), "not a readable trial record"),
+        (
+            lambda f: (f / "trial.json").write_text(
+                (f / "trial.json").read_text().replace('"schema_version": 2', '"schema_version": 1')
+            ),
+            r"trial\.json: was written by an earlier version of mcsr-bench \(schema_version 1, this one reads 2\); choose",
+        ),
         (lambda f: (f / "volumes.csv").unlink(), "cannot be read"),
         (lambda f: (f / "volumes.csv").write_text(""), "cannot be read"),
         (lambda f: (f / "volumes.csv").write_text("a,b\n1,2\n"), "have no column contrast"),

@@ -107,7 +107,7 @@ def test_stress_is_no_part_of_a_trial_and_single_contrast_methods_are_left_alone
     run, _, _ = run_folder
     assert "stress.csv" not in mb.load_results(run).records[0].files
     assert not list(run.glob("toy*/x2/zerofill/seed0/stress.csv"))
-    assert stress_table(mb.load_results(run), lambda record: record.method == "zerofill") is None
+    assert stress_table([b for b in mb.load_results(run).bundles if b.record.method == "zerofill"]) is None
 
 
 def test_mistakes_get_a_sentence(here, run_folder, tmp_path):

@@ -22,7 +22,7 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.loading import load_dataset
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import MCSR_1
-from mcsr_bench.results import TrialRecord
+from mcsr_bench.results.bundle import TrialRecord
 from mcsr_bench.trial import TrialSpec, run_trial
 from mcsr_bench.tuning import TUNED, tune
 

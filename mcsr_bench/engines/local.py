@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 from mcsr_bench.processes import Job, run_jobs
 from mcsr_bench.progress import Listener
-from mcsr_bench.results import TrialRecord, write_trial
+from mcsr_bench.results.bundle import Bundle, TrialRecord
 from mcsr_bench.trial import TrialSpec
-
-WORKER_LOG = "worker.log"
 
 
 def run_trials(specs: Sequence[TrialSpec], jobs: int, listener: Listener) -> list[TrialRecord]:
@@ -17,12 +15,12 @@ def run_trials(specs: Sequence[TrialSpec], jobs: int, listener: Listener) -> lis
 
     A trial that fails, or whose process is killed, is recorded as failed and the others go on.
     """
-    folders = [spec.folder for spec in specs]
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
+    places = [spec.place for spec in specs]
+    for place in places:
+        place.folder.mkdir(parents=True, exist_ok=True)
     work = [
-        Job("mcsr_bench.trial:run_in_worker", spec.model_dump(mode="json"), folder / WORKER_LOG)
-        for spec, folder in zip(specs, folders, strict=True)
+        Job("mcsr_bench.trial:run_in_worker", spec.model_dump(mode="json"), place.log)
+        for spec, place in zip(specs, places, strict=True)
     ]
     records: dict[int, TrialRecord] = {}
     for message in run_jobs(work, jobs):
@@ -36,9 +34,10 @@ def run_trials(specs: Sequence[TrialSpec], jobs: int, listener: Listener) -> lis
             if message.kind == "result":
                 record = TrialRecord.model_validate(message.value)
             else:
-                log = folders[message.job] / WORKER_LOG
-                record = spec.record().model_copy(update={"status": "failed", "reason": f"{message.value}; see {log}"})
-                write_trial(folders[message.job], record)
+                place = places[message.job]
+                reason = f"{message.value}; see {place.log}"
+                record = spec.record().model_copy(update={"status": "failed", "reason": reason})
+                Bundle(place.folder, record).write()
             records[message.job] = record
             listener.trial_ended(spec.label, record.status, record.reason)
     return [records[i] for i in range(len(specs))]

@@ -12,7 +12,7 @@ import pandas as pd
 from mcsr_bench import files
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.report import FORMATS, Layout, Report, Table
-from mcsr_bench.results import Results
+from mcsr_bench.results.load import Results
 from mcsr_bench.statistics import COLUMNS, comparisons, spread
 
 from .extra import extra_tables

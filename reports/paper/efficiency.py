@@ -10,7 +10,8 @@ import numpy as np
 from mcsr_bench.errors import UserError
 from mcsr_bench.profiling import SIZE, Cost, cost
 from mcsr_bench.report import Cell, Table
-from mcsr_bench.results import Results, TrialRecord
+from mcsr_bench.results.bundle import TrialRecord
+from mcsr_bench.results.load import Results
 
 from .sheets import Sheet
 from .table import title

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.report import Cell, Table
-from mcsr_bench.results import Results
+from mcsr_bench.results.load import Results
 from mcsr_bench.statistics import Friedman, friedman, patient_scores, spread
 from mcsr_bench.stress import stress_table
 
@@ -143,8 +143,7 @@ def stress(sheet: Sheet, results: Results) -> Table | None:
     """What a wrong auxiliary costs, where ``stress`` was run."""
     if sheet.role != "target":
         return None
-    mine = {id(record) for record in sheet.records}
-    table = stress_table(results, lambda record: id(record) in mine)
+    table = stress_table(sheet.bundles)
     return table and replace(table, name=f"stress-{sheet.name}", title=f"{table.title}: {title(sheet)}")
 
 

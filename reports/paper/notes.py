@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mcsr_bench.metrics import METRICS
-from mcsr_bench.results import Results
+from mcsr_bench.results.load import Results
 
 from .sheets import Sheet
 
@@ -70,7 +70,8 @@ def notes(sheet: Sheet, results: Results) -> list[str]:
             "Slice-level values are what papers print; slices of one patient are not independent, so they are no p-values."
         )
     for r in results.records:
-        if r.status == "done" or r.scale != sheet.scale or r.dataset_label not in sheet.datasets:
+        here = (r.scale, r.preset, r.protocol_hash) == (sheet.scale, sheet.preset, sheet.protocol_hash)
+        if r.status == "done" or not here or r.dataset_label not in sheet.datasets:
             continue
         where = f"{r.method_label} on {r.dataset_label} seed {r.seed}"
         out.append(f"Failed: {where}: {r.reason}" if r.status == "failed" else f"Unfinished, left out: {where}.")

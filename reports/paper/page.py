@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from mcsr_bench.report import Table
-from mcsr_bench.results import Results
+from mcsr_bench.results.load import Results
 
 
 @dataclass(frozen=True)

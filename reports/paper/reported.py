@@ -5,7 +5,7 @@ from __future__ import annotations
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.published import METRICS as PAPER_METRICS
 from mcsr_bench.report import Cell, Table
-from mcsr_bench.results import Results
+from mcsr_bench.results.load import Results
 
 from .sheets import Sheet
 from .table import score_text, title

@@ -12,7 +12,8 @@ import pandas as pd
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.published import Published, published
 from mcsr_bench.report import Layout, LayoutRow
-from mcsr_bench.results import Results, TrialRecord
+from mcsr_bench.results.bundle import Bundle, TrialRecord, label
+from mcsr_bench.results.load import Results
 from mcsr_bench.statistics import comparisons, patient_scores
 
 _PAPER_TABLE = {2: "I", 4: "II"}
@@ -57,8 +58,13 @@ class Sheet:
     """Those of the layout that have results."""
     entries: dict[tuple[str, str, str], Entry]
     """By (dataset, method, variant); a failed trial has none."""
-    records: tuple[TrialRecord, ...]
-    """The finished trials behind it."""
+    bundles: tuple[Bundle, ...]
+    """The finished trials behind it, each with its own files."""
+
+    @property
+    def records(self) -> tuple[TrialRecord, ...]:
+        """The records of `bundles`."""
+        return tuple(bundle.record for bundle in self.bundles)
 
     @property
     def name(self) -> str:
@@ -81,10 +87,11 @@ class Sheet:
         """How the sheet calls a row."""
         return next(row.label for row in self.rows if (row.method, row.variant) == (method, variant))
 
-    def trials(self, dataset: str, method: str, variant: str) -> list[TrialRecord]:
+    def trials(self, dataset: str, method: str, variant: str) -> list[Bundle]:
         """The finished trials of a row on a dataset, by seed."""
-        found = [r for r in self.records if (r.dataset_label, r.method, r.variant) == (dataset, method, variant)]
-        return sorted(found, key=lambda r: r.seed)
+        key = (dataset, method, variant)
+        found = [b for b in self.bundles if (b.record.dataset_label, b.record.method, b.record.variant) == key]
+        return sorted(found, key=lambda b: b.record.seed)
 
 
 def sheets(
@@ -126,14 +133,14 @@ def standard_layouts(results: Results, against: Sequence[str], layouts: Sequence
 
 
 def _label(row: LayoutRow) -> str:
-    return f"{row.method}@{row.variant}" if row.variant else row.method
+    return label(row.method, row.variant)
 
 
 def _standard(results: Results, against: Sequence[str]) -> Layout:
     order = {record.method: record.card.get("order", 100) for record in results.records}
     names = {(r.method, r.variant) for r in results.records}
     rows = [
-        LayoutRow(method, variant, f"{method}@{variant}" if variant else method, None if variant else "")
+        LayoutRow(method, variant, label(method, variant), None if variant else "")
         for method, variant in sorted(names, key=lambda r: (order[r[0]], r))
     ]
     scales = tuple(sorted({r.scale for r in results.records}))
@@ -167,7 +174,8 @@ def _sheet(
     mine = [(d, m, v) for d, m, v in part[["dataset", "method", "variant"]].drop_duplicates().itertuples(index=False)]
     mine = [key for key in mine if (key[1], key[2]) in named]
     datasets = tuple(sorted({key[0] for key in mine}))
-    records = tuple(r for r in results.records if _belongs(r, chosen, set(mine)))
+    found = tuple(bundle for bundle in results.bundles if _belongs(bundle.record, chosen, set(mine)))
+    records = [bundle.record for bundle in found]
     role = "target" if chosen["contrast"] == records[0].data.target else "auxiliary"
     by_name = {(row.method, row.variant): row for row in rows}
     entries = {
@@ -183,7 +191,7 @@ def _sheet(
         missing_references=tuple(name for name in layout.against if name not in labels),
         rows=rows,
         entries=entries,
-        records=records,
+        bundles=found,
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.report import Cell, LayoutRow, Table
-from mcsr_bench.results import Results, TrialRecord, trial_folder
+from mcsr_bench.results.bundle import Bundle
+from mcsr_bench.results.load import Results
 from mcsr_bench.statistics import TOO_FEW
 
 from .notes import notes
@@ -40,7 +40,7 @@ def table(sheet: Sheet, results: Results) -> Table:
             entry = sheet.entries.get((dataset, row.method, row.variant))
             cells += _cells(sheet, dataset, entry, has_paper)
             trials = sheet.trials(dataset, row.method, row.variant)
-            cells += [Cell(_EXTRA[name][1](trials, results)) for name in sheet.layout.columns]
+            cells += [Cell(_EXTRA[name][1](trials)) for name in sheet.layout.columns]
         rows.append(tuple(cells))
     said = notes(sheet, results)
     if any(_HOLM in cell.text for row in rows for cell in row):
@@ -148,19 +148,18 @@ def _cells(sheet: Sheet, dataset: str, entry: Entry | None, has_paper: bool) -> 
     return cells
 
 
-def _parameters(trials: list[TrialRecord], results: Results) -> str:
-    found = {int(r.profile["parameters"]) for r in trials if "parameters" in r.profile}
+def _parameters(trials: list[Bundle]) -> str:
+    found = {int(b.record.profile["parameters"]) for b in trials if "parameters" in b.record.profile}
     return " / ".join(f"{n:,}" for n in sorted(found)) or "-"
 
 
-def _convergence(trials: list[TrialRecord], results: Results) -> str:
+def _convergence(trials: list[Bundle]) -> str:
     """The first validation at which 99 % of the final validation PSNR is reached, of how many steps; a range over seeds."""
     steps, last = [], 0
-    for record in trials:
-        path = training_log(record, results)
-        if path is None:
+    for bundle in trials:
+        if not bundle.training_log.is_file():
             continue
-        log = pd.read_csv(path)
+        log = pd.read_csv(bundle.training_log)
         log = log[log["validation_psnr"].notna()]
         if log.empty:
             continue
@@ -172,13 +171,7 @@ def _convergence(trials: list[TrialRecord], results: Results) -> str:
     return (f"{min(steps)}" if min(steps) == max(steps) else f"{min(steps)}-{max(steps)}") + f" of {last}"
 
 
-def training_log(record: TrialRecord, results: Results) -> Path | None:
-    """``training.csv`` of a trial, in whichever run it is."""
-    paths = (trial_folder(root, record) / "training.csv" for root in results.folders)
-    return next((path for path in paths if path.is_file()), None)
-
-
-_EXTRA: dict[str, tuple[str, Callable[[list[TrialRecord], Results], str]]] = {
+_EXTRA: dict[str, tuple[str, Callable[[list[Bundle]], str]]] = {
     "parameters": ("parameters", _parameters),
     "convergence": ("step at 99 % of the final validation PSNR", _convergence),
 }

@@ -13,7 +13,7 @@ from mcsr_bench import files
 from mcsr_bench.api import experiment_spec
 from mcsr_bench.grid import layouts
 from mcsr_bench.registry import reports
-from mcsr_bench.results import load_results
+from mcsr_bench.results.load import load_results
 
 spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).parents[1] / "fake_run.py")
 fake = importlib.util.module_from_spec(spec)

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from mcsr_bench.registry import reports
-from mcsr_bench.results import load_results
+from mcsr_bench.results.load import load_results
 
 spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).parents[1] / "fake_run.py")
 fake = importlib.util.module_from_spec(spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mcsr_bench.results import Results
+from mcsr_bench.results.load import Results
 
 from ..sheets import Sheet
 from .comparison import comparisons

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import h5py
@@ -25,7 +24,8 @@ from numpy.typing import NDArray
 from mcsr_bench.errors import UserError
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.regions import Regions
-from mcsr_bench.results import Results, TrialRecord, trial_folder
+from mcsr_bench.results.bundle import Bundle, TrialRecord
+from mcsr_bench.results.load import Results
 from mcsr_bench.store import StoredVolume, Volume, open_store
 
 from ..sheets import STANDARD_METRICS, Sheet
@@ -129,7 +129,7 @@ def comparison(sheet: Sheet, results: Results, dataset: str, rule: Rule = "media
     for row in sheet.rows:
         trials = sheet.trials(dataset, row.method, row.variant)
         if trials:  # the smallest seed stands for the method
-            panels.append(_panel(trials[0], results, volume, position, sheet.role, row.label))
+            panels.append(_panel(trials[0], volume, position, sheet.role, row.label))
     data = chosen.reference.data
     gain = get_protocol(sheet.protocol).lr_gain(sheet.scale)
     images = (
@@ -223,29 +223,19 @@ def _zoom(axes: Axes, image: Image, box: tuple[int, int, int, int], top: float) 
         spine.set(visible=True, color=_BOX, linewidth=0.8)
 
 
-def _panel(
-    record: TrialRecord, results: Results, volume: StoredVolume, position: int, contrast: str, name: str
-) -> Panel:
-    folder = _folder(record, results)
-    with h5py.File(folder / "predictions.h5", "r") as file:
-        image = _magnitude(file[volume.volume_id][contrast][position])
-    rows = pd.read_csv(folder / "slices.csv", dtype={"volume_id": str, "contrast": str})
-    wanted = record.data.target if contrast == "target" else record.data.auxiliary
+def _panel(bundle: Bundle, volume: StoredVolume, position: int, role: str, name: str) -> Panel:
+    """UserError when the predictions were cleared away."""
+    if not bundle.predictions.is_file():
+        raise UserError(f"{bundle.predictions}: no predictions there")
+    with h5py.File(bundle.predictions, "r") as file:
+        image = _magnitude(file[volume.volume_id][role][position])
+    rows = pd.read_csv(bundle.slices, dtype={"volume_id": str, "role": str})
     row = rows[
         (rows["volume_id"] == volume.volume_id)
         & (rows["slice_index"] == volume.slice_index[position])
-        & (rows["contrast"] == wanted)
+        & (rows["role"] == role)
     ].iloc[0]
     return Panel(name, image, float(row[STANDARD_METRICS[0]]), float(row[STANDARD_METRICS[1]]))
-
-
-def _folder(record: TrialRecord, results: Results) -> Path:
-    """The trial's bundle, in whichever of the runs it is. UserError when its predictions were cleared away."""
-    candidates = [trial_folder(root, record) for root in results.folders]
-    found = next((folder for folder in candidates if (folder / "predictions.h5").is_file()), None)
-    if found is None:
-        raise UserError(f"{candidates[0]}: no predictions there")
-    return found
 
 
 def _inside(images: Volume, position: int) -> NDArray[np.bool_]:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import matplotlib as mpl
 import pandas as pd
 
-from mcsr_bench.results import Results
+from mcsr_bench.results.load import Results
 
 from ..sheets import Sheet
-from ..table import title, training_log
+from ..table import title
 from .drawing import Drawing
 from .scores import note
 from .style import PAGE, SETTINGS, Palette, canvas
@@ -23,11 +23,10 @@ def curves(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
     for dataset in sheet.datasets:
         parts = []
         for row in sheet.rows:
-            for record in sheet.trials(dataset, row.method, row.variant):
-                path = training_log(record, results)
-                if path is not None:
-                    log = pd.read_csv(path)[["step", "loss", "validation_psnr"]]
-                    parts.append(log.assign(label=row.label, seed=record.seed))
+            for bundle in sheet.trials(dataset, row.method, row.variant):
+                if bundle.training_log.is_file():
+                    log = pd.read_csv(bundle.training_log)[["step", "loss", "validation_psnr"]]
+                    parts.append(log.assign(label=row.label, seed=bundle.record.seed))
         if not parts:
             continue
         data = pd.concat(parts, ignore_index=True)

@@ -14,10 +14,10 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.loading import load_method
 from mcsr_bench.method import Batch
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.results import Results, TrialRecord, trial_folder
+from mcsr_bench.results.bundle import Bundle, TrialRecord
+from mcsr_bench.results.load import Results
 from mcsr_bench.store import StoredVolume
 from mcsr_bench.training import load_weights
-from mcsr_bench.trial import WEIGHTS
 
 from ..sheets import Sheet
 from .comparison import chosen_slice
@@ -34,24 +34,24 @@ def maps(sheet: Sheet, results: Results) -> Iterator[Drawing]:
     if sheet.role != "target":
         return
     for dataset in sheet.datasets:
-        for record in (r for r in sheet.records if r.dataset_label == dataset and r.card.get("contrasts") == "multi"):
-            found = _maps(record, sheet, results)
+        for bundle in (b for b in sheet.bundles if b.record.dataset_label == dataset):
+            found = _maps(bundle, sheet, results) if bundle.record.card.get("contrasts") == "multi" else None
             if found is None:
                 continue
             volume, position, images = found
-            yield from _drawings(sheet, record, volume, position, images)
+            yield from _drawings(sheet, bundle.record, volume, position, images)
             break
 
 
-def _maps(record: TrialRecord, sheet: Sheet, results: Results) -> tuple[StoredVolume, int, Maps] | None:
+def _maps(bundle: Bundle, sheet: Sheet, results: Results) -> tuple[StoredVolume, int, Maps] | None:
     """The maps of the median patient's middle slice, each (H, W): a mean over channels of absolute values."""
-    path = next((p for root in results.folders if (p := trial_folder(root, record) / WEIGHTS).is_file()), None)
-    if path is None:
+    record = bundle.record
+    if not bundle.weights.is_file():
         return None
     try:
         chosen = chosen_slice(sheet, results, record.dataset_label)
         method = load_method(record.method, record.scale, record.preset, **record.settings)
-        load_weights(method, path)
+        load_weights(method, bundle.weights)
     except UserError:  # prepared data cleared, or a method that is not here any more
         return None
     if chosen is None:

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from mcsr_bench.metrics import METRICS
-from mcsr_bench.results import Results
+from mcsr_bench.results.load import Results
 from mcsr_bench.statistics import CONFIDENCE, patient_scores
 
 from ..sheets import STANDARD_METRICS, Sheet

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
-from mcsr_bench.results import Results
+from mcsr_bench.results.load import Results
 
 from ..efficiency import counted
 from ..extra import PSNR
@@ -42,9 +42,9 @@ def pareto(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
             entry = sheet.entries.get((dataset, row.method, row.variant))
             if entry is None:
                 continue
-            found = counted(trials[0])
+            found = counted(trials[0].record)
             if found is None:
-                if not trials[0].card.get("trains", True):
+                if not trials[0].record.card.get("trains", True):
                     flat.append((row.label, entry.mean[PSNR]))
                 continue
             rows.append(

@@ -1,0 +1,106 @@
+"""The trials of runs, read back as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mcsr_bench.errors import UserError
+from mcsr_bench.results.bundle import Bundle, RunFolder, TrialRecord
+
+
+@dataclass(frozen=True)
+class Results:
+    """The trials of one or several runs as tables.
+
+    Columns of all three: dataset, scale, method, variant, seed, preset, protocol, protocol_hash, track (dataset carries its
+    variant as ``NAME@VARIANT``). `trials` adds status, reason, folder; `volumes` adds patient_id, volume_id, role, contrast and a
+    column per metric id; `slices` also slice_index.
+    """
+
+    folders: tuple[Path, ...]
+    bundles: tuple[Bundle, ...]
+    """One per row of `trials`, in the same order; each knows its own folder."""
+    trials: pd.DataFrame
+    volumes: pd.DataFrame
+
+    @property
+    def records(self) -> tuple[TrialRecord, ...]:
+        """The records of `bundles`."""
+        return tuple(bundle.record for bundle in self.bundles)
+
+    @cached_property
+    def slices(self) -> pd.DataFrame:
+        """Read when first asked for: it is most of what a run holds, and few need it."""
+        return _tables(self.bundles, lambda bundle: bundle.slices)
+
+    def of(self, keep: Callable[[TrialRecord], bool]) -> Results:
+        """The results of some of the trials."""
+        return _results(self.folders, [bundle for bundle in self.bundles if keep(bundle.record)])
+
+
+def load_results(*folders: str | Path) -> Results:
+    """Read one or several run folders.
+
+    Raises UserError when a folder is missing or holds no trial, or when the scores of a finished trial cannot be read.
+    """
+    found: list[Bundle] = []
+    roots = tuple(Path(f) for f in folders)
+    for root in roots:
+        if not root.is_dir():
+            raise UserError(f"{root}: no such folder of results")
+        here = list(RunFolder(root).bundles())
+        if not here:
+            raise UserError(f"{root}: holds no trial (no trial.json below it)")
+        found += here
+    return _results(roots, found)
+
+
+def _results(roots: tuple[Path, ...], found: Sequence[Bundle]) -> Results:
+    rows = [
+        {
+            **_identity(bundle.record),
+            "status": bundle.record.status,
+            "reason": bundle.record.reason,
+            "folder": str(bundle.folder),
+        }
+        for bundle in found
+    ]
+    trials = pd.DataFrame(rows, columns=[*_IDENTITY, "status", "reason", "folder"])
+    return Results(roots, tuple(found), trials, _tables(found, lambda bundle: bundle.volumes))
+
+
+def _tables(found: Sequence[Bundle], file: Callable[[Bundle], Path]) -> pd.DataFrame:
+    """A CSV of all finished trials in one table, the identity of the trial in front of each row."""
+    parts = [_scores(file(bundle), _identity(bundle.record)) for bundle in found if bundle.record.status == "done"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*_IDENTITY, *_WHERE])
+
+
+_WHERE = ("patient_id", "volume_id", "role", "contrast")
+_IDENTITY = ("dataset", "scale", "method", "variant", "seed", "preset", "protocol", "protocol_hash", "track")
+
+
+def _identity(record: TrialRecord) -> dict[str, Any]:
+    found = {"dataset": record.dataset_label, "track": record.data.track}
+    return {name: found.get(name, getattr(record, name, None)) for name in _IDENTITY}
+
+
+def _scores(path: Path, identity: dict[str, Any]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(_WHERE, str))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: the scores of a finished trial cannot be read: {error}") from None
+    if missing := sorted({*_WHERE} - set(table)):
+        raise UserError(f"{path}: the scores of a finished trial have no column {missing[0]}")
+    keys = [key for key in ("role", "volume_id", "slice_index") if key in table]
+    twice = table[table.duplicated(keys)]
+    if len(twice):
+        raise UserError(f"{path}: holds volume {twice['volume_id'].iloc[0]} ({twice['role'].iloc[0]}) twice")
+    for position, (column, value) in enumerate(identity.items()):
+        table.insert(position, column, value)
+    return table
