@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from mcsr_bench.cards import MethodCard
+from mcsr_bench.engines.processes import Processes
 from mcsr_bench.experiment import make_report, run_experiment
 from mcsr_bench.grid import ExperimentSpec
 from mcsr_bench.loading import load_dataset
@@ -108,7 +109,9 @@ def evaluate(
     standard = defaults()
     chosen = get_protocol(protocol or standard.protocol)
     ready = load_dataset(dataset or standard.datasets[0], data_root, **dict(settings or {}))
-    [prepared] = prepare(ready, chosen, [scale or standard.scales[0]], jobs=jobs, listener=listener or _Warnings())
+    [prepared] = prepare(
+        ready, chosen, [scale or standard.scales[0]], engine=Processes(jobs), listener=listener or _Warnings()
+    )
     sampler = Sampler(prepared.store, prepared.split, chosen, seed=0)
     method = _FunctionMethod(function, name, prepared.store.scale)
     rows = []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mcsr_bench.dataset import BadDataError, Case, Dataset, Finding
+from mcsr_bench.engines.base import Engine
 from mcsr_bench.errors import UserError
 from mcsr_bench.grid import ExperimentSpec
 from mcsr_bench.inspection import facts_table, findings
@@ -18,7 +19,6 @@ from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.splits import manifest, split_of
 from mcsr_bench.store import registration_findings
-from mcsr_bench.system.devices import default_jobs
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ def finding_records(found: Sequence[Finding]) -> list[dict[str, Any]]:
     return [asdict(finding) for finding in found]
 
 
-def check_datasets(spec: ExperimentSpec, listener: Listener | None = None) -> list[Checked]:
+def check_datasets(spec: ExperimentSpec, engine: Engine, listener: Listener | None = None) -> list[Checked]:
     """Inspect the datasets of a spec. UserError only for options that cannot be had: what is wrong with data is a finding."""
     listener = listener or Listener()
     protocol = get_protocol(spec.protocol)
-    return [_check(dataset, protocol, spec, listener) for dataset in asked_datasets(spec)]
+    return [_check(dataset, protocol, spec, engine, listener) for dataset in asked_datasets(spec)]
 
 
-def _check(dataset: Dataset, protocol: Protocol, spec: ExperimentSpec, listener: Listener) -> Checked:
+def _check(dataset: Dataset, protocol: Protocol, spec: ExperimentSpec, engine: Engine, listener: Listener) -> Checked:
     found: list[Finding] = []
     cases = _cases(dataset, found)
     patients, rule = _split(dataset, cases, protocol, spec, found) if cases else ({}, "")
@@ -76,9 +76,12 @@ def _check(dataset: Dataset, protocol: Protocol, spec: ExperimentSpec, listener:
     results: dict[int, dict[str, Any]] = {}
     message = f"inspecting {dataset.name}"
     listener.preparing(message, 0, len(cases))
-    for position, result in inspect_cases(work, spec.jobs or default_jobs("cpu")):
+
+    def done(position: int, result: dict[str, Any]) -> None:
         results[position] = result
         listener.preparing(message, len(results), len(cases))
+
+    inspect_cases(work, engine, done)
     facts = []
     registrations: dict[str, dict[str, Any]] = {}
     for position in sorted(results):  # workers end in any order

@@ -14,7 +14,7 @@ from typing import Any
 
 from mcsr_bench import files
 from mcsr_bench.dataset import Dataset
-from mcsr_bench.engines import local
+from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import UserError
 from mcsr_bench.grid import ExperimentSpec, layouts, method_names, points, references, variant_of
 from mcsr_bench.loading import SMOKE, load_dataset, smoke_settings
@@ -26,8 +26,9 @@ from mcsr_bench.report import Report, Table
 from mcsr_bench.results.bundle import RunFolder, TrialRecord, check_version, label
 from mcsr_bench.results.load import Results, load_results
 from mcsr_bench.splits import write_manifest
-from mcsr_bench.system.devices import chosen_device, default_jobs
+from mcsr_bench.system.devices import chosen_device
 from mcsr_bench.trial import TrialSpec
+from mcsr_bench.trials import run_trials
 
 
 def run_experiment(spec: ExperimentSpec, listener: Listener | None = None) -> tuple[Results, list[TrialRecord]]:
@@ -45,8 +46,7 @@ def run_experiment(spec: ExperimentSpec, listener: Listener | None = None) -> tu
     missing = [i for i in range(len(trials)) if i not in records]
     # Long trials first, so that interpolation fills the gaps at the end.
     missing.sort(key=lambda i: not methods().card(trials[i].method).trains)
-    device = trials[0].device
-    ran = local.run_trials([trials[i] for i in missing], spec.jobs or default_jobs(device), listener)
+    ran = run_trials([trials[i] for i in missing], Processes(spec.jobs), listener)
     records |= dict(zip(missing, ran, strict=True))
     return load_results(spec.out), [records[i] for i in range(len(trials))]
 
@@ -68,7 +68,6 @@ def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
         load_dataset(name, spec.data_root, **standards[name] | spec.settings.get(name, {})) for name in spec.datasets
     ]
     _check_folder(spec)
-    jobs = spec.jobs or default_jobs("cpu")
     folder = RunFolder(spec.out)
     trials: list[TrialSpec] = []
     with _claimed(spec.out):
@@ -81,7 +80,7 @@ def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
                 scales,
                 split_file=spec.split,
                 preparation=spec.preparation,
-                jobs=jobs,
+                engine=Processes(spec.jobs),
                 listener=listener,
                 plugins=spec.plugins,
             )

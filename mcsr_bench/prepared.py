@@ -11,6 +11,7 @@ import pandas as pd
 
 from mcsr_bench import files, registration
 from mcsr_bench.dataset import Case, Dataset, Finding, Split
+from mcsr_bench.engines.base import Engine
 from mcsr_bench.errors import UserError, unknown_name
 from mcsr_bench.findings import in_short, located, refuse, sentence
 from mcsr_bench.grid import ExperimentSpec
@@ -23,7 +24,6 @@ from mcsr_bench.registry import add_plugins, datasets
 from mcsr_bench.results.bundle import DataRecord
 from mcsr_bench.splits import Manifest, folds, manifest, split_of, write_manifest
 from mcsr_bench.store import Store, build_store
-from mcsr_bench.system.devices import default_jobs
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def prepare(
     *,
     split_file: Path | None = None,
     preparation: Preparation | None = None,
-    jobs: int = 1,
+    engine: Engine | None = None,
     listener: Listener | None = None,
     plugins: Sequence[Path] = (),
 ) -> list[Prepared]:
@@ -71,7 +71,7 @@ def prepare(
             protocol,
             scale,
             preparation=preparation,
-            jobs=jobs,
+            engine=engine,
             listener=listener,
             plugins=plugins,
         )
@@ -91,7 +91,7 @@ def tell(found: Sequence[Finding], listener: Listener) -> None:
             listener.warning(located(finding))
 
 
-def prepare_all(spec: ExperimentSpec, listener: Listener | None = None) -> list[Prepared]:
+def prepare_all(spec: ExperimentSpec, engine: Engine, listener: Listener | None = None) -> list[Prepared]:
     """Validate and prepare the datasets of a spec at its scales, without a method in sight."""
     return [
         prepared
@@ -102,7 +102,7 @@ def prepare_all(spec: ExperimentSpec, listener: Listener | None = None) -> list[
             spec.scales,
             split_file=spec.split,
             preparation=spec.preparation,
-            jobs=spec.jobs or default_jobs("cpu"),
+            engine=engine,
             listener=listener,
             plugins=spec.plugins,
         )

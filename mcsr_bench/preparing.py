@@ -7,7 +7,6 @@ inspected, centre-cropped to a size that the scale divides, freed of empty slice
 from __future__ import annotations
 
 import os
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,11 +19,11 @@ from numpy.typing import NDArray
 from mcsr_bench import files
 from mcsr_bench.dataset import BadDataError, Case, Dataset, Grid, Slice
 from mcsr_bench.encoding import UNFINISHED, ComplexArray, StoreDtype, open_volume, precision_db, write_volume
-from mcsr_bench.errors import InterruptedWorkError, UserError, disk_error
+from mcsr_bench.engines.base import Emit, Engine, Job, JobFunction, Needs, Outcome, Watcher, follow, registered
+from mcsr_bench.errors import InterruptedWorkError, UserError
 from mcsr_bench.inspection import Content, Inspector
 from mcsr_bench.kspace import crop_centre
 from mcsr_bench.loading import load_dataset
-from mcsr_bench.processes import Emit, Job, run_jobs
 from mcsr_bench.protocol import Protocol, get_protocol
 
 Register = Literal["none", "rigid", "affine"]
@@ -109,23 +108,23 @@ class Work:
         )
 
 
-def prepare_cases(work: Work, folder: Path, positions: Sequence[int], jobs: int) -> Iterator[int]:
-    """Prepare the volumes at these positions into ``folder``; yields each as it is done. UserError for bad data."""
-    call = _calls(work.payload, "prepare_part", {"folder": str(folder)}, positions, jobs)
-    if call:
-        for position, _ in call:
-            yield position
-        return
-    for position in positions:
+Done = Callable[[int, Any], None]
+"""Called with the position of a volume that is done, and what is to be known of it."""
+
+
+def prepare_cases(work: Work, folder: Path, positions: Sequence[int], engine: Engine | None, done: Done) -> None:
+    """Prepare the volumes at these positions into ``folder``. UserError for bad data."""
+
+    def here(position: int) -> None:
         prepare_case(work, folder, position)
-        yield position
+
+    _each(positions, here, prepare_part, lambda: work.payload() | {"folder": str(folder)}, engine, done)
 
 
-def inspect_cases(work: Work, jobs: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Read every case and keep nothing: per position ``{"facts": ...}``, or ``{"error": sentence}`` where it is unusable."""
+def inspect_cases(work: Work, engine: Engine | None, done: Done) -> None:
+    """Read every case and keep nothing; ``done`` gets ``{"facts": ...}``, or ``{"error": sentence}`` where it is unusable."""
     positions = range(len(work.cases))
-    call = _calls(work.payload, "inspect_part", {}, positions, jobs)
-    yield from call or ((p, inspect_case(work, p)) for p in positions)
+    _each(positions, lambda p: inspect_case(work, p), inspect_part, work.payload, engine, done)
 
 
 def degrade_volumes(
@@ -135,9 +134,10 @@ def degrade_volumes(
     protocol: Protocol,
     scale: int,
     dtype: StoreDtype,
-    jobs: int,
-) -> Iterator[int]:
-    """Write the LR versions of the HR volumes at these positions into ``folder``; yields each as it is done."""
+    engine: Engine | None,
+    done: Done,
+) -> None:
+    """Write the LR versions of the HR volumes at these positions into ``folder``."""
     fixed = {
         "folder": str(folder),
         "hr_folder": str(hr_folder),
@@ -145,35 +145,33 @@ def degrade_volumes(
         "scale": scale,
         "dtype": dtype,
     }
-    call = _calls(dict, "degrade_part", fixed, positions, jobs)
-    if call:
-        for position, _ in call:
-            yield position
-        return
-    for position in positions:
+
+    def here(position: int) -> None:
         degrade_volume(folder, hr_folder, position, protocol, scale, dtype)
-        yield position
+
+    _each(positions, here, degrade_part, lambda: fixed, engine, done)
 
 
-def prepare_part(payload: dict[str, Any], emit: Emit) -> dict[str, str]:
-    """In a worker: `prepare_case` for some positions. Returns what ended it before its time, for `_events`."""
-    return _part(payload, emit, lambda work, p: prepare_case(work, Path(payload["folder"]), p))
+@registered
+def prepare_part(payload: dict[str, Any], emit: Emit) -> None:
+    """A job: `prepare_case` for some positions; its events are [position, None]."""
+    work = Work.of(payload)
+    _part(payload, emit, lambda p: prepare_case(work, Path(payload["folder"]), p))
 
 
-def inspect_part(payload: dict[str, Any], emit: Emit) -> dict[str, str]:
-    """In a worker: `inspect_case` for some positions."""
-    return _part(payload, emit, inspect_case)
+@registered
+def inspect_part(payload: dict[str, Any], emit: Emit) -> None:
+    """A job: `inspect_case` for some positions; its events are [position, what was seen]."""
+    work = Work.of(payload)
+    _part(payload, emit, lambda p: inspect_case(work, p))
 
 
-def degrade_part(payload: dict[str, Any], emit: Emit) -> dict[str, str]:
-    """In a worker: `degrade_volume` for some positions."""
+@registered
+def degrade_part(payload: dict[str, Any], emit: Emit) -> None:
+    """A job: `degrade_volume` for some positions; its events are [position, None]."""
     folder, hr_folder = Path(payload["folder"]), Path(payload["hr_folder"])
-    protocol = get_protocol(payload["protocol"])
-
-    def degrade(_: None, position: int) -> None:
-        degrade_volume(folder, hr_folder, position, protocol, payload["scale"], payload["dtype"])
-
-    return _part(payload, emit, degrade, lambda _: None)
+    protocol, scale, dtype = get_protocol(payload["protocol"]), payload["scale"], payload["dtype"]
+    _part(payload, emit, lambda p: degrade_volume(folder, hr_folder, p, protocol, scale, dtype))
 
 
 def prepare_case(work: Work, folder: Path, position: int) -> None:
@@ -302,50 +300,50 @@ def source(case: Case, kind: str = "target") -> str:
     return case.files[0] if case.files else case.volume_id
 
 
-def _calls(
-    payload: Callable[[], dict[str, Any]], function: str, fixed: Mapping[str, Any], positions: Sequence[int], jobs: int
-) -> Iterator[tuple[int, Any]] | None:
-    """The events of workers that share the positions; None where workers are not worth their start."""
-    if jobs <= 1 or len(positions) < 2 * jobs:
-        return None
-    parts = [list(positions[i::jobs]) for i in range(jobs)]
-    work = [Job(f"{__name__}:{function}", {**payload(), **fixed, "positions": part}) for part in parts]
-    return _events(work, jobs)
+def _each(
+    positions: Sequence[int],
+    here: Callable[[int], Any],
+    function: JobFunction,
+    payload: Callable[[], dict[str, Any]],
+    engine: Engine | None,
+    done: Done,
+) -> None:
+    """Do something for every position: by jobs of an engine that share them, or here where jobs are not worth their start."""
+    n_jobs = engine.side_by_side(Needs()) if engine else 1
+    if engine is None or n_jobs <= 1 or len(positions) < 2 * n_jobs:
+        for position in positions:
+            done(position, here(position))
+        return
+    shared = payload()
+    parts = [list(positions[i::n_jobs]) for i in range(n_jobs)]
+    follow(engine, [Job(function, {**shared, "positions": part}) for part in parts], _Parts(done))
 
 
-def _events(work: Sequence[Job], jobs: int) -> Iterator[tuple[int, Any]]:
-    for message in run_jobs(work, jobs):
-        if message.kind == "event":
-            yield message.value[0], message.value[1]
-        elif message.kind == "result" and "sentence" in message.value:
-            raise UserError(message.value["sentence"])
-        elif message.kind == "result" and "trace" in message.value:
-            raise RuntimeError(f"a worker failed\n{message.value['trace']}")
-        elif message.kind == "died":
+class _Parts(Watcher):
+    """Passes on what is done; whatever ends a job before its time ends them all."""
+
+    def __init__(self, done: Done) -> None:
+        self._done = done
+
+    def event(self, job: int, value: Any) -> None:
+        position, seen = value
+        self._done(position, seen)
+
+    def ended(self, job: int, outcome: Outcome) -> None:
+        if outcome.kind == "refused":
+            raise UserError(outcome.value)
+        if outcome.kind == "failed":
+            raise RuntimeError(f"a worker failed\n{outcome.value}")
+        if outcome.kind == "died":
             raise InterruptedWorkError(
-                f"preparing data failed: {message.value}; run the same command again, with fewer --jobs where memory is short"
+                f"preparing data failed: {outcome.value}; run the same command again, with fewer --jobs where memory is short"
             )
 
 
-def _part(
-    payload: dict[str, Any],
-    emit: Emit,
-    step: Callable[[Any, int], Any],
-    begin: Callable[[dict[str, Any]], Any] = Work.of,
-) -> dict[str, str]:
+def _part(payload: dict[str, Any], emit: Emit, step: Callable[[int], Any]) -> None:
     torch.set_num_threads(1)
-    try:
-        work = begin(payload)
-        for position in payload["positions"]:
-            emit([position, step(work, position)])
-    except UserError as error:
-        return {"sentence": str(error)}
-    except BrokenPipeError:  # nobody listens any more
-        raise
-    except Exception as error:  # a plugin's own: the trace is shown where it can be seen
-        known = disk_error(error) if isinstance(error, OSError) else None
-        return {"sentence": str(known)} if known else {"trace": traceback.format_exc()}
-    return {}
+    for position in payload["positions"]:
+        emit([position, step(position)])
 
 
 def _inspector(dataset: Dataset, case: Case) -> Inspector:

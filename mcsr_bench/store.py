@@ -9,8 +9,9 @@ exists is whole; one that was interrupted goes on where it stopped.
 
 from __future__ import annotations
 
+import itertools
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,8 +21,9 @@ from typing import Any
 from mcsr_bench import files, registration
 from mcsr_bench.dataset import Case, Dataset, Finding
 from mcsr_bench.encoding import UNFINISHED, ComplexArray, PairVolume, open_volume
+from mcsr_bench.engines.base import Engine
 from mcsr_bench.errors import UserError
-from mcsr_bench.preparing import FOLDERS, Preparation, Work, degrade_volumes, prepare_cases, source
+from mcsr_bench.preparing import FOLDERS, Done, Preparation, Work, degrade_volumes, prepare_cases, source
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol
 
@@ -128,14 +130,14 @@ def build_store(
     scale: int,
     *,
     preparation: Preparation | None = None,
-    jobs: int = 1,
+    engine: Engine | None = None,
     listener: Listener | None = None,
     plugins: Sequence[Path] = (),
 ) -> Store:
     """The prepared data of all cases at a scale, from the cache, or built now where they are absent or damaged.
 
-    jobs: worker processes. plugins: the folders of ``--plugins``. Raises UserError for an image too small for the scale, a volume
-    that is all zero or holds NaN or Inf, grids that differ where registration is off, and whatever the adapter finds wrong.
+    engine: where cases are prepared side by side; None: here, one after the other. plugins: the folders of ``--plugins``. Raises
+    UserError for an image too small for the scale, a volume that is all zero or holds NaN or Inf, grids that differ where registration is off, and whatever the adapter finds wrong.
     """
     listener = listener or Listener()
     preparation = preparation or Preparation()
@@ -158,14 +160,14 @@ def build_store(
     work = Work(dataset, cases, protocol, scale, preparation, tuple(plugins))
 
     def build_hr(folder: Path) -> None:
-        _build_hr(folder, work, jobs, listener)
+        _build_hr(folder, work, engine, listener)
         if dataset.fingerprint() != identity["fingerprint"]:
             raise UserError(
                 f"files of dataset '{dataset.name}' changed while they were prepared; run the same command again"
             )
 
     _build(root / hr_key, build_hr, listener)
-    _build(root / lr_key, lambda folder: _build_lr(folder, root / hr_key, work, jobs, listener), listener)
+    _build(root / lr_key, lambda folder: _build_lr(folder, root / hr_key, work, engine, listener), listener)
     return _moved(open_store(lr_key), cases)
 
 
@@ -219,7 +221,7 @@ def _write_index(part: Path, index: Mapping[str, Any]) -> None:
     files.write_json(part / "index.json", {**index, "bytes": lengths})
 
 
-def _build_hr(folder: Path, work: Work, jobs: int, listener: Listener) -> None:
+def _build_hr(folder: Path, work: Work, engine: Engine | None, listener: Listener) -> None:
     known = folder / "volumes"
     if (folder / "index.json").is_file():  # interrupted at the very end
         shutil.rmtree(known, ignore_errors=True)
@@ -227,13 +229,8 @@ def _build_hr(folder: Path, work: Work, jobs: int, listener: Listener) -> None:
     known.mkdir(exist_ok=True)
     sidecars = [known / f"{position:05d}.json" for position in range(len(work.cases))]
     missing = [position for position, path in enumerate(sidecars) if not path.is_file()]
-    _told(
-        prepare_cases(work, folder, missing, jobs),
-        work.dataset.prepare_message(),
-        len(sidecars),
-        len(missing),
-        listener,
-    )
+    done = _counted(work.dataset.prepare_message(), len(sidecars), len(missing), listener)
+    prepare_cases(work, folder, missing, engine, done)
     volumes = [files.read_json(path) for path in sidecars]
     findings = [f for case, volume in zip(work.cases, volumes, strict=True) for f in _case_findings(case, volume)]
     registered = [
@@ -245,21 +242,25 @@ def _build_hr(folder: Path, work: Work, jobs: int, listener: Listener) -> None:
     shutil.rmtree(known)
 
 
-def _build_lr(folder: Path, hr_folder: Path, work: Work, jobs: int, listener: Listener) -> None:
+def _build_lr(folder: Path, hr_folder: Path, work: Work, engine: Engine | None, listener: Listener) -> None:
     n = len(work.cases)
     paths = {p: [folder / kind / f"{p:05d}.npy" for kind in FOLDERS.values()] for p in range(n)}
     missing = [position for position, made in paths.items() if not all(path.is_file() for path in made)]
     dtype = work.preparation.store_dtype
-    done = degrade_volumes(folder, hr_folder, missing, work.protocol, work.scale, dtype, jobs)
-    _told(done, f"degrading {work.dataset.name} to 1/{work.scale}", n, len(missing), listener)
+    done = _counted(f"degrading {work.dataset.name} to 1/{work.scale}", n, len(missing), listener)
+    degrade_volumes(folder, hr_folder, missing, work.protocol, work.scale, dtype, engine, done)
     _write_index(folder, {"hr": hr_folder.name, "scale": work.scale})
 
 
-def _told(done: Iterable[int], message: str, total: int, missing: int, listener: Listener) -> None:
-    """Run through ``done`` and tell the listener how far it is."""
-    listener.preparing(message, total - missing, total)
-    for count, _ in enumerate(done, start=total - missing + 1):
-        listener.preparing(message, count, total)
+def _counted(message: str, total: int, missing: int, listener: Listener) -> Done:
+    """Tells the listener how far it is, now and whenever a volume is done."""
+    there = itertools.count(total - missing)
+
+    def done(_: int, __: Any) -> None:
+        listener.preparing(message, next(there), total)
+
+    done(0, None)
+    return done
 
 
 def _case_findings(case: Case, volume: Mapping[str, Any]) -> list[Finding]:

@@ -17,10 +17,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from mcsr_bench import files, kspace, metrics
+from mcsr_bench.engines.base import Emit, Engine, Job, Needs, Steps, follow, registered
 from mcsr_bench.errors import UserError
 from mcsr_bench.loading import load_method
 from mcsr_bench.method import Batch, Method
-from mcsr_bench.processes import Emit, Job, run_jobs
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.registry import add_plugins
@@ -29,7 +29,6 @@ from mcsr_bench.results.bundle import Bundle, BundleFiles, RunFolder, TrialRecor
 from mcsr_bench.results.load import load_results
 from mcsr_bench.statistics import compare_pairs
 from mcsr_bench.store import Store, StoredVolume, open_store
-from mcsr_bench.system.devices import default_jobs
 from mcsr_bench.training import load_weights, predicted_magnitude
 
 COLUMNS = (
@@ -145,17 +144,17 @@ def stress_trial(folder: Path, device: str = "cpu", report: Callable[[int, int],
     return table
 
 
-def run_in_worker(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
-    """In a worker process: `stress_trial` of a bundle; events are [stage, done, total, detail]."""
+@registered
+def stress_job(payload: dict[str, Any], emit: Emit) -> None:
+    """A job: `stress_trial` of a bundle; its events are [stage, done, total, detail]."""
     for path in payload["plugins"]:
         add_plugins(Path(path))
     torch.set_num_threads(1)
     stress_trial(Path(payload["folder"]), payload["device"], lambda done, total: emit(["stress", done, total, ""]))
-    return {}
 
 
 def stress_run(
-    run: Path, *, jobs: int = 0, device: str = "cpu", listener: Listener | None = None
+    run: Path, engine: Engine, *, device: str = "cpu", listener: Listener | None = None
 ) -> tuple[Table, list[str]]:
     """Stress every finished trial of a run whose method is trained and uses the auxiliary.
 
@@ -175,26 +174,17 @@ def stress_run(
         open_store(bundle.record.data.store)  # said before the first prediction, not after the last
     work = [
         Job(
-            "mcsr_bench.stress:run_in_worker",
+            stress_job,
             {"folder": str(bundle.folder), "device": device, "plugins": plugins},
-            bundle.log,
+            label=bundle.record.label,
+            log=bundle.log,
+            needs=Needs(gpus=int(device.startswith("cuda"))),
         )
         for bundle in chosen
     ]
-    labels = [bundle.record.label for bundle in chosen]
     listener.trials(len(work), 0)
-    failed: list[str] = []
-    for message in run_jobs(work, jobs or default_jobs(device)):
-        label = labels[message.job]
-        if message.kind == "started":
-            listener.trial_started(label)
-        elif message.kind == "event":
-            stage, done, total, detail = message.value
-            listener.trial_step(label, stage, done, total, detail)
-        else:
-            if message.kind != "result":
-                failed.append(f"{label}: {message.value}; see {chosen[message.job].log}")
-            listener.trial_ended(label, "done" if message.kind == "result" else "failed", "")
+    outcomes = follow(engine, work, Steps(work, listener))
+    failed = [f"{job.label}: {o.reason}; see {job.log}" for job, o in zip(work, outcomes, strict=True) if not o.done]
     table = stress_table(results.bundles)
     if table is None:
         raise UserError(f"{run}: {failed[0]}" if failed else f"{run}: nothing was stressed")

@@ -23,10 +23,11 @@ from pydantic import BaseModel, ConfigDict
 from mcsr_bench import files, metrics
 from mcsr_bench.cards import MethodCard
 from mcsr_bench.dataset import Split
+from mcsr_bench.engines.base import Emit, registered
+from mcsr_bench.engines.processes import SLOT
 from mcsr_bench.errors import UserError, disk_error, one_line
 from mcsr_bench.loading import load_method
 from mcsr_bench.method import Batch, Method, TorchMethod
-from mcsr_bench.processes import SLOT, Emit
 from mcsr_bench.profiling import cost
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.registry import add_plugins, methods
@@ -134,8 +135,9 @@ class TrialSpec(BaseModel):
         return RunFolder(self.out).trial(self.dataset_label, self.scale, self.method_label, self.seed)
 
 
-def run_in_worker(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
-    """In a worker process: run the trial of a JSON spec; events are [stage, done, total, detail]."""
+@registered
+def trial_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """A job: run the trial of a JSON spec; its events are [stage, done, total, detail], its result the record."""
     spec = TrialSpec.model_validate(payload)
     for path in spec.plugins:
         add_plugins(path)

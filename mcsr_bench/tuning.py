@@ -21,7 +21,7 @@ import pandas as pd
 from mcsr_bench import files
 from mcsr_bench.cards import Searched, Tuning
 from mcsr_bench.dataset import Case, Dataset, Split
-from mcsr_bench.engines import local
+from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import UserError
 from mcsr_bench.findings import refuse
 from mcsr_bench.grid import ExperimentSpec, Point, points
@@ -35,9 +35,10 @@ from mcsr_bench.results.bundle import DataRecord, RunFolder, TrialRecord
 from mcsr_bench.splits import folds as folds_of
 from mcsr_bench.splits import split_of
 from mcsr_bench.store import build_store
-from mcsr_bench.system.devices import chosen_device, default_jobs
+from mcsr_bench.system.devices import chosen_device
 from mcsr_bench.system.provenance import versions
 from mcsr_bench.trial import TrialSpec
+from mcsr_bench.trials import run_trials
 
 if TYPE_CHECKING:
     import optuna
@@ -140,7 +141,7 @@ def _search(spec: ExperimentSpec, folds: int | None, trials: int | None, listene
         protocol,
         point.scale,
         preparation=spec.preparation,
-        jobs=spec.jobs or default_jobs("cpu"),
+        engine=Processes(spec.jobs),
         listener=listener,
         plugins=spec.plugins,
     )
@@ -248,8 +249,8 @@ def _try(search: _Search, number: int, values: dict[str, Any], listener: Listene
     trials = [_trial(search, number, fold, values) for fold in range(len(search.splits))]
     records: list[TrialRecord | None] = [_finished(trial, listener) for trial in trials]
     missing = [i for i, record in enumerate(records) if record is None]
-    jobs = search.spec.jobs or default_jobs(search.device)
-    for i, record in zip(missing, local.run_trials([trials[i] for i in missing], jobs, listener), strict=True):
+    ran = run_trials([trials[i] for i in missing], Processes(search.spec.jobs), listener)
+    for i, record in zip(missing, ran, strict=True):
         records[i] = record
     scores = [
         _score(trial.place.volumes) if record is not None and record.status == "done" else None

@@ -15,6 +15,7 @@ import mcsr_bench as mb
 from mcsr_bench import preparing, registration
 from mcsr_bench.console import LineListener, print_rows
 from mcsr_bench.dataset import Finding
+from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import UserError
 from mcsr_bench.findings import in_short, refuse, sentence
 from mcsr_bench.loading import load_dataset
@@ -40,7 +41,7 @@ def prepared(preparation=None, listener=None, jobs=1, **settings):
         MCSR_1,
         [2],
         preparation=preparation,
-        jobs=jobs,
+        engine=Processes(jobs),
         listener=listener,
         plugins=[TOYS],
     )

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mcsr_bench as mb
+from mcsr_bench import experiment
 from mcsr_bench.api import experiment_spec
 from mcsr_bench.dataset import Case, Split, split_by_patient
-from mcsr_bench.engines import local
 from mcsr_bench.errors import UserError
 from mcsr_bench.experiment import run_experiment
 from mcsr_bench.loading import load_dataset
@@ -155,7 +155,7 @@ def test_files_that_are_none_get_a_sentence(toy, tmp_path):
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Trials without the seconds that a worker's imports take."""
-    monkeypatch.setattr(local, "run_trials", lambda specs, *_: [run_trial(spec) for spec in specs])
+    monkeypatch.setattr(experiment, "run_trials", lambda specs, *_: [run_trial(spec) for spec in specs])
 
 
 @pytest.mark.usefixtures("in_this_process")

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mcsr_bench import files
+from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import UserError, disk_error
 from mcsr_bench.loading import load_dataset
 from mcsr_bench.prepared import prepare
@@ -31,7 +32,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def prepared(scales=(2,), protocol=MCSR_1, jobs=1, **settings):
-    return prepare(load_dataset("toy", **settings), protocol, scales, jobs=jobs, plugins=[TOYS])
+    return prepare(load_dataset("toy", **settings), protocol, scales, engine=Processes(jobs), plugins=[TOYS])
 
 
 def test_it_holds_cropped_hr_and_its_degraded_lr():

@@ -8,6 +8,7 @@ import pytest
 from scipy import ndimage, stats
 
 import mcsr_bench as mb
+from mcsr_bench.engines.processes import Processes
 from mcsr_bench.registry import add_plugins
 from mcsr_bench.store import open_store
 from mcsr_bench.stress import COLUMNS, foreign_auxiliary, perturbations, rotated, stress_run, stress_table
@@ -24,7 +25,7 @@ def run_folder(tmp_path_factory):
         mb.run(
             ["zerofill", "toynet"], "toy", 2, preset="quick", plugins=TOYS, out=root / "r", jobs=2, settings=settings
         )
-        table, failed = stress_run(root / "r", jobs=1)
+        table, failed = stress_run(root / "r", Processes(1))
         yield root / "r", table, failed
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from mcsr_bench import api, files, registry, tuning
 from mcsr_bench.cli.options import settings
-from mcsr_bench.engines import local
+from mcsr_bench.engines.base import Engine
 from mcsr_bench.errors import UserError
 from mcsr_bench.loading import load_dataset
 from mcsr_bench.progress import Listener
@@ -62,8 +62,8 @@ def only(where: Path) -> None:
     registry.add_plugins(where)
 
 
-def in_this_process(specs: Sequence[TrialSpec], jobs: int, listener: Listener) -> list[TrialRecord]:
-    """What `local.run_trials` does, without the seconds that a worker's imports take."""
+def in_this_process(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -> list[TrialRecord]:
+    """What `run_trials` does, without the seconds that a worker's imports take."""
     records = []
     for spec in specs:
         records.append(run_trial(spec))
@@ -84,7 +84,7 @@ def search(
     )
     with pytest.MonkeyPatch.context() as patch:
         if not workers:
-            patch.setattr(local, "run_trials", in_this_process)
+            patch.setattr(tuning, "run_trials", in_this_process)
         return tune(spec, **numbers, listener=listener)
 
 
@@ -235,7 +235,7 @@ def test_a_search_in_which_everything_fails_is_recorded_and_ends_with_1(
     failing = '[tuning]\nfolds = 3\ntrials = 1\n[tuning.space]\nfault = { choices = ["raise", "nan"] }\n'
     where = plugins(tmp_path / "plugins", extra=failing)
     only(where)
-    monkeypatch.setattr(local, "run_trials", in_this_process)
+    monkeypatch.setattr(tuning, "run_trials", in_this_process)
     usual = (
         "--method",
         "toynet",

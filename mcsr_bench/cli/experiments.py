@@ -110,6 +110,7 @@ def prepare(
 ) -> None:
     """Validate datasets and build their prepared data, without training anything."""
     from mcsr_bench import api, console
+    from mcsr_bench.engines.processes import Processes
     from mcsr_bench.prepared import prepare_all, write_folds
 
     spec = api.experiment_spec(
@@ -131,10 +132,10 @@ def prepare(
             print(path)
         return
     if check:
-        _inspect(spec, as_json)
+        _inspect(spec, jobs, as_json)
         return
     with console.listener() as listener:
-        records = [prepared.data.model_dump(mode="json") for prepared in prepare_all(spec, listener)]
+        records = [prepared.data.model_dump(mode="json") for prepared in prepare_all(spec, Processes(jobs), listener)]
     if as_json:
         print(json.dumps(records, indent=1))
         return
@@ -150,13 +151,14 @@ def prepare(
             print(f"  {mark}")
 
 
-def _inspect(spec: ExperimentSpec, as_json: bool) -> None:
+def _inspect(spec: ExperimentSpec, jobs: int, as_json: bool) -> None:
     from mcsr_bench import console
     from mcsr_bench.checking import check_datasets, finding_records
+    from mcsr_bench.engines.processes import Processes
     from mcsr_bench.findings import located
 
     with console.listener() as listener:
-        checked = check_datasets(spec, listener)
+        checked = check_datasets(spec, Processes(jobs), listener)
     found = [finding for one in checked for finding in one.findings]
     if as_json:
         document = {"datasets": [one.record() for one in checked], "findings": finding_records(found)}

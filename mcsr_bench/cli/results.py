@@ -38,11 +38,12 @@ def stress(
 ) -> None:
     """Predict again from the stored weights with a wrong auxiliary: zero, another patient's, shifted, rotated, noisy."""
     from mcsr_bench import console
+    from mcsr_bench.engines.processes import Processes
     from mcsr_bench.stress import stress_run
     from mcsr_bench.system.devices import chosen_device
 
     with console.listener() as listener:
-        table, failed = stress_run(run, jobs=jobs, device=chosen_device(device), listener=listener)
+        table, failed = stress_run(run, Processes(jobs), device=chosen_device(device), listener=listener)
     console.print_table(table)
     for sentence in failed:
         print(sentence, file=sys.stderr)

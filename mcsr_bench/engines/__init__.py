@@ -1,1 +1,1 @@
-"""Floor 4: where trials run. An engine takes trial specs and gives back their records."""
+"""Floor 0: where jobs run. `base` says what an engine is, `processes` is the one on this machine."""

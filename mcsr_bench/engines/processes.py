@@ -1,0 +1,156 @@
+"""Jobs in worker processes on this machine, each a fresh interpreter that gets JSON and gives JSON.
+
+A worker runs `_main`: it reads one job per line of standard input, executes it, sends events and the end of the job back, and takes
+the next one, so that importing torch is paid once per worker. No pickle, no import of the caller's script (which multiprocessing's
+spawn would do), and a worker that is killed takes down nobody but its own job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from mcsr_bench.engines.base import Engine, Job, Kind, Message, Needs, execute
+from mcsr_bench.system.devices import default_jobs
+
+SLOT = "MCSR_BENCH_SLOT"
+"""Environment variable of a worker: which of the places side by side it fills (0, 1, ...); picks its GPU."""
+
+_START = f"import sys; sys.path[:] = sys.argv[1:]; from {__name__} import _main; _main()"
+"""A worker imports from where its parent does, and not from the current folder, which may be one of data."""
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+class Processes(Engine):
+    """Worker processes on this machine."""
+
+    def __init__(self, workers: int = 0) -> None:
+        """workers: how many run at once; 0: as many as the cores or GPUs of the machine allow."""
+        self._workers = workers
+
+    def side_by_side(self, needs: Needs) -> int:
+        """As many as asked for, else one per GPU or per so many cores."""
+        return self._workers or (default_jobs("cuda") if needs.gpus else max(1, default_jobs("cpu") // needs.cores))
+
+    def run(self, jobs: Sequence[Job]) -> Generator[Message, None, None]:
+        """In order, in as few workers as the neediest job allows at once."""
+        if not jobs:
+            return
+        cores = max(job.needs.cores for job in jobs)
+        n_workers = min(len(jobs), *(self.side_by_side(job.needs) for job in jobs))
+        messages: queue.Queue[tuple[_Worker, Kind, Any]] = queue.Queue()
+        waiting = list(enumerate(jobs))
+        busy: set[_Worker] = set()
+        try:
+            for slot in range(n_workers):
+                worker = _Worker(slot, cores, messages)
+                busy.add(worker)
+                yield _next(worker, waiting)
+            while busy:
+                worker, kind, value = messages.get()
+                if worker not in busy:  # ended after its last job: that it is gone is no news
+                    continue
+                yield Message(worker.job, kind, value)
+                if kind == "event":
+                    continue
+                if not waiting or kind == "died":
+                    busy.discard(worker)
+                    worker.end()
+                if waiting:
+                    if kind == "died":
+                        worker = _Worker(worker.slot, cores, messages)
+                        busy.add(worker)
+                    yield _next(worker, waiting)
+        finally:
+            for worker in busy:
+                worker.end()
+
+
+class _Worker:
+    """A worker process, and the thread that listens to it."""
+
+    def __init__(self, slot: int, cores: int, messages: queue.Queue[tuple[_Worker, Kind, Any]]) -> None:
+        self.slot = slot
+        self.job = -1
+        environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(cores)), SLOT: str(slot)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START, *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            text=True,
+            encoding="utf-8",
+        )
+        threading.Thread(target=self._listen, args=(messages,), daemon=True).start()
+
+    def give(self, index: int, job: Job) -> None:
+        """Hand a job over; a worker that is dead already says so through its messages."""
+        self.job = index
+        line = json.dumps([job.address, job.payload, None if job.log is None else str(job.log)])
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+
+    def end(self) -> None:
+        """Terminate the process; for an idle one this is the normal end."""
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def _listen(self, messages: queue.Queue[tuple[_Worker, Kind, Any]]) -> None:
+        assert self.process.stdout is not None
+        with contextlib.suppress(OSError, ValueError):  # a worker killed in the middle of a line: its status tells why
+            for line in self.process.stdout:
+                kind, value = json.loads(line)
+                messages.put((self, kind, value))
+        messages.put((self, "died", _why(self.process.wait())))
+
+
+def _next(worker: _Worker, waiting: list[tuple[int, Job]]) -> Message:
+    index, job = waiting.pop(0)
+    worker.give(index, job)
+    return Message(index, "started")
+
+
+def _why(code: int) -> str:
+    if code >= 0:
+        return f"its process ended with exit status {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = str(-code)
+    hint = " (out of memory?)" if name == "SIGKILL" else ""
+    return f"its process was ended by {name}{hint}"
+
+
+def _main() -> None:
+    # Events have the real standard output for themselves; whatever a job prints goes to its log.
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+
+    def send(kind: Kind, value: Any) -> None:
+        channel.write(json.dumps([kind, value]) + "\n")
+        channel.flush()
+
+    for line in sys.stdin:
+        address, payload, log = json.loads(line)
+        with open(log or os.devnull, "w", encoding="utf-8") as handle:
+            os.dup2(handle.fileno(), 1)
+            os.dup2(handle.fileno(), 2)
+        kind, value = execute(address, payload, lambda event: send("event", event))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        send(kind, value)
