@@ -12,13 +12,12 @@ import pandas as pd
 import torch
 
 from mcsr_bench.cards import MethodCard
+from mcsr_bench.data.spec import DataSpec, Preparation
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.experiment import make_report, run_experiment
 from mcsr_bench.grid import ExperimentSpec
-from mcsr_bench.loading import load_dataset
 from mcsr_bench.method import Batch, Method, Prediction, Settings
-from mcsr_bench.prepared import prepare
-from mcsr_bench.preparing import Preparation
+from mcsr_bench.prepared import prepare_all
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results.load import Results
@@ -49,29 +48,60 @@ def experiment_spec(
     fresh: bool = False,
 ) -> ExperimentSpec:
     """The experiment that is asked for, with the defaults of ``suites/default.toml`` for what is not said."""
-    given: dict[str, Any] = {
-        "methods": _several(methods),
-        "datasets": _several(dataset),
-        "suites": _several(suite),
-        "scales": _several(scale) if scale is not None or suite is None else (),
-        "seeds": _several(seeds),
-        "against": _several(against),
-        "preset": preset,
-        "protocol": protocol,
-        "out": None if out is None else Path(out),
-    }
-    values = defaults().model_dump() | {key: value for key, value in given.items() if value is not None}
+    standard = defaults()
+    given = {name: dict(changes) for name, changes in (settings or {}).items()}
+    names = _several(dataset, standard.datasets)
+    data = data_spec(
+        names,
+        scale if scale is not None or suite is None else (),
+        data_root=data_root,
+        split=split,
+        protocol=protocol,
+        register=register,
+        store_dtype=store_dtype,
+        settings={name: changes for name, changes in given.items() if name in names},
+        plugins=plugins,
+    )
     return ExperimentSpec(
-        **values,
+        data=data,
+        methods=_several(methods, standard.methods),
+        suites=_several(suite, ()),
+        seeds=_several(seeds, standard.seeds),
+        preset=standard.preset if preset is None else preset,
+        settings={name: changes for name, changes in given.items() if name not in names},
+        against=_several(against, standard.against),
         against_given=against is not None,
-        data_root=None if data_root is None else Path(data_root),
-        split=None if split is None else Path(split),
-        preparation=Preparation.of(register, store_dtype),
-        settings={name: dict(changes) for name, changes in (settings or {}).items()},
-        plugins=tuple(Path(p) for p in _several(plugins) or ()),
+        out=standard.out if out is None else Path(out),
+        report=standard.report,
         device=device,
         jobs=jobs,
         fresh=fresh,
+    )
+
+
+def data_spec(
+    dataset: str | Iterable[str] | None = None,
+    scale: int | Iterable[int] | None = None,
+    *,
+    data_root: str | Path | None = None,
+    split: str | Path | None = None,
+    protocol: str | None = None,
+    register: str | None = None,
+    store_dtype: str | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    plugins: str | Path | Iterable[str | Path] = (),
+) -> DataSpec:
+    """The data that are asked for, with the same defaults."""
+    standard = defaults()
+    return DataSpec(
+        names=_several(dataset, standard.datasets),
+        scales=_several(scale, standard.scales),
+        protocol=standard.protocol if protocol is None else protocol,
+        root=None if data_root is None else Path(data_root),
+        split=None if split is None else Path(split),
+        preparation=Preparation.of(register, store_dtype),
+        settings={name: dict(changes) for name, changes in (settings or {}).items()},
+        plugins=tuple(Path(path) for path in _several(plugins, ())),
     )
 
 
@@ -106,12 +136,10 @@ def evaluate(
     magnitude or complex, in physical units. Returns patient_id, volume_id, role, contrast and a column per metric id. Raises
     ValueError when the shape is wrong or the output is not finite, UserError for a dataset that cannot be had.
     """
-    standard = defaults()
-    chosen = get_protocol(protocol or standard.protocol)
-    ready = load_dataset(dataset or standard.datasets[0], data_root, **dict(settings or {}))
-    [prepared] = prepare(
-        ready, chosen, [scale or standard.scales[0]], engine=Processes(jobs), listener=listener or _Warnings()
-    )
+    names = _several(dataset, defaults().datasets)
+    asked = data_spec(names, scale, data_root=data_root, protocol=protocol, settings={names[0]: settings or {}})
+    [prepared] = prepare_all(asked, Processes(jobs), listener or _Warnings())
+    chosen, ready = get_protocol(asked.protocol), prepared.dataset
     sampler = Sampler(prepared.store, prepared.split, chosen, seed=0)
     method = _FunctionMethod(function, name, prepared.store.scale)
     rows = []
@@ -163,8 +191,8 @@ class _FunctionMethod(Method):
         return torch.from_numpy(output) if isinstance(output, np.ndarray) else output
 
 
-def _several(value: Any) -> tuple[Any, ...] | None:
-    """One value or several as a tuple; None stays None."""
+def _several(value: Any, otherwise: tuple[Any, ...]) -> tuple[Any, ...]:
+    """One value or several as a tuple; ``otherwise`` for None."""
     if value is None:
-        return None
+        return otherwise
     return (value,) if isinstance(value, (str, int, Path)) else tuple(value)

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.dataset import BadDataError, Case, Dataset, Finding
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.errors import UserError
-from mcsr_bench.grid import ExperimentSpec
 from mcsr_bench.inspection import facts_table, findings
-from mcsr_bench.prepared import asked_datasets, check_cases
+from mcsr_bench.prepared import listed_cases
 from mcsr_bench.preparing import Work, inspect_cases, source
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol, get_protocol
@@ -61,14 +61,14 @@ def finding_records(found: Sequence[Finding]) -> list[dict[str, Any]]:
     return [asdict(finding) for finding in found]
 
 
-def check_datasets(spec: ExperimentSpec, engine: Engine, listener: Listener | None = None) -> list[Checked]:
-    """Inspect the datasets of a spec. UserError only for options that cannot be had: what is wrong with data is a finding."""
+def check_datasets(spec: DataSpec, engine: Engine | None = None, listener: Listener | None = None) -> list[Checked]:
+    """Inspect the datasets asked for. UserError only for options that cannot be had: what is wrong with data is a finding."""
     listener = listener or Listener()
     protocol = get_protocol(spec.protocol)
-    return [_check(dataset, protocol, spec, engine, listener) for dataset in asked_datasets(spec)]
+    return [_check(dataset, protocol, spec, engine, listener) for dataset in spec.load()]
 
 
-def _check(dataset: Dataset, protocol: Protocol, spec: ExperimentSpec, engine: Engine, listener: Listener) -> Checked:
+def _check(dataset: Dataset, protocol: Protocol, spec: DataSpec, engine: Engine | None, listener: Listener) -> Checked:
     found: list[Finding] = []
     cases = _cases(dataset, found)
     patients, rule = _split(dataset, cases, protocol, spec, found) if cases else ({}, "")
@@ -119,9 +119,7 @@ def _refused(code: str, file: str, problem: str) -> Finding:
 def _cases(dataset: Dataset, found: list[Finding]) -> list[Case]:
     """The cases that can be looked at; what is wrong with the others becomes a finding each."""
     try:
-        cases = dataset.cases()
-        check_cases(dataset, cases)
-        return cases
+        return listed_cases(dataset)
     except BadDataError as error:
         found += [_refused("unreadable", _file(dataset.root, problem), problem) for problem in error.problems]
         return list(error.cases)
@@ -140,7 +138,7 @@ def _file(root: Path, problem: str) -> str:
 
 
 def _split(
-    dataset: Dataset, cases: list[Case], protocol: Protocol, spec: ExperimentSpec, found: list[Finding]
+    dataset: Dataset, cases: list[Case], protocol: Protocol, spec: DataSpec, found: list[Finding]
 ) -> tuple[dict[str, int], str]:
     try:
         split = split_of(dataset, cases, protocol, spec.split)

@@ -8,27 +8,23 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from mcsr_bench import files
-from mcsr_bench.dataset import Dataset
+from mcsr_bench.engines.base import Engine
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import UserError
-from mcsr_bench.grid import ExperimentSpec, layouts, method_names, points, references, variant_of
-from mcsr_bench.loading import SMOKE, load_dataset, smoke_settings
-from mcsr_bench.prepared import Prepared, prepare, write_registrations
+from mcsr_bench.grid import ExperimentSpec, layouts, method_names, points, references, smoke_standards
+from mcsr_bench.prepared import prepare_all, write_registrations
 from mcsr_bench.progress import Listener
-from mcsr_bench.protocol import get_protocol
-from mcsr_bench.registry import add_plugins, datasets, methods, reports
+from mcsr_bench.registry import methods, reports
 from mcsr_bench.report import Report, Table
-from mcsr_bench.results.bundle import RunFolder, TrialRecord, check_version, label
+from mcsr_bench.results.bundle import RunFolder, TrialRecord, check_version
 from mcsr_bench.results.load import Results, load_results
 from mcsr_bench.splits import write_manifest
 from mcsr_bench.system.devices import chosen_device
 from mcsr_bench.trial import TrialSpec
-from mcsr_bench.trials import run_trials
+from mcsr_bench.trials import run_trials, trial_spec
 
 
 def run_experiment(spec: ExperimentSpec, listener: Listener | None = None) -> tuple[Results, list[TrialRecord]]:
@@ -37,7 +33,8 @@ def run_experiment(spec: ExperimentSpec, listener: Listener | None = None) -> tu
     Raises UserError for anything asked that cannot be had, before the first trial starts.
     """
     listener = listener or Listener()
-    trials = plan(spec, listener)
+    engine = Processes(spec.jobs)
+    trials = plan(spec, engine, listener)
     records: dict[int, TrialRecord] = {}
     for i, trial in enumerate(trials):
         if (record := _finished(trial, spec.fresh)) is not None:
@@ -46,73 +43,33 @@ def run_experiment(spec: ExperimentSpec, listener: Listener | None = None) -> tu
     missing = [i for i in range(len(trials)) if i not in records]
     # Long trials first, so that interpolation fills the gaps at the end.
     missing.sort(key=lambda i: not methods().card(trials[i].method).trains)
-    ran = run_trials([trials[i] for i in missing], Processes(spec.jobs), listener)
+    ran = run_trials([trials[i] for i in missing], engine, listener)
     records |= dict(zip(missing, ran, strict=True))
     return load_results(spec.out), [records[i] for i in range(len(trials))]
 
 
-def plan(spec: ExperimentSpec, listener: Listener) -> list[TrialSpec]:
-    """Check everything, write ``experiment.json``, build the stores, and return the trials of the grid in order."""
-    for path in spec.plugins:
-        add_plugins(path)
-    protocol = get_protocol(spec.protocol)
+def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[TrialSpec]:
+    """Check everything, build the stores, write what the run's folder says of grid and splits; the trials of the grid in order."""
+    spec.data.add_plugins()
     grid = points(spec)
-    scales = tuple(sorted({point.scale for point in grid}))
+    data = spec.data.at(tuple(sorted({point.scale for point in grid})))
+    data = data.model_copy(update={"standards": smoke_standards(data, method_names(spec), spec.preset)})
     device = chosen_device(spec.device)
-    cards = [methods().card(name) for name in method_names(spec)]
-    standards = {
-        name: smoke_settings(datasets().card(name), cards, scales) if spec.preset == SMOKE else {}
-        for name in spec.datasets
-    }
-    loaded = [
-        load_dataset(name, spec.data_root, **standards[name] | spec.settings.get(name, {})) for name in spec.datasets
-    ]
     _check_folder(spec)
-    folder = RunFolder(spec.out)
-    trials: list[TrialSpec] = []
     with _claimed(spec.out):
-        ready = [
-            prepared
-            for dataset in loaded
-            for prepared in prepare(
-                dataset,
-                protocol,
-                scales,
-                split_file=spec.split,
-                preparation=spec.preparation,
-                engine=Processes(spec.jobs),
-                listener=listener,
-                plugins=spec.plugins,
-            )
+        ready = prepare_all(data, engine, listener)
+        trials = [
+            trial_spec(point, prepared, spec.data, out=spec.out, seed=seed, preset=spec.preset, device=device)
+            for prepared in ready
+            for point in grid
+            if point.scale == prepared.store.scale
+            for seed in spec.seeds
         ]
-        for prepared in ready:
-            trials += [
-                TrialSpec(
-                    out=spec.out,
-                    method=point.method,
-                    variant=point.variant,
-                    settings=point.settings,
-                    dataset_variant=_dataset_variant(prepared.dataset, standards[prepared.dataset.name]),
-                    dataset_settings=prepared.dataset.settings.model_dump(mode="json"),
-                    scale=prepared.store.scale,
-                    seed=seed,
-                    preset=spec.preset,
-                    protocol=spec.protocol,
-                    data=prepared.data,
-                    split=asdict(prepared.split),
-                    device=device,
-                    plugins=spec.plugins,
-                )
-                for point in grid
-                if point.scale == prepared.store.scale
-                for seed in spec.seeds
-            ]
         _check_results(spec, trials)
         _write_spec(spec)
         for prepared in ready:
-            where = dataset_folder(prepared, standards[prepared.dataset.name])
-            write_manifest(folder.split(where), prepared.manifest)
-            write_registrations(folder.registrations(where), prepared.store)
+            write_manifest(RunFolder(spec.out).split(prepared.label), prepared.manifest)
+            write_registrations(RunFolder(spec.out).registrations(prepared.label), prepared.store)
     return trials
 
 
@@ -174,25 +131,16 @@ def _check_folder(spec: ExperimentSpec) -> None:
         try:
             before = files.read_json(path)
             check_version(path, before, unsaid=1)
-            same = {key: before[key] for key in ("protocol", "preset")}
+            same = {"protocol": before["data"]["protocol"], "preset": before["preset"]}
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{path}: not a readable experiment; choose another --out") from None
+        now = {"protocol": spec.data.protocol, "preset": spec.preset}
         for key, value in same.items():
-            if value != getattr(spec, key):
+            if value != now[key]:
                 raise UserError(
-                    f"--out {spec.out}: holds results of {key} {value}, this run has {getattr(spec, key)}; "
+                    f"--out {spec.out}: holds results of {key} {value}, this run has {now[key]}; "
                     f"choose another --out, for they are never mixed"
                 )
-
-
-def dataset_folder(prepared: Prepared, standard: dict[str, Any]) -> str:
-    """The folder of a dataset's results in a run: ``DATASET[@VARIANT]``."""
-    return label(prepared.dataset.name, _dataset_variant(prepared.dataset, standard))
-
-
-def _dataset_variant(dataset: Dataset, standard: dict[str, Any]) -> str:
-    usual = type(dataset).Settings(**datasets().card(dataset.name).settings | standard)
-    return variant_of(usual.model_dump(mode="json"), dataset.settings.model_dump(mode="json"))
 
 
 def _check_results(spec: ExperimentSpec, trials: Sequence[TrialSpec]) -> None:

@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from mcsr_bench import files
+from mcsr_bench.data.spec import DataSpec, variant_of
 from mcsr_bench.errors import UserError, unknown_name
-from mcsr_bench.loading import check_method
-from mcsr_bench.preparing import Preparation
+from mcsr_bench.loading import SMOKE, check_method, smoke_settings
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import datasets, methods
 from mcsr_bench.report import Layout, LayoutRow
 from mcsr_bench.results.bundle import SCHEMA_VERSION, label
-from mcsr_bench.suites import Defaults, Row, Suite, get_suite
+from mcsr_bench.suites import Row, Suite, get_suite
 
 
-class ExperimentSpec(Defaults):
-    """A grid of trials as asked, every field filled. ``methods`` may be ("all",)."""
+class ExperimentSpec(BaseModel):
+    """A grid of trials as asked, every field filled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[2] = SCHEMA_VERSION
+    data: DataSpec
+    """Its scales are empty with suites: each at its own."""
+    methods: tuple[str, ...]
+    """May be ("all",)."""
     suites: tuple[str, ...] = ()
     """Named experiments; their methods, restricted to ``methods``, with their named settings."""
-    scales: tuple[int, ...]
-    """Empty with suites: each at its own scales."""
-    data_root: Path | None = None
-    split: Path | None = None
-    """A manifest of patients instead of the dataset's own split."""
-    preparation: Preparation = Preparation()
-    """``--register`` and ``--store-dtype``."""
+    seeds: tuple[int, ...]
+    preset: str
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """``--set``: per method or dataset, what differs from the preset or default."""
-    plugins: tuple[Path, ...] = ()
+    """``--set``: per method, what differs from the preset."""
+    against: tuple[str, ...]
     against_given: bool = False
     """Whether the user named the references; otherwise the default falls back to the first method where it was not run."""
+    out: Path
+    report: str
     device: str = "auto"
     jobs: int = 0
     """Worker processes; 0: as many as there are cores (GPUs)."""
@@ -56,14 +58,14 @@ class Point:
 
 def points(spec: ExperimentSpec) -> list[Point]:
     """The points of the grid in the order of tables. UserError for any name, scale, preset or setting that cannot be had."""
-    protocol = get_protocol(spec.protocol)
+    protocol = get_protocol(spec.data.protocol)
     _check(spec)
     out: dict[tuple[str, str, int], Point] = {}
     for scales, rows in _blocks(spec):
         for scale in scales:
             protocol.check_scale(scale)
             for row in rows:
-                point = _point(spec, row, scale)
+                point = point_of(row, scale, spec.preset, spec.settings.get(row.method, {}))
                 out.setdefault((point.method, point.variant, scale), point)
     return list(out.values())
 
@@ -79,13 +81,6 @@ def references(asked: Sequence[str], rows: Sequence[tuple[str, str]]) -> tuple[s
     return tuple(name for name in asked if name in labels) or tuple(labels[:1])
 
 
-def variant_of(standard: dict[str, Any], settings: dict[str, Any], name: str = "") -> str:
-    """The name of a trial's settings: the suite's, and 8 digits over what differs from the standard."""
-    differs = {key: value for key, value in settings.items() if standard.get(key) != value}
-    digits = files.digest(differs, 8) if differs else ""
-    return "-".join(part for part in (name, digits) if part)
-
-
 def method_names(spec: ExperimentSpec) -> list[str]:
     """The methods of a spec by name, in the order asked (of tables, for "all"), without repetition."""
     if spec.suites:
@@ -96,8 +91,8 @@ def method_names(spec: ExperimentSpec) -> list[str]:
 
 def _blocks(spec: ExperimentSpec) -> list[tuple[tuple[int, ...], list[Row]]]:
     if not spec.suites:
-        return [(spec.scales, [Row(method=name) for name in method_names(spec)])]
-    return [(spec.scales or suite.scales, _rows(spec, suite)) for suite in map(get_suite, spec.suites)]
+        return [(spec.data.scales, [Row(method=name) for name in method_names(spec)])]
+    return [(spec.data.scales or suite.scales, _rows(spec, suite)) for suite in map(get_suite, spec.suites)]
 
 
 def _rows(spec: ExperimentSpec, suite: Suite) -> list[Row]:
@@ -110,18 +105,26 @@ def _rows(spec: ExperimentSpec, suite: Suite) -> list[Row]:
     return kept
 
 
-def _point(spec: ExperimentSpec, row: Row, scale: int) -> Point:
-    standard = check_method(row.method, scale, spec.preset, row.settings).model_dump(mode="json")
-    changes = {**row.settings, **spec.settings.get(row.method, {})}
-    settings = check_method(row.method, scale, spec.preset, changes).model_dump(mode="json")
+def point_of(row: Row, scale: int, preset: str, changes: Mapping[str, Any]) -> Point:
+    """A suite's row with changes of its settings. UserError for a name, scale, preset or setting that cannot be had."""
+    standard = check_method(row.method, scale, preset, row.settings).model_dump(mode="json")
+    settings = check_method(row.method, scale, preset, {**row.settings, **changes}).model_dump(mode="json")
     return Point(row.method, variant_of(standard, settings, row.name), settings, scale)
 
 
+def smoke_standards(data: DataSpec, methods_used: Sequence[str], preset: str) -> dict[str, dict[str, Any]]:
+    """What preset ``smoke`` changes of the datasets: images as small as the methods allow. Nothing at other presets."""
+    if preset != SMOKE:
+        return {}
+    cards = [methods().card(name) for name in methods_used]
+    return {name: smoke_settings(datasets().card(name), cards, data.scales) for name in data.names}
+
+
 def _layout(spec: ExperimentSpec, suite: Suite) -> Layout:
-    scales = spec.scales or suite.scales
+    scales = spec.data.scales or suite.scales
     rows = []
     for row in _rows(spec, suite):
-        variant = _point(spec, row, scales[0]).variant
+        variant = point_of(row, scales[0], spec.preset, spec.settings.get(row.method, {})).variant
         # What --set changed is no longer the paper's line, and a named setting is one only where the suite says which.
         paper = row.paper if variant == row.name and (row.paper or not row.name) else None
         rows.append(LayoutRow(row.method, variant, row.label or row.name or row.method, paper))
@@ -149,10 +152,9 @@ def _check(spec: ExperimentSpec) -> None:
     names = method_names(spec)
     for name in names:
         methods().card(name)
-    for name in spec.datasets:
-        datasets().card(name)
+    spec.data.check()
     for name in spec.settings:
-        if name in names or name in spec.datasets:
+        if name in names:
             continue
         known = {*methods().plugins(), *datasets().plugins()}
         if name not in known:
@@ -163,14 +165,11 @@ def _check(spec: ExperimentSpec) -> None:
             raise UserError(f"--against {name}: that method is not part of this run ({', '.join(names)})")
     for what, values in (
         ("--methods", names),
-        ("--dataset", spec.datasets),
-        ("--scale", spec.scales or spec.suites),
+        ("--scale", spec.data.scales or spec.suites),
         ("--seeds", spec.seeds),
     ):
         if not values:
             raise UserError(f"{what} is empty")
-    if spec.split is not None and len(spec.datasets) > 1:
-        raise UserError(f"--split {spec.split}: is for one dataset, this run has {', '.join(spec.datasets)}")
     if min(spec.seeds) < 0:
         raise UserError(f"--seeds {min(spec.seeds)}: a seed is 0 or larger")
     if spec.jobs < 0:

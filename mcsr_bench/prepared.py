@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from mcsr_bench import files, registration
+from mcsr_bench.data.spec import DataSpec, Preparation
 from mcsr_bench.dataset import Case, Dataset, Finding, Split
 from mcsr_bench.engines.base import Engine
-from mcsr_bench.errors import UserError, unknown_name
+from mcsr_bench.errors import UserError
 from mcsr_bench.findings import in_short, located, refuse, sentence
-from mcsr_bench.grid import ExperimentSpec
 from mcsr_bench.inspection import findings
-from mcsr_bench.loading import load_dataset
-from mcsr_bench.preparing import Preparation
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol, get_protocol
-from mcsr_bench.registry import add_plugins, datasets
-from mcsr_bench.results.bundle import DataRecord
+from mcsr_bench.registry import datasets
+from mcsr_bench.results.bundle import DataRecord, label
 from mcsr_bench.splits import Manifest, folds, manifest, split_of, write_manifest
 from mcsr_bench.store import Store, build_store
 
@@ -36,6 +34,15 @@ class Prepared:
     manifest: Manifest
     """The split by patients."""
     data: DataRecord
+    findings: tuple[Finding, ...]
+    """What was found while it was prepared."""
+    variant: str = ""
+    """Of the dataset's settings, see `DataSpec.variant`."""
+
+    @property
+    def label(self) -> str:
+        """``DATASET[@VARIANT]``, as in folders."""
+        return label(self.dataset.name, self.variant)
 
 
 def prepare(
@@ -55,19 +62,15 @@ def prepare(
     """
     listener = listener or Listener()
     dataset.listener = listener
-    preparation = preparation or Preparation()
-    cases = dataset.cases()
-    check_cases(dataset, cases)
+    cases = listed_cases(dataset)
     split = split_of(dataset, cases, protocol, split_file)
-    made = manifest(dataset, split, cases)
-    used = {*split.train, *split.validation, *split.test}
-    cases = [case for case in cases if case.volume_id in used]
-    out = []
-    told = list(dataset.findings)
-    for scale in scales:
-        store = build_store(
+    out = [
+        prepared
+        for scale in scales
+        for prepared in prepare_splits(
             dataset,
             cases,
+            [split],
             protocol,
             scale,
             preparation=preparation,
@@ -75,13 +78,50 @@ def prepare(
             listener=listener,
             plugins=plugins,
         )
-        seen = findings(store.facts, [scale])
-        refuse(seen)
-        record = data_record(dataset, store, split, preparation, seen)
-        out.append(Prepared(dataset, store, split, made, record))
-        told += [f for f in (*store.findings, *seen) if f not in told]
-    tell(told, listener)
+    ]
+    tell(list(dict.fromkeys(finding for prepared in out for finding in prepared.findings)), listener)
     return out
+
+
+def prepare_splits(
+    dataset: Dataset,
+    cases: Sequence[Case],
+    splits: Sequence[Split],
+    protocol: Protocol,
+    scale: int,
+    *,
+    preparation: Preparation | None = None,
+    engine: Engine | None = None,
+    listener: Listener | None = None,
+    plugins: Sequence[Path] = (),
+) -> list[Prepared]:
+    """One store for all cases that the splits use, and a `Prepared` per split. UserError as `prepare`."""
+    chosen = preparation or Preparation()
+    used = {v for split in splits for v in (*split.train, *split.validation, *split.test)}
+    store = build_store(
+        dataset,
+        [case for case in cases if case.volume_id in used],
+        protocol,
+        scale,
+        preparation=chosen,
+        engine=engine,
+        listener=listener,
+        plugins=plugins,
+    )
+    seen = findings(store.facts, [scale])
+    refuse(seen)
+    found = tuple(dict.fromkeys((*dataset.findings, *store.findings, *seen)))
+    return [
+        Prepared(
+            dataset,
+            store,
+            split,
+            manifest(dataset, split, cases),
+            data_record(dataset, store, split, chosen, seen),
+            found,
+        )
+        for split in splits
+    ]
 
 
 def tell(found: Sequence[Finding], listener: Listener) -> None:
@@ -91,11 +131,11 @@ def tell(found: Sequence[Finding], listener: Listener) -> None:
             listener.warning(located(finding))
 
 
-def prepare_all(spec: ExperimentSpec, engine: Engine, listener: Listener | None = None) -> list[Prepared]:
-    """Validate and prepare the datasets of a spec at its scales, without a method in sight."""
+def prepare_all(spec: DataSpec, engine: Engine | None = None, listener: Listener | None = None) -> list[Prepared]:
+    """Validate and prepare the datasets asked for, each at its scales. UserError for anything that cannot be had."""
     return [
-        prepared
-        for dataset in asked_datasets(spec)
+        replace(prepared, variant=spec.variant(dataset))
+        for dataset in spec.load()
         for prepared in prepare(
             dataset,
             get_protocol(spec.protocol),
@@ -109,20 +149,19 @@ def prepare_all(spec: ExperimentSpec, engine: Engine, listener: Listener | None 
     ]
 
 
-def write_folds(spec: ExperimentSpec, k: int, to: Path) -> list[Path]:
-    """Manifests ``TO/fold1.json`` and on, for ``--split``: a k-fold cross-validation by patient of the one dataset of a spec.
+def write_folds(spec: DataSpec, k: int, to: Path, seed: int = 0) -> list[Path]:
+    """Manifests ``TO/fold1.json`` and on, for ``--split``: a k-fold cross-validation by patient of the one dataset asked for.
 
-    Every patient is tested in exactly one of them. The seed is the spec's first. UserError for several datasets, a k that the
-    patients do not allow, and a folder that holds something else.
+    Every patient is tested in exactly one of them. UserError for several datasets, a k that the patients do not allow, and a folder
+    that holds something else.
     """
-    if len(spec.datasets) != 1:
-        raise UserError(f"--folds {k}: is for one dataset, and there are {len(spec.datasets)}")
+    if len(spec.names) != 1:
+        raise UserError(f"--folds {k}: is for one dataset, and there are {len(spec.names)}")
     if spec.split is not None:
         raise UserError(f"--split {spec.split}: --folds {k} makes splits of its own")
-    [dataset] = asked_datasets(spec)
-    cases = dataset.cases()
-    check_cases(dataset, cases)
-    splits = folds(cases, k, spec.seeds[0])
+    [dataset] = spec.load()
+    cases = listed_cases(dataset)
+    splits = folds(cases, k, seed)
     paths = [to / f"fold{i}.json" for i in range(1, k + 1)]
     if to.exists() and (not to.is_dir() or set(to.iterdir()) - set(paths)):
         raise UserError(f"--to {to}: holds something else than {k} folds; choose another folder")
@@ -132,17 +171,11 @@ def write_folds(spec: ExperimentSpec, k: int, to: Path) -> list[Path]:
     return paths
 
 
-def asked_datasets(spec: ExperimentSpec) -> list[Dataset]:
-    """The datasets of a spec. UserError for a plugin, name, setting or scale that cannot be had."""
-    for path in spec.plugins:
-        add_plugins(path)
-    protocol = get_protocol(spec.protocol)
-    for scale in spec.scales:
-        protocol.check_scale(scale)
-    for name in spec.settings:
-        if name not in spec.datasets:
-            raise unknown_name("dataset of this run", name, spec.datasets)
-    return [load_dataset(name, spec.data_root, **spec.settings.get(name, {})) for name in spec.datasets]
+def listed_cases(dataset: Dataset) -> list[Case]:
+    """The cases of a dataset, checked as by `check_cases`."""
+    cases = dataset.cases()
+    check_cases(dataset, cases)
+    return cases
 
 
 def check_cases(dataset: Dataset, cases: Sequence[Case]) -> None:

@@ -10,13 +10,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mcsr_bench import files
+from mcsr_bench.data.spec import Preparation, Register
 from mcsr_bench.dataset import BadDataError, Case, Dataset, Grid, Slice
 from mcsr_bench.encoding import UNFINISHED, ComplexArray, StoreDtype, open_volume, precision_db, write_volume
 from mcsr_bench.engines.base import Emit, Engine, Job, JobFunction, Needs, Outcome, Watcher, follow, registered
@@ -26,39 +27,11 @@ from mcsr_bench.kspace import crop_centre
 from mcsr_bench.loading import load_dataset
 from mcsr_bench.protocol import Protocol, get_protocol
 
-Register = Literal["none", "rigid", "affine"]
 KINDS: tuple[Literal["target", "auxiliary"], ...] = ("target", "auxiliary")
 FOLDERS = {"target": "target", "auxiliary": "aux"}
 """Where the volumes of a contrast lie in a store."""
 RAW_SLICES = 3
 """Slices of k-space that are looked at per contrast, from the middle of the volume."""
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What a user may choose about preparing data: it changes the numbers, and enters the keys of stores and trials."""
-
-    register: Register | None = None
-    """None: rigid where the grids differ, nothing elsewhere."""
-    store_dtype: StoreDtype = "complex64"
-
-    @staticmethod
-    def of(register: str | None, store_dtype: str | None) -> Preparation:
-        """From the words of ``--register`` and ``--store-dtype``. UserError for another word."""
-        for option, word, allowed in (
-            ("--register", register, get_args(Register)),
-            ("--store-dtype", store_dtype, get_args(StoreDtype)),
-        ):
-            if word is not None and word not in allowed:
-                raise UserError(f"{option} {word}: allowed are {', '.join(allowed)}")
-        given = {"register": register, "store_dtype": store_dtype}
-        return Preparation(**{name: word for name, word in given.items() if word is not None})  # type: ignore[arg-type]
-
-    @property
-    def changes(self) -> dict[str, str]:
-        """What differs from the default."""
-        standard = asdict(Preparation())
-        return {name: value for name, value in asdict(self).items() if value != standard[name]}
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def build_report(
     if to.exists() and not to.is_dir():
         raise UserError(f"--to {to}: is a file, not a folder")
     specs = [_spec(run) for run in runs]
-    for path in (*plugins, *(p for spec in specs for p in spec.plugins if p.is_dir())):
+    for path in (*plugins, *(p for spec in specs for p in spec.data.plugins if p.is_dir())):
         add_plugins(path)
     results = load_results(*runs)
     results = results.of(lambda record: record.preset != SMOKE)

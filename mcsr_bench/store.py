@@ -19,11 +19,12 @@ from statistics import median
 from typing import Any
 
 from mcsr_bench import files, registration
+from mcsr_bench.data.spec import Preparation
 from mcsr_bench.dataset import Case, Dataset, Finding
 from mcsr_bench.encoding import UNFINISHED, ComplexArray, PairVolume, open_volume
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.errors import UserError
-from mcsr_bench.preparing import FOLDERS, Done, Preparation, Work, degrade_volumes, prepare_cases, source
+from mcsr_bench.preparing import FOLDERS, Done, Work, degrade_volumes, prepare_cases, source
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol
 
@@ -137,7 +138,8 @@ def build_store(
     """The prepared data of all cases at a scale, from the cache, or built now where they are absent or damaged.
 
     engine: where cases are prepared side by side; None: here, one after the other. plugins: the folders of ``--plugins``. Raises
-    UserError for an image too small for the scale, a volume that is all zero or holds NaN or Inf, grids that differ where registration is off, and whatever the adapter finds wrong.
+    UserError for an image too small for the scale, a volume that is all zero or holds NaN or Inf, grids that differ where
+    registration is off, and whatever the adapter finds wrong.
     """
     listener = listener or Listener()
     preparation = preparation or Preparation()

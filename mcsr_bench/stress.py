@@ -164,7 +164,7 @@ def stress_run(
     results = load_results(run)
     asked = RunFolder(run).experiment
     spec = files.read_json(asked) if asked.is_file() else {}
-    plugins = [path for path in spec.get("plugins", []) if Path(path).is_dir()]
+    plugins = [path for path in spec.get("data", {}).get("plugins", []) if Path(path).is_dir()]
     for path in plugins:
         add_plugins(Path(path))
     chosen = [bundle for bundle in results.bundles if stressable(bundle.record)]

@@ -3,15 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.engines.base import Engine, Job, Needs, Outcome, Steps, follow
 from mcsr_bench.errors import UserError
+from mcsr_bench.grid import Point
+from mcsr_bench.prepared import Prepared
 from mcsr_bench.progress import Listener
 from mcsr_bench.results.bundle import Bundle, TrialRecord
 from mcsr_bench.trial import TrialSpec, trial_job
 
 INTERRUPTED = "the run was ended while this trial was at work; the same command goes on with it"
+
+
+def trial_spec(
+    point: Point,
+    prepared: Prepared,
+    data: DataSpec,
+    *,
+    out: Path,
+    seed: int,
+    preset: str,
+    device: str,
+) -> TrialSpec:
+    """A point of a grid on prepared data with a seed; data: as asked, for the protocol and plugins."""
+    return TrialSpec(
+        out=out,
+        method=point.method,
+        variant=point.variant,
+        settings=point.settings,
+        dataset_variant=prepared.variant,
+        dataset_settings=prepared.dataset.settings.model_dump(mode="json"),
+        scale=prepared.store.scale,
+        seed=seed,
+        preset=preset,
+        protocol=data.protocol,
+        data=prepared.data,
+        split=asdict(prepared.split),
+        device=device,
+        plugins=data.plugins,
+    )
 
 
 def run_trials(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -> list[TrialRecord]:

@@ -11,34 +11,35 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict
 
 from mcsr_bench import files
 from mcsr_bench.cards import Searched, Tuning
-from mcsr_bench.dataset import Case, Dataset, Split
+from mcsr_bench.data.spec import DataSpec
+from mcsr_bench.dataset import Case, Dataset
+from mcsr_bench.engines.base import Engine
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import UserError
-from mcsr_bench.findings import refuse
-from mcsr_bench.grid import ExperimentSpec, Point, points
-from mcsr_bench.inspection import findings
-from mcsr_bench.loading import SMOKE, check_method, load_dataset, smoke_settings
-from mcsr_bench.prepared import check_cases, data_record, tell
+from mcsr_bench.grid import Point, point_of, smoke_standards
+from mcsr_bench.loading import check_method
+from mcsr_bench.prepared import Prepared, listed_cases, prepare_splits, tell
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol, get_protocol
-from mcsr_bench.registry import add_plugins, datasets, methods
+from mcsr_bench.registry import methods
 from mcsr_bench.results.bundle import DataRecord, RunFolder, TrialRecord
 from mcsr_bench.splits import folds as folds_of
 from mcsr_bench.splits import split_of
-from mcsr_bench.store import build_store
+from mcsr_bench.suites import Row
 from mcsr_bench.system.devices import chosen_device
 from mcsr_bench.system.provenance import versions
 from mcsr_bench.trial import TrialSpec
-from mcsr_bench.trials import run_trials
+from mcsr_bench.trials import run_trials, trial_spec
 
 if TYPE_CHECKING:
     import optuna
@@ -48,42 +49,59 @@ TUNING, TUNED = "tuning.json", "tuned.json"
 _HOW = f"mean over folds of the patient mean of {OBJECTIVE} of the target on the held-out fold; higher is better"
 
 
+class SearchSpec(BaseModel):
+    """A search as asked: settings of one method on one dataset at one scale."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: DataSpec
+    """One dataset, one scale."""
+    method: str
+    settings: dict[str, Any] = {}
+    """Of the method, what differs from the preset: these are held, and none of them is searched."""
+    preset: str
+    seed: int = 0
+    """Of the folds, the search and the networks."""
+    folds: int | None = None
+    """None: as the card says."""
+    trials: int | None = None
+    out: Path
+    device: str = "auto"
+    jobs: int = 0
+
+
 @dataclass(frozen=True)
 class _Search:
     """What is searched, and in which folds."""
 
-    spec: ExperimentSpec
+    spec: SearchSpec
     point: Point
     """The method with the settings that are not searched."""
     tuning: Tuning
     """With the folds and trials of this search."""
-    dataset: Dataset
-    splits: tuple[Split, ...]
-    data: tuple[DataRecord, ...]
-    """One per fold."""
+    folds: tuple[Prepared, ...]
     device: str
+    engine: Engine
 
     @property
-    def seed(self) -> int:
-        return self.spec.seeds[0]
+    def data(self) -> DataRecord:
+        """The data of the first fold: the folds differ in their splits alone."""
+        return self.folds[0].data
 
 
-def tune(
-    spec: ExperimentSpec, folds: int | None = None, trials: int | None = None, listener: Listener | None = None
-) -> dict[str, Any]:
-    """Search the settings of one method on one dataset at one scale, and return what ``OUT/tuned.json`` then holds.
+def tune(spec: SearchSpec, listener: Listener | None = None) -> dict[str, Any]:
+    """Search the settings of a method, and return what ``OUT/tuned.json`` then holds.
 
-    spec: names one method, dataset, scale and seed; settings of the method that are set are held, and are none of the searched
-    ones. folds, trials: else the card's. A point with a failed trial has no score; where none has one, ``best`` is None. Raises
-    UserError for anything asked that cannot be had.
+    A point with a failed trial has no score; where none has one, ``best`` is None. Raises UserError for anything asked that cannot
+    be had.
     """
     listener = listener or Listener()
     optuna = _optuna()
-    search = _search(spec, folds, trials, listener)
+    search = _search(spec, listener)
     _claim(search)
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=search.seed))
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=spec.seed))
     space = {name: _distribution(optuna, searched) for name, searched in search.tuning.space.items()}
-    listener.trials(search.tuning.trials * len(search.splits), _there(spec.out, search.tuning))
+    listener.trials(search.tuning.trials * len(search.folds), _there(spec.out, search.tuning))
     tried = []
     for number in range(search.tuning.trials):
         asked = study.ask(space)
@@ -98,7 +116,7 @@ def tune(
     out = {
         **_header(search),
         "trials": search.tuning.trials,
-        "marks": search.data[0].marks,
+        "marks": search.data.marks,
         "points": tried,
         "best": best and {key: best[key] for key in ("number", "values", "score")},
         "set": [f"{search.point.method}.{name}={value}" for name, value in best["values"].items()] if best else [],
@@ -117,65 +135,60 @@ def _optuna() -> ModuleType:
     return optuna
 
 
-def _search(spec: ExperimentSpec, folds: int | None, trials: int | None, listener: Listener) -> _Search:
+def _search(spec: SearchSpec, listener: Listener) -> _Search:
     """Everything checked, and the development patients' data prepared."""
-    for path in spec.plugins:
-        add_plugins(path)
-    for option, several in (("--method", spec.methods), ("--dataset", spec.datasets), ("--scale", spec.scales)):
-        if len(several) != 1 or several == ("all",):
+    for option, several in (("--dataset", spec.data.names), ("--scale", spec.data.scales)):
+        if len(several) != 1:
             raise UserError(f"{option} {','.join(map(str, several))}: tune takes one")
-    [point] = points(spec)
-    tuning = _tuning(spec, point, folds, trials)
-    protocol = get_protocol(spec.protocol)
-    name = spec.datasets[0]
-    card = datasets().card(name)
-    small = smoke_settings(card, [methods().card(point.method)], spec.scales) if spec.preset == SMOKE else {}
-    dataset = load_dataset(name, spec.data_root, **small | spec.settings.get(name, {}))
+    spec.data.add_plugins()
+    spec.data.check()
+    [scale] = spec.data.scales
+    point = point_of(Row(method=spec.method), scale, spec.preset, spec.settings)
+    tuning = _tuning(spec, point)
+    device, engine = chosen_device(spec.device), Processes(spec.jobs)
+    small = smoke_standards(spec.data, [spec.method], spec.preset)
+    [dataset] = spec.data.model_copy(update={"standards": small}).load()
     dataset.listener = listener
-    device = chosen_device(spec.device)
-    cases = _development(dataset, protocol, spec.split)
-    splits = tuple(folds_of(cases, tuning.folds, spec.seeds[0]))
-    store = build_store(
+    protocol = get_protocol(spec.data.protocol)
+    cases = _development(dataset, protocol, spec.data.split)
+    prepared = prepare_splits(
         dataset,
         cases,
+        folds_of(cases, tuning.folds, spec.seed),
         protocol,
-        point.scale,
-        preparation=spec.preparation,
-        engine=Processes(spec.jobs),
+        scale,
+        preparation=spec.data.preparation,
+        engine=engine,
         listener=listener,
-        plugins=spec.plugins,
+        plugins=spec.data.plugins,
     )
-    seen = findings(store.facts, spec.scales)
-    refuse(seen)
-    tell((*dataset.findings, *store.findings, *seen), listener)
-    data = tuple(data_record(dataset, store, split, spec.preparation, seen) for split in splits)
-    return _Search(spec, point, tuning, dataset, splits, data, device)
+    tell(prepared[0].findings, listener)
+    return _Search(spec, point, tuning, tuple(prepared), device, engine)
 
 
-def _tuning(spec: ExperimentSpec, point: Point, folds: int | None, trials: int | None) -> Tuning:
+def _tuning(spec: SearchSpec, point: Point) -> Tuning:
     """The card's search with the folds and trials asked for. UserError where something in it cannot be."""
-    name = point.method
+    name = spec.method
     tuning = methods().card(name).tuning
     if tuning is None:
         raise UserError(f"--method {name}: its card has no [tuning], so there is nothing to tune")
-    for option, asked, least in (("--folds", folds, 3), ("--trials", trials, 1)):
+    for option, asked, least in (("--folds", spec.folds, 3), ("--trials", spec.trials, 1)):
         if asked is not None and asked < least:
             raise UserError(f"{option} {asked}: {least} or more are needed")
     for key, searched in tuning.space.items():
-        if key in spec.settings.get(name, {}):
+        if key in spec.settings:
             raise UserError(f"--set {name}.{key}: is what tune searches; the space stands in the card of {name}")
         for value in searched.examples():
             try:
                 check_method(name, point.scale, spec.preset, point.settings | {key: value})
             except UserError as error:
                 raise UserError(f"the card of {name} lets tune try {key} = {value}, which cannot be: {error}") from None
-    return tuning.model_copy(update={"folds": folds or tuning.folds, "trials": trials or tuning.trials})
+    return tuning.model_copy(update={"folds": spec.folds or tuning.folds, "trials": spec.trials or tuning.trials})
 
 
 def _development(dataset: Dataset, protocol: Protocol, split_file: Path | None) -> list[Case]:
     """The cases of the patients who train or validate and do not test."""
-    cases = dataset.cases()
-    check_cases(dataset, cases)
+    cases = listed_cases(dataset)
     split = split_of(dataset, cases, protocol, split_file)
     tested = {case.patient_id for case in cases if case.volume_id in split.test}
     used = {*split.train, *split.validation}
@@ -190,21 +203,21 @@ def _header(search: _Search) -> dict[str, Any]:
         "schema_version": 1,
         "method": search.point.method,
         "held": held,
-        "dataset": search.dataset.name,
-        "dataset_settings": search.dataset.settings.model_dump(mode="json"),
-        "fingerprint": search.data[0].fingerprint,
-        "preparation": search.data[0].preparation,
+        "dataset": search.data.name,
+        "dataset_settings": search.folds[0].dataset.settings.model_dump(mode="json"),
+        "fingerprint": search.data.fingerprint,
+        "preparation": search.data.preparation,
         "scale": search.point.scale,
         "preset": search.spec.preset,
-        "protocol": search.spec.protocol,
-        "protocol_hash": get_protocol(search.spec.protocol).hash,
+        "protocol": search.spec.data.protocol,
+        "protocol_hash": get_protocol(search.spec.data.protocol).hash,
         "objective": _HOW,
         "space": space,
-        "folds": len(search.splits),
-        "fold_rules": [split.rule for split in search.splits],
-        "split_hashes": [split.hash for split in search.splits],
-        "patients": sum(search.data[0].patients.values()),
-        "seed": search.seed,
+        "folds": len(search.folds),
+        "fold_rules": [fold.split.rule for fold in search.folds],
+        "split_hashes": [fold.split.hash for fold in search.folds],
+        "patients": sum(search.data.patients.values()),
+        "seed": search.spec.seed,
     }
 
 
@@ -246,10 +259,10 @@ def _there(out: Path, tuning: Tuning) -> int:
 
 def _try(search: _Search, number: int, values: dict[str, Any], listener: Listener) -> dict[str, Any]:
     """Run what is missing of a point, and say how it did."""
-    trials = [_trial(search, number, fold, values) for fold in range(len(search.splits))]
+    trials = [_trial(search, number, fold, values) for fold in range(len(search.folds))]
     records: list[TrialRecord | None] = [_finished(trial, listener) for trial in trials]
     missing = [i for i, record in enumerate(records) if record is None]
-    ran = run_trials([trials[i] for i in missing], Processes(search.spec.jobs), listener)
+    ran = run_trials([trials[i] for i in missing], search.engine, listener)
     for i, record in zip(missing, ran, strict=True):
         records[i] = record
     scores = [
@@ -269,21 +282,15 @@ def _try(search: _Search, number: int, values: dict[str, Any], listener: Listene
 
 def _trial(search: _Search, number: int, fold: int, values: dict[str, Any]) -> TrialSpec:
     point, spec = search.point, search.spec
-    settings = check_method(point.method, point.scale, spec.preset, point.settings | values)
-    return TrialSpec(
+    settings = check_method(point.method, point.scale, spec.preset, point.settings | values).model_dump(mode="json")
+    return trial_spec(
+        replace(point, settings=settings, variant=f"{number:03d}-fold{fold + 1}"),
+        search.folds[fold],
+        spec.data,
         out=spec.out / "points" / f"{number:03d}" / f"fold{fold + 1}",
-        method=point.method,
-        variant=f"{number:03d}-fold{fold + 1}",
-        settings=settings.model_dump(mode="json"),
-        dataset_settings=search.dataset.settings.model_dump(mode="json"),
-        scale=point.scale,
-        seed=search.seed,
+        seed=spec.seed,
         preset=spec.preset,
-        protocol=spec.protocol,
-        data=search.data[fold],
-        split=asdict(search.splits[fold]),
         device=search.device,
-        plugins=spec.plugins,
     )
 
 

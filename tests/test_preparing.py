@@ -14,13 +14,13 @@ import torch
 import mcsr_bench as mb
 from mcsr_bench import preparing, registration
 from mcsr_bench.console import LineListener, print_rows
+from mcsr_bench.data.spec import Preparation
 from mcsr_bench.dataset import Finding
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import UserError
 from mcsr_bench.findings import in_short, refuse, sentence
 from mcsr_bench.loading import load_dataset
 from mcsr_bench.prepared import prepare, write_registrations
-from mcsr_bench.preparing import Preparation
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import MCSR_1
 from mcsr_bench.registry import add_plugins

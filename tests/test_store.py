@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from mcsr_bench import files
+from mcsr_bench.data.spec import Preparation
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import UserError, disk_error
 from mcsr_bench.loading import load_dataset
 from mcsr_bench.prepared import prepare
-from mcsr_bench.preparing import Preparation
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import MCSR_1, SANET_2021
 from mcsr_bench.registry import add_plugins

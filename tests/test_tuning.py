@@ -17,6 +17,7 @@ import pytest
 
 from mcsr_bench import api, files, registry, tuning
 from mcsr_bench.cli.options import settings
+from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.errors import UserError
 from mcsr_bench.loading import load_dataset
@@ -24,7 +25,7 @@ from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import MCSR_1
 from mcsr_bench.results.bundle import TrialRecord
 from mcsr_bench.trial import TrialSpec, run_trial
-from mcsr_bench.tuning import TUNED, tune
+from mcsr_bench.tuning import TUNED, SearchSpec, tune
 
 TOYS = Path(__file__).parent / "toys"
 SPACE = """
@@ -75,17 +76,21 @@ def search(
     out: Path, where: Path, listener: Listener | None = None, workers: bool = False, **changes: Any
 ) -> dict[str, Any]:
     only(where)
-    numbers = {key: changes.pop(key) for key in ("folds", "trials") if key in changes}
-    spec = api.experiment_spec(
-        ["toynet"],
-        ["toy"],
-        2,
-        **{"plugins": where, "out": out, "jobs": 2 if workers else 1, "preset": "smoke", "seeds": [0], **changes},
+    given = changes.pop("settings", {})
+    spec = SearchSpec(
+        data=data_of(where, settings={name: given[name] for name in given if name != "toynet"}),
+        method="toynet",
+        settings=given.get("toynet", {}),
+        **{"out": out, "jobs": 2 if workers else 1, "preset": "smoke", **changes},
     )
     with pytest.MonkeyPatch.context() as patch:
         if not workers:
             patch.setattr(tuning, "run_trials", in_this_process)
-        return tune(spec, **numbers, listener=listener)
+        return tune(spec, listener)
+
+
+def data_of(where: Path, scale: Any = 2, **changes: Any) -> DataSpec:
+    return api.data_spec(["toy"], scale, plugins=where, **changes)
 
 
 class Counting(Listener):
@@ -275,9 +280,9 @@ def test_what_cannot_be_searched_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     refused("--set toynet.learning_rate: is what tune searches", settings={"toynet": {"learning_rate": 1}})
     refused("allowed are auto, cpu, cuda", device="gpu")
     with pytest.raises(UserError, match="--scale 2,4: tune takes one"):
-        tune(api.experiment_spec(["toynet"], ["toy"], [2, 4], plugins=where, out=out, preset="smoke"))
+        tune(SearchSpec(data=data_of(where, [2, 4]), method="toynet", out=out, preset="smoke"))
     with pytest.raises(UserError, match=r"its card has no \[tuning\], so there is nothing to tune"):
-        tune(api.experiment_spec(["zerofill"], ["toy"], 2, plugins=where, out=out, preset="smoke"))
+        tune(SearchSpec(data=data_of(where), method="zerofill", out=out, preset="smoke"))
     out.mkdir()
     (out / "mine.txt").write_text("x")
     with pytest.raises(UserError, match="holds something else than a search"):

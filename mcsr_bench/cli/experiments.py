@@ -12,7 +12,7 @@ import typer
 from mcsr_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from mcsr_bench.grid import ExperimentSpec
+    from mcsr_bench.data.spec import DataSpec
 
 from .options import (
     AsJson,
@@ -113,16 +113,15 @@ def prepare(
     from mcsr_bench.engines.processes import Processes
     from mcsr_bench.prepared import prepare_all, write_folds
 
-    spec = api.experiment_spec(
-        dataset=names(dataset),
-        scale=numbers("--scale", scale),
+    spec = api.data_spec(
+        names(dataset),
+        numbers("--scale", scale),
         protocol=protocol,
         data_root=data_root,
         split=split,
         register=register,
         store_dtype=store_dtype,
         settings=settings(changes),
-        jobs=jobs,
         plugins=plugins or (),
     )
     if (folds is None) != (to is None):
@@ -151,7 +150,7 @@ def prepare(
             print(f"  {mark}")
 
 
-def _inspect(spec: ExperimentSpec, jobs: int, as_json: bool) -> None:
+def _inspect(spec: DataSpec, jobs: int, as_json: bool) -> None:
     from mcsr_bench import console
     from mcsr_bench.checking import check_datasets, finding_records
     from mcsr_bench.engines.processes import Processes

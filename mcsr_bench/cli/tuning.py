@@ -35,29 +35,36 @@ def tune(
 ) -> None:
     """Search a method's settings by cross-validation on the development patients. The same command again resumes."""
     from mcsr_bench import api, console
-    from mcsr_bench.tuning import TUNED
+    from mcsr_bench.suites import defaults
+    from mcsr_bench.tuning import TUNED, SearchSpec
     from mcsr_bench.tuning import tune as search
 
     folder = to or Path("runs") / f"tune-{method}"
-    spec = api.experiment_spec(
-        methods=[method],
-        dataset=None if dataset is None else [dataset],
-        scale=scale,
-        seeds=[seed],
-        preset=preset,
-        protocol=protocol,
-        data_root=data_root,
-        split=split,
-        register=register,
-        store_dtype=store_dtype,
-        settings=settings(changes),
-        jobs=jobs,
-        device=device,
-        plugins=plugins or (),
+    given = settings(changes)
+    spec = SearchSpec(
+        data=api.data_spec(
+            dataset,
+            scale,
+            protocol=protocol,
+            data_root=data_root,
+            split=split,
+            register=register,
+            store_dtype=store_dtype,
+            settings={name: values for name, values in given.items() if name != method},
+            plugins=plugins or (),
+        ),
+        method=method,
+        settings=given.get(method, {}),
+        preset=defaults().preset if preset is None else preset,
+        seed=seed,
+        folds=folds,
+        trials=trials,
         out=folder,
+        device=device,
+        jobs=jobs,
     )
     with console.listener() as listener:
-        tuned = search(spec, folds, trials, listener)
+        tuned = search(spec, listener)
     names = list(tuned["space"])
     rows = [
         (

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from mcsr_bench import files
-from mcsr_bench.grid import ExperimentSpec
+from mcsr_bench.api import experiment_spec
 from mcsr_bench.reporting import build_report
-from mcsr_bench.suites import defaults
 
 spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).parents[1] / "fake_run.py")
 fake = importlib.util.module_from_spec(spec)
@@ -28,10 +27,7 @@ def large(tmp_path_factory):
                 for seed in range(5):
                     psnr = fake.draw(method, 100, seed=seed, better=0.1 * k)
                     fake.write_trial_of(out, method, psnr, data=data, scale=scale, seed=seed, slices=30)
-    usual = defaults().model_dump()
-    asked = ExperimentSpec(
-        **{**usual, "methods": METHODS, "datasets": ("knee", "head", "spine"), "scales": (2, 4), "preset": "small"}
-    )
+    asked = experiment_spec(METHODS, ("knee", "head", "spine"), (2, 4), preset="small")
     files.write_json(out / "experiment.json", asked.model_dump(mode="json"))
     return out
 

@@ -10,10 +10,10 @@ import m4raw_files
 import pair_files
 import pytest
 
+from mcsr_bench.data.spec import Preparation
 from mcsr_bench.dataset import Dataset
 from mcsr_bench.loading import load_dataset
 from mcsr_bench.prepared import Prepared, prepare
-from mcsr_bench.preparing import Preparation
 from mcsr_bench.protocol import MCSR_1
 from mcsr_bench.registry import datasets
 

@@ -13,11 +13,10 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from mcsr_bench import files
+from mcsr_bench.api import experiment_spec
 from mcsr_bench.errors import UserError
-from mcsr_bench.grid import ExperimentSpec
 from mcsr_bench.registry import reports
 from mcsr_bench.reporting import build_report
-from mcsr_bench.suites import defaults
 
 spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).parents[1] / "fake_run.py")
 fake = importlib.util.module_from_spec(spec)
@@ -31,14 +30,10 @@ ci_low ci_high ci_boot_low ci_boot_high p_t p_t_holm p_wilcoxon d_z minimal_dete
 
 
 def experiment(out, **changes):
-    usual = defaults().model_dump() | {
-        "methods": METHODS,
-        "datasets": ("knee",),
-        "scales": (2,),
-        "preset": "small",
-        "out": out,
-    }
-    files.write_json(out / "experiment.json", ExperimentSpec(**(usual | changes)).model_dump(mode="json"))
+    asked = experiment_spec(
+        **{"methods": METHODS, "dataset": "knee", "scale": 2, "preset": "small", "out": out, **changes}
+    )
+    files.write_json(out / "experiment.json", asked.model_dump(mode="json"))
 
 
 @pytest.fixture
