@@ -35,7 +35,7 @@ class Metric:
     """As printed in tables."""
     description: str
     revision: int = 1
-    """Raised when its values change; the golden values in ``tests/golden_values.py`` belong to it. No protocol's hash holds it."""
+    """Raised when its values change; the golden values in ``tests/golden/values.py`` belong to it. No protocol's hash holds it."""
 
 
 _ALL = (

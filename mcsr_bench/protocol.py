@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # torch is imported when something is computed: listing proto
 REVISIONS = {"degradation": 1, "normalisation": 1, "split": 1, "test": 1}
 """Raise one when equal fields give other values: the LR images, the crop and the slices left out; the statistics, the normalised
 images and the reference that is scored; who trains, validates and tests; the unit of the test. The golden values in
-``tests/golden_values.py`` belong to these numbers."""
+``tests/golden/values.py`` belong to these numbers."""
 
 
 class Protocol(BaseModel):
