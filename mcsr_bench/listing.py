@@ -13,7 +13,10 @@ KINDS = ("methods", "datasets", "protocols", "suites", "metrics")
 
 
 def listing(what: str, plugins: Sequence[Path]) -> list[dict[str, Any]]:
-    """Rows with name, title, available, reason; methods and datasets in the order of tables. UserError for another kind."""
+    """Rows with name, title, available, reason; methods and datasets in the order of tables, metrics with their revision.
+
+    UserError for another kind.
+    """
     if what not in KINDS:
         raise unknown_name("list of", what, KINDS)
     for path in plugins:
@@ -32,7 +35,7 @@ def listing(what: str, plugins: Sequence[Path]) -> list[dict[str, Any]]:
         return [_row(name, suite.title) for name, suite in suites().items()]
     from mcsr_bench.metrics import METRICS
 
-    return [_row(m.id, m.title) for m in METRICS.values()]
+    return [_row(m.id, m.title) | {"revision": m.revision} for m in METRICS.values()]
 
 
 def _plugins(registry: Registry[Any]) -> list[dict[str, Any]]:

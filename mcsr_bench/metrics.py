@@ -34,6 +34,8 @@ class Metric:
     decimals: int
     """As printed in tables."""
     description: str
+    revision: int = 1
+    """Raised when its values change; the golden values in ``tests/golden/values.py`` belong to it. No protocol's hash holds it."""
 
 
 _ALL = (

@@ -1,7 +1,8 @@
-"""Floor 1: a protocol, that is a named and hashed way to degrade, normalise, score, split and test.
+"""Floor 1: a protocol, that is a named and hashed way to degrade, normalise, split and test.
 
-Whatever can change a published number stands in the fields below; the hash is taken over all of them together with the
-revisions of the operators they call, and goes with every row of every result.
+The hash goes with every row of every result. It covers the fields below and the revisions of what they ask for; the title is
+prose and stays out. Metrics stay out, too: each has a revision of its own (`mcsr_bench.metrics`), so that a new one orphans no
+result. How batches are drawn is training, not protocol: its revision is `mcsr_bench.sampling.REVISION`.
 """
 
 from __future__ import annotations
@@ -12,24 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from mcsr_bench import metrics
 from mcsr_bench.errors import UserError, unknown_name
 from mcsr_bench.files import digest
 
 if TYPE_CHECKING:  # torch is imported when something is computed: listing protocols must not wait for it
     from torch import Tensor
 
-OPERATORS = {"kspace": 1, "metrics": 1, "augmentation": 1}
-"""Revisions of the operators that protocols call. Raise one when its values change; golden values in a test force it."""
+REVISIONS = {"degradation": 1, "normalisation": 1, "split": 1, "test": 1}
+"""Raise one when equal fields give other values: the LR images, the crop and the slices left out; the statistics, the normalised
+images and the reference that is scored; who trains, validates and tests; the unit of the test. The golden values in
+``tests/golden/values.py`` belong to these numbers."""
 
 
 class Protocol(BaseModel):
-    """A protocol; the fields' values are its definition (design: section "Protocols")."""
+    """A protocol; the fields' values are its definition."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     title: str
+    """A sentence for people; not hashed, so that it can be improved."""
     scales: tuple[int, ...] = (2, 3, 4, 8)
     size_multiple: int = 8
     """HR is centre-cropped to a multiple of this many LR pixels: size_multiple * scale."""
@@ -46,13 +49,13 @@ class Protocol(BaseModel):
     empty_fraction: float = 0.01
     """A slice is empty, and left out, when less than empty_fraction of its pixels exceed empty_level times its volume's maximum."""
     test_unit: Literal["patient", "slice"]
-    metrics: tuple[str, ...] = tuple(metrics.METRICS)
-    operators: dict[str, int] = OPERATORS
+    revisions: dict[str, int] = REVISIONS
+    """Of degradation, normalisation, split and the unit of the test, by name."""
 
     @property
     def hash(self) -> str:
-        """Twelve hexadecimal digits over everything above."""
-        return digest(self.model_dump(mode="json"), 12)
+        """Twelve hexadecimal digits over everything above but the title."""
+        return digest(self.model_dump(mode="json", exclude={"title"}), 12)
 
     def check_scale(self, scale: int) -> None:
         """UserError unless the scale is one this protocol defines."""

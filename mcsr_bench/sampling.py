@@ -17,6 +17,9 @@ from mcsr_bench.method import Batch
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.store import Store, StoredVolume, Volume
 
+REVISION = 1
+"""Of how batches are drawn: order, patches, reflections; in the key of a trial. Raise it when equal seeds give other batches."""
+
 _ORDER, _PATCH = 1, 2  # streams of randomness
 
 

@@ -1,5 +1,7 @@
 """Every metric id against scikit-image or numpy written out by hand, in float64."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -235,3 +237,9 @@ def test_what_cannot_be_scored_is_refused(call, message):
 def test_nmse_equals_scikit_images_nmse_up_to_its_root():
     truth = np.abs(phantom())
     assert metrics.nmse(truth + 0.1, truth) == pytest.approx(normalized_root_mse(truth, truth + 0.1) ** 2)
+
+
+def test_every_metric_has_a_revision_and_list_shows_it(here):
+    rows = json.loads(here("list", "metrics", "--json").stdout)
+    assert {row["name"]: row["revision"] for row in rows} == {name: metric.revision for name, metric in METRICS.items()}
+    assert all(type(metric.revision) is int and metric.revision >= 1 for metric in METRICS.values())
