@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -147,15 +147,7 @@ class Learning:
         """A training patch of pure background leaves loss and weights finite."""
         method = self._torch_method(self.subject.scale)
         data = SyntheticData(self.subject.scale, self.subject.lr_side(self.subject.scale))
-        batch = _patch(method, data, 0)
-        assert batch.target is not None
-        empty = replace(
-            batch,
-            target_lr=torch.zeros_like(batch.target_lr),
-            aux=torch.zeros_like(batch.aux),
-            aux_lr=torch.zeros_like(batch.aux_lr),
-            target=torch.zeros_like(batch.target),
-        )
+        empty = _patch(method, data, 0).map(lr=torch.zeros_like, hr=torch.zeros_like)
         optimizers = method.configure_optimizers()
         for step in range(2):
             _train_mode(method, True)
