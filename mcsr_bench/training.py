@@ -6,9 +6,10 @@ step and started again ends with the weights of an uninterrupted one, bit for bi
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from torch import Tensor
 from mcsr_bench import files, metrics
 from mcsr_bench.errors import UserError
 from mcsr_bench.method import Batch, Method, TorchMethod, TrainingData, TrainingSettings
+from mcsr_bench.plugin.predicted import magnitude, predict_volume, slices_at_once
 from mcsr_bench.weights import load_tensors, save_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -199,25 +201,31 @@ def schedule_factor(settings: TrainingSettings, step: int, steps: int, per_epoch
 
 def predicted_magnitude(method: Method, batch: Batch) -> NDArray[np.float64]:
     """The target magnitude that a method predicts for a batch with or without target: float64 (B, H, W)."""
-    output = method.predict(batch.without_target())
-    target = output["target"] if isinstance(output, dict) else output
-    return np.asarray((target.abs() if target.is_complex() else target).cpu().numpy(), np.float64)
+    return magnitude(predict_volume(method, [batch], batch.target_lr.device)["target"])
 
 
 def validation_psnr(method: Method, data: TrainingData, device: torch.device | str) -> float:
-    """psnr@volume-max over the validation volumes, mean in dB; never a look at the test part."""
-    volumes: dict[str, tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]] = {}
-    for batch in data.validation():
+    """psnr@volume-max over the validation volumes, mean in dB; never a look at the test part.
+
+    ValueError, which names the method, when it predicts what no method may (`predict_volume`).
+    """
+    scores = []
+    batches = data.validation(slices_at_once(device))
+    for _, volume in itertools.groupby(batches, key=lambda batch: batch.volume_id[:1]):
+        references: list[NDArray[np.float64]] = []
+        prediction = predict_volume(method, _noting_references(volume, references), device)["target"]
+        truth = np.concatenate(references)
+        scores.append(metrics.psnr(magnitude(prediction), truth, peak=float(truth.max())))
+    return float(np.mean(scores))
+
+
+def _noting_references(batches: Iterable[Batch], references: list[NDArray[np.float64]]) -> Iterator[Batch]:
+    """The batches as they are; what each is scored against is appended to ``references`` on the way: float64 (B, H, W)."""
+    for batch in batches:
         assert batch.target is not None
         reference = batch.protocol.scoring_reference(batch.target.numpy(), batch.target_lr.numpy())
-        pair = volumes.setdefault(batch.volume_id[0], ([], []))
-        pair[0].append(predicted_magnitude(method, batch.to(device)))
-        pair[1].append(np.hypot(reference.real, reference.imag, dtype=np.float64))
-    scores = []
-    for predictions, references in volumes.values():
-        truth = np.concatenate(references)
-        scores.append(metrics.psnr(np.concatenate(predictions), truth, peak=float(truth.max())))
-    return float(np.mean(scores))
+        references.append(np.hypot(reference.real, reference.imag, dtype=np.float64))
+        yield batch
 
 
 def load_weights(method: Method, path: Path, device: torch.device | str = "cpu") -> None:
