@@ -27,6 +27,7 @@ __all__ = [
     "TorchMethod",
     "TrainingData",
     "TrainingSettings",
+    "Update",
     "make_optimizer",
 ]
 
@@ -55,6 +56,16 @@ class Run(Protocol):
 
     def fit(self, method: TorchMethod, data: TrainingData) -> None:
         """The one training loop: budget, validation, best checkpoint, log, resume (`mcsr_bench.training`)."""
+
+
+class Update(Protocol):
+    """What the engine gives to `TorchMethod.training_step`: a method computes losses, the engine updates weights."""
+
+    def __call__(self, name: str, loss: Tensor) -> None:
+        """One step of the optimiser of that name down the gradient of a loss, a scalar: zero_grad, backward, step.
+
+        ValueError when `TorchMethod.configure_optimizers` gives no such optimiser, or the loss is not a scalar tensor.
+        """
 
 
 class Settings(BaseModel):
@@ -175,14 +186,14 @@ class TorchMethod(Method):
         """The optimisers by name, as the settings say."""
         return {"network": make_optimizer(self.settings, self.network)}
 
-    def training_step(self, batch: Batch, optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, float]:
-        """One update; returns the numbers to log, "loss" among them."""
-        optimizer = optimizers["network"]
-        optimizer.zero_grad(set_to_none=True)
+    def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
+        """One step of training; returns the numbers to log, scalar tensors without graph, "loss" among them.
+
+        They stay on the device: they are fetched when a row of the log is written. The loop raises ValueError for anything else.
+        """
         loss = self.loss(self.forward(batch), batch)
-        loss.backward()
-        optimizer.step()
-        return {"loss": loss.item()}
+        update("network", loss)
+        return {"loss": loss.detach()}
 
     def state(self) -> dict[str, Tensor]:
         """The network's parameters and buffers."""

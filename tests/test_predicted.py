@@ -143,11 +143,11 @@ def test_validation_names_a_method_that_predicts_what_none_may(function: Callabl
 
 
 def test_validation_is_the_same_with_several_slices_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mcsr_bench import training
     from mcsr_bench.registry import add_plugins
+    from mcsr_bench.training import validation
 
     add_plugins(Path(__file__).parent / "toys")
     method, data = load_method("toynet", 2, "quick"), SyntheticData(2, 8)
     one = validation_psnr(method, data, "cpu")
-    monkeypatch.setattr(training, "slices_at_once", lambda device: 8)
+    monkeypatch.setattr(validation, "slices_at_once", lambda device: 8)
     assert validation_psnr(method, data, "cpu") == pytest.approx(one, abs=1e-4)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mcsr_bench.loading import load_method
 from mcsr_bench.method import Batch, Method, TorchMethod
-from mcsr_bench.training import LOG, Loop, load_weights, save_weights
+from mcsr_bench.training import LOG, Loop, Updater, checked_numbers, load_weights, save_weights
 
 from .outcome import fail, skip
 from .subject import STEPS, Subject, distance, perturb, same, seeded
@@ -148,12 +148,12 @@ class Learning:
         method = self._torch_method(self.subject.scale)
         data = SyntheticData(self.subject.scale, self.subject.lr_side(self.subject.scale))
         empty = _patch(method, data, 0).map(lr=torch.zeros_like, hr=torch.zeros_like)
-        optimizers = method.configure_optimizers()
+        update = Updater(method)
         for step in range(2):
             _train_mode(method, True)
             with seeded(step):
-                numbers = method.training_step(empty, optimizers)
-            bad = [name for name, value in numbers.items() if value != value or abs(value) == float("inf")]
+                numbers = checked_numbers(method, method.training_step(empty, update))
+            bad = [name for name, value in numbers.items() if not bool(value.isfinite())]
             bad += [name for name, p in _parameters(method).items() if not bool(p.detach().isfinite().all())]
             if bad:
                 fail(f"NaN or Inf after step {step + 1} on patches of zeros in: {', '.join(bad[:5])}")
@@ -245,8 +245,8 @@ def _reached(method: TorchMethod, data: SyntheticData, wanted: set[str]) -> set[
     The weights are perturbed anew for every step: a ReLU layer can be dead for some weights. Training and evaluation mode take
     turns: batch normalisation cancels the biases before it in training, and a loss may have terms that are only there then.
     """
-    optimizers = method.configure_optimizers()
-    for optimizer in optimizers.values():
+    update = Updater(method)
+    for optimizer in update.optimizers.values():
         for group in optimizer.param_groups:
             group["lr"] = 0.0  # the weights are the perturbation's
     reached: set[str] = set()
@@ -256,7 +256,7 @@ def _reached(method: TorchMethod, data: SyntheticData, wanted: set[str]) -> set[
                 perturb(module, seed=100 * step + i)
             _train_mode(method, step % 2 == 0)
             with seeded(step):
-                method.training_step(_patch(method, data, step), optimizers)
+                method.training_step(_patch(method, data, step), update)
             if step % 2 and wanted <= reached:
                 break
     return reached
