@@ -204,7 +204,14 @@ class TorchMethod(Method):
         self.network.load_state_dict(dict(state), strict=True)
 
     def pixel_loss(self, output: Tensor, reference: Tensor) -> Tensor:
-        """Mean absolute or mean squared difference, as the setting ``loss`` says."""
+        """Mean absolute or mean squared difference, as the setting ``loss`` says; a scalar.
+
+        ValueError when the shapes differ: torch would broadcast (B, 1, H, W) against (B, H, W), every slice against every one.
+        """
+        if output.shape != reference.shape:
+            raise ValueError(
+                f"{self.card.name}: pixel_loss of an output {tuple(output.shape)} and a reference {tuple(reference.shape)}"
+            )
         difference = output - reference
         return difference.abs().mean() if self.settings.loss == "l1" else difference.square().mean()
 

@@ -1,4 +1,4 @@
-"""What the loop asks of a training step: who updates, what is logged and when it is fetched."""
+"""What the loop asks of a training step: who updates, what is logged and when it is fetched, and what is found before the first."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mcsr_bench import Batch, TorchMethod, load_method
 from mcsr_bench.conformance.synthetic import SyntheticData
+from mcsr_bench.methods.lyu.losses import gradient_penalty
 from mcsr_bench.registry import add_plugins
 from mcsr_bench.training import CHECKPOINT, LOG, Loop, Updater, checked_numbers, loop
 from mcsr_bench.training.updates import Sums
@@ -211,3 +213,76 @@ def test_what_no_step_may_return(
     monkeypatch.setattr(method, "training_step", lambda batch, update: numbers)
     with pytest.raises(ValueError, match=message):
         train(method, tmp_path)
+
+
+def test_a_prediction_of_the_wrong_shape_is_found_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = toynet(batch_size=2, patch=4)
+    predict, before = method.predict, {name: tensor.clone() for name, tensor in method.state().items()}
+    monkeypatch.setattr(method, "predict", lambda batch: torch.as_tensor(predict(batch))[:, None])
+    steps: list[int] = []
+    with pytest.raises(ValueError, match=r"toynet predicted \(2, 1, 8, 8\) for the target, not \(2, 8, 8\)"):
+        train(method, tmp_path, report=lambda step, *_: steps.append(step))
+    assert steps == []
+    assert all(torch.equal(tensor, before[name]) for name, tensor in method.state().items())
+
+
+def test_the_look_before_the_first_step_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch normalisation is in the network, and predicting draws random numbers."""
+    looked: list[bool] = []
+
+    def trained(folder: Path) -> dict[str, Tensor]:
+        method = toynet()
+        predict = method.predict
+
+        def drawing(batch: Batch) -> Any:
+            torch.rand(3)
+            assert batch.target is None
+            looked.append(method.network.training)
+            return predict(batch)
+
+        monkeypatch.setattr(method, "predict", drawing)
+        train(method, folder)
+        return method.state()
+
+    with_look = trained(tmp_path / "a")
+    assert looked[0] is False
+    calls = len(looked)
+    monkeypatch.setattr(loop, "look", lambda method, batch: None)
+    without = trained(tmp_path / "b")
+    assert len(looked) == 2 * calls - 1
+    assert all(torch.equal(tensor, without[name]) for name, tensor in with_look.items())
+    assert (tmp_path / "a" / LOG).read_bytes() == (tmp_path / "b" / LOG).read_bytes()
+
+
+def test_a_resumed_training_does_not_look_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(step: int, steps: int, detail: str) -> None:
+        if step == 9:
+            raise KeyboardInterrupt
+
+    looks: list[int] = []
+    monkeypatch.setattr(loop, "look", lambda method, batch: looks.append(1))
+    with pytest.raises(KeyboardInterrupt):
+        train(toynet(), tmp_path, checkpoint_every=4, report=stop)
+    train(toynet(), tmp_path, checkpoint_every=4)
+    assert looks == [1]
+    assert pd.read_csv(tmp_path / LOG)["step"].iloc[-1] == 30
+
+
+@pytest.mark.parametrize("loss", ["l1", "l2"])
+def test_pixel_loss_by_hand_and_never_of_images_that_torch_would_stretch(loss: str) -> None:
+    method, rng = toynet(loss=loss), np.random.default_rng(0)
+    one, two = rng.normal(size=(2, 3, 4, 5))
+    expected = np.abs(one - two).mean() if loss == "l1" else ((one - two) ** 2).mean()
+    a, b = torch.from_numpy(one), torch.from_numpy(two)
+    assert method.pixel_loss(a, b).item() == pytest.approx(expected, rel=1e-12)
+    for output, shape in ((a[:, None], r"\(3, 1, 4, 5\)"), (a[:1], r"\(1, 4, 5\)"), (a.mean(), r"\(\)")):
+        with pytest.raises(ValueError, match=rf"toynet: pixel_loss of an output {shape} and a reference \(3, 4, 5\)"):
+            method.pixel_loss(output, b)
+
+
+def test_no_gradient_penalty_between_images_that_torch_would_stretch() -> None:
+    critic = torch.nn.Conv2d(1, 1, 3, padding=1)
+    with pytest.raises(ValueError, match=r"real \(2, 1, 4, 4\) and fake images \(1, 1, 4, 4\)"):
+        gradient_penalty(critic, torch.zeros(2, 1, 4, 4), torch.zeros(1, 1, 4, 4))

@@ -23,7 +23,7 @@ from mcsr_bench.method import TorchMethod, TrainingData, TrainingSettings
 from mcsr_bench.weights import load_tensors, save_tensors
 
 from .updates import Sums, Updater, checked_numbers, not_finite
-from .validation import validation_psnr
+from .validation import look, validation_psnr
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "training.csv"
@@ -98,6 +98,9 @@ class Loop:
             batch = data.batch(
                 state.step, batch_size=settings.batch_size, patch=settings.patch, augment=settings.augment
             ).to(self.device)
+            if state.step == 0:
+                look(method, batch)
+                began = time.perf_counter()
             torch.manual_seed(int(np.random.SeedSequence([self.seed, state.step, 3]).generate_state(1)[0]))
             for module in method.training_modules().values():
                 module.train()

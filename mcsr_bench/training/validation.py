@@ -1,4 +1,4 @@
-"""Floor 2: what a method that is being trained predicts of the validation part."""
+"""Floor 2: what a method predicts while it is trained: at the first step, and of the validation part."""
 
 from __future__ import annotations
 
@@ -10,8 +10,19 @@ import torch
 from numpy.typing import NDArray
 
 from mcsr_bench import metrics
-from mcsr_bench.method import Batch, Method, TrainingData
-from mcsr_bench.plugin.predicted import magnitude, predict_volume, slices_at_once
+from mcsr_bench.method import Batch, Method, TorchMethod, TrainingData
+from mcsr_bench.plugin.predicted import checked, magnitude, predict_volume, slices_at_once
+
+
+def look(method: TorchMethod, batch: Batch) -> None:
+    """Predict the first training batch, so that a wrong form is found before the first step and not at the first validation.
+
+    ValueError as of `predict_volume`. The modules are left in evaluation mode.
+    """
+    for module in method.training_modules().values():
+        module.eval()
+    given = batch.without_target()
+    checked(method, method.predict(given), given)
 
 
 def predicted_magnitude(method: Method, batch: Batch) -> NDArray[np.float64]:
