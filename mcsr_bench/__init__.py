@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     )
     from mcsr_bench.errors import UserError
     from mcsr_bench.loading import load_dataset, load_method
-    from mcsr_bench.method import Batch, Method, Prediction, Settings, TorchMethod, TrainingSettings
+    from mcsr_bench.method import Method, Settings, TorchMethod, TrainingSettings, Update
+    from mcsr_bench.plugin.batch import Batch, Prediction
     from mcsr_bench.raw.pair_writer import write_pair
     from mcsr_bench.report import Cell, Report, Table
     from mcsr_bench.results.load import Results, load_results
@@ -45,7 +46,8 @@ _HOME = {
     ),
     "errors": ("UserError",),
     "loading": ("load_dataset", "load_method"),
-    "method": ("Batch", "Method", "Prediction", "Settings", "TorchMethod", "TrainingSettings"),
+    "method": ("Method", "Settings", "TorchMethod", "TrainingSettings", "Update"),
+    "plugin.batch": ("Batch", "Prediction"),
     "raw.pair_writer": ("write_pair",),
     "report": ("Cell", "Report", "Table"),
     "results.load": ("Results", "load_results"),
@@ -70,6 +72,7 @@ __all__ = [
     "Table",
     "TorchMethod",
     "TrainingSettings",
+    "Update",
     "UserError",
     "evaluate",
     "load_dataset",

@@ -1,4 +1,4 @@
-"""Floor 1: what a method plugin is, and the batch of slices that it sees.
+"""Floor 1: what a method plugin is.
 
 A method plugin subclasses `TorchMethod` (or `Method`, when nothing is trained) in ``methods/NAME/__init__.py``, beside a card
 (``card.toml``) whose presets give every setting a value.
@@ -8,216 +8,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from mcsr_bench import kspace
 from mcsr_bench.cards import MethodCard
-from mcsr_bench.protocol import Protocol as BenchProtocol
+from mcsr_bench.plugin.batch import Batch, Prediction, Statistics
 
-Statistics = tuple[Tensor, Tensor]
-"""Mean and standard deviation per slice, two tensors (B,), in physical units."""
-
-Prediction = Tensor | dict[str, Tensor]
-"""(B, H, W), magnitude or complex, in physical units; or {"target": ..., "auxiliary": ...} where both are scored."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Slices as a method sees them; images are complex64 and in physical units, statistics are those of whole slices.
-
-    Methods take what they need: complex images, or the normalised magnitudes below, which follow the protocol (the target pair by
-    the statistics of its LR image, so that nothing of the target is used).
-    """
-
-    target_lr: Tensor
-    """(B, h, w)."""
-    aux: Tensor
-    """(B, H, W), the auxiliary contrast at full resolution."""
-    aux_lr: Tensor
-    """(B, h, w), the auxiliary degraded like the target."""
-    scale: int
-    protocol: BenchProtocol
-    target_statistics: Statistics
-    aux_statistics: Statistics
-    target: Tensor | None = None
-    """(B, H, W); None when predicting."""
-    patient_id: tuple[str, ...] = ()
-    slice_index: tuple[int, ...] = ()
-    volume_id: tuple[str, ...] = ()
-    joint: bool = False
-    """Joint super-resolution of both contrasts: the auxiliary at full resolution is what is learned, not an input."""
-
-    @classmethod
-    def of(
-        cls,
-        target_lr: Tensor,
-        aux: Tensor,
-        aux_lr: Tensor,
-        *,
-        scale: int,
-        protocol: BenchProtocol,
-        target: Tensor | None = None,
-        patient_id: tuple[str, ...] = (),
-        slice_index: tuple[int, ...] = (),
-        volume_id: tuple[str, ...] = (),
-        joint: bool = False,
-    ) -> Batch:
-        """A batch of whole slices with statistics as the protocol says; joint: the auxiliary's are those of its LR image."""
-        aux_source = aux_lr if joint or protocol.auxiliary_statistics == "lr" else aux
-        return cls(
-            target_lr=target_lr,
-            aux=aux,
-            aux_lr=aux_lr,
-            scale=scale,
-            protocol=protocol,
-            target_statistics=protocol.statistics(target_lr.abs()),
-            aux_statistics=protocol.statistics(aux_source.abs()),
-            target=target,
-            patient_id=patient_id,
-            slice_index=slice_index,
-            volume_id=volume_id,
-            joint=joint,
-        )
-
-    def __len__(self) -> int:
-        return len(self.target_lr)
-
-    @property
-    def hr_shape(self) -> tuple[int, int]:
-        """(H, W)."""
-        return self.aux.shape[-2], self.aux.shape[-1]
-
-    @property
-    def target_lr_magnitude(self) -> Tensor:
-        """Normalised |target LR|, float32 (B, h, w)."""
-        return self.protocol.normalize(self.target_lr.abs(), *self.target_statistics)
-
-    @property
-    def target_magnitude(self) -> Tensor:
-        """Normalised |target|, float32 (B, H, W). ValueError when predicting: there is no target then."""
-        return self.protocol.normalize(self._require_target().abs(), *self.target_statistics)
-
-    @property
-    def aux_magnitude(self) -> Tensor:
-        """Normalised |auxiliary|, float32 (B, H, W)."""
-        return self.protocol.normalize(self.aux.abs(), *self.aux_statistics)
-
-    @property
-    def aux_lr_magnitude(self) -> Tensor:
-        """Normalised |auxiliary LR|, float32 (B, h, w)."""
-        return self.protocol.normalize(self.aux_lr.abs(), *self.aux_statistics)
-
-    @property
-    def target_lr_complex(self) -> Tensor:
-        """Target LR over the standard deviation of its magnitude, complex64 (B, h, w); no shift, the phase is kept."""
-        return self.target_lr / self.target_statistics[1][:, None, None]
-
-    @property
-    def target_complex(self) -> Tensor:
-        """Target over the same standard deviation, complex64 (B, H, W). ValueError when predicting."""
-        return self._require_target() / self.target_statistics[1][:, None, None]
-
-    @property
-    def aux_complex(self) -> Tensor:
-        """Auxiliary over the standard deviation of its magnitude, complex64 (B, H, W)."""
-        return self.aux / self.aux_statistics[1][:, None, None]
-
-    @property
-    def aux_lr_complex(self) -> Tensor:
-        """Auxiliary LR over the same standard deviation, complex64 (B, h, w)."""
-        return self.aux_lr / self.aux_statistics[1][:, None, None]
-
-    def denormalize_target(self, output: Tensor) -> Tensor:
-        """A normalised target magnitude (B, H, W) back in physical units; a magnitude cannot be negative: cut at 0."""
-        mean, std = self.target_statistics
-        return (output * std[:, None, None] + mean[:, None, None]).clamp_min(0)
-
-    def denormalize_auxiliary(self, output: Tensor) -> Tensor:
-        """A normalised auxiliary magnitude (B, H, W) back in physical units, cut at 0."""
-        mean, std = self.aux_statistics
-        return (output * std[:, None, None] + mean[:, None, None]).clamp_min(0)
-
-    def denormalize_complex(self, output: Tensor) -> Tensor:
-        """A complex target estimate (B, H, W), normalised as `target_lr_complex`, back in physical units."""
-        return output * self.target_statistics[1][:, None, None]
-
-    def crop(self, top: Tensor, left: Tensor, size: int) -> Batch:
-        """LR patches of ``size`` x ``size`` at (top, left), integer tensors (B,), with the HR patches they map to.
-
-        A network that up-samples by s turns LR pixel i into HR pixels s*i .. s*i+s-1 of the slice, so that is the HR patch.
-        The statistics stay those of whole slices.
-        """
-        s = self.scale
-
-        def low(x: Tensor) -> Tensor:
-            return _patches(x, top, left, size)
-
-        def high(x: Tensor) -> Tensor:
-            return _patches(x, top * s, left * s, size * s)
-
-        return replace(
-            self,
-            target_lr=low(self.target_lr),
-            aux=high(self.aux),
-            aux_lr=low(self.aux_lr),
-            target=None if self.target is None else high(self.target),
-        )
-
-    def transform(self, *, mirror_rows: bool = False, mirror_columns: bool = False, transpose: bool = False) -> Batch:
-        """All images mirrored or transposed about the centre sample, which commutes with the degradation (see `kspace.reflect`)."""
-
-        def apply(x: Tensor) -> Tensor:
-            x = kspace.reflect(x, -2) if mirror_rows else x
-            x = kspace.reflect(x, -1) if mirror_columns else x
-            return kspace.transpose(x) if transpose else x
-
-        return replace(
-            self,
-            target_lr=apply(self.target_lr),
-            aux=apply(self.aux),
-            aux_lr=apply(self.aux_lr),
-            target=None if self.target is None else apply(self.target),
-        )
-
-    def without_target(self) -> Batch:
-        """The same batch as a method gets it when predicting.
-
-        In joint super-resolution the full-resolution auxiliary is NaN then: whoever looks at it is found out.
-        """
-        return replace(self, target=None, aux=torch.full_like(self.aux, torch.nan) if self.joint else self.aux)
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
-
-        def move(pair: Statistics) -> Statistics:
-            return pair[0].to(device), pair[1].to(device)
-
-        return replace(
-            self,
-            target_lr=self.target_lr.to(device),
-            aux=self.aux.to(device),
-            aux_lr=self.aux_lr.to(device),
-            target=None if self.target is None else self.target.to(device),
-            target_statistics=move(self.target_statistics),
-            aux_statistics=move(self.aux_statistics),
-        )
-
-    def _require_target(self) -> Tensor:
-        if self.target is None:
-            raise ValueError("this batch has no target: it is for predicting")
-        return self.target
-
-
-def _patches(x: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
-    rows = [
-        x[i, int(t) : int(t) + size, int(u) : int(u) + size] for i, (t, u) in enumerate(zip(top, left, strict=True))
-    ]
-    return torch.stack(rows)
+__all__ = [
+    "Batch",
+    "Method",
+    "Prediction",
+    "Run",
+    "Settings",
+    "Statistics",
+    "TorchMethod",
+    "TrainingData",
+    "TrainingSettings",
+    "Update",
+    "make_optimizer",
+]
 
 
 class TrainingData(Protocol):
@@ -244,6 +56,16 @@ class Run(Protocol):
 
     def fit(self, method: TorchMethod, data: TrainingData) -> None:
         """The one training loop: budget, validation, best checkpoint, log, resume (`mcsr_bench.training`)."""
+
+
+class Update(Protocol):
+    """What the engine gives to `TorchMethod.training_step`: a method computes losses, the engine updates weights."""
+
+    def __call__(self, name: str, loss: Tensor) -> None:
+        """One step of the optimiser of that name down the gradient of a loss, a scalar: zero_grad, backward, step.
+
+        ValueError when `TorchMethod.configure_optimizers` gives no such optimiser, or the loss is not a scalar tensor.
+        """
 
 
 class Settings(BaseModel):
@@ -364,14 +186,14 @@ class TorchMethod(Method):
         """The optimisers by name, as the settings say."""
         return {"network": make_optimizer(self.settings, self.network)}
 
-    def training_step(self, batch: Batch, optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, float]:
-        """One update; returns the numbers to log, "loss" among them."""
-        optimizer = optimizers["network"]
-        optimizer.zero_grad(set_to_none=True)
+    def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
+        """One step of training; returns the numbers to log, scalar tensors without graph, "loss" among them.
+
+        They stay on the device: they are fetched when a row of the log is written. The loop raises ValueError for anything else.
+        """
         loss = self.loss(self.forward(batch), batch)
-        loss.backward()
-        optimizer.step()
-        return {"loss": loss.item()}
+        update("network", loss)
+        return {"loss": loss.detach()}
 
     def state(self) -> dict[str, Tensor]:
         """The network's parameters and buffers."""
@@ -382,7 +204,14 @@ class TorchMethod(Method):
         self.network.load_state_dict(dict(state), strict=True)
 
     def pixel_loss(self, output: Tensor, reference: Tensor) -> Tensor:
-        """Mean absolute or mean squared difference, as the setting ``loss`` says."""
+        """Mean absolute or mean squared difference, as the setting ``loss`` says; a scalar.
+
+        ValueError when the shapes differ: torch would broadcast (B, 1, H, W) against (B, H, W), every slice against every one.
+        """
+        if output.shape != reference.shape:
+            raise ValueError(
+                f"{self.card.name}: pixel_loss of an output {tuple(output.shape)} and a reference {tuple(reference.shape)}"
+            )
         difference = output - reference
         return difference.abs().mean() if self.settings.loss == "l1" else difference.square().mean()
 

@@ -217,10 +217,15 @@ class ContrastReadout(nn.Module):
         """Image (B, 1, H, W) from A_0 and A_n."""
         return self.auxiliary_final(self.auxiliary_last(self.auxiliary_attention(last)) + first)
 
-    def gammas(self) -> dict[str, float]:
-        """The learned gates by name. They start at 0: until they have moved, M_Int mixes nothing and M_Att is the identity."""
-        found = {name: p.item() for name, p in self.named_parameters() if name.endswith("gamma")}
-        return {f"gamma_{name.removesuffix('.gamma')}": value for name, value in found.items()}
+    def gammas(self) -> dict[str, Tensor]:
+        """Copies of the learned gates by name, scalars.
+
+        They start at 0: until they have moved, M_Int mixes nothing and M_Att is the identity.
+        """
+        found = {name: p for name, p in self.named_parameters() if name.endswith("gamma")}
+        return {
+            f"gamma_{name.removesuffix('.gamma')}": gate.detach().clone().reshape(()) for name, gate in found.items()
+        }
 
 
 def _attention(form: Form) -> nn.Module:

@@ -6,14 +6,13 @@ was killed goes on with exactly the batches that it would have had.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
 from mcsr_bench.dataset import Split
-from mcsr_bench.method import Batch
+from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.store import Store, StoredVolume, Volume
 
@@ -59,7 +58,7 @@ class Sampler:
         for volume, i in chosen:
             one = self._slices(volume, range(i, i + 1), with_target=True)
             parts.append(self._cut(_augmented(one, augment, bool(patch), rng), patch, rng))
-        return _concatenated(parts)
+        return Batch.stack(parts)
 
     def validation(self, batch_size: int = 1) -> Iterator[Batch]:
         """The validation slices, whole and with target, volume by volume in fixed order."""
@@ -129,26 +128,4 @@ def _augmented(batch: Batch, augment: str, patches: bool, rng: np.random.Generat
     H, W = batch.hr_shape
     return batch.transform(
         mirror_rows=rows, mirror_columns=columns, transpose=augment == "dihedral" and swap and (patches or H == W)
-    )
-
-
-def _concatenated(parts: Sequence[Batch]) -> Batch:
-    def join(name: str) -> torch.Tensor:
-        return torch.cat([getattr(p, name) for p in parts])
-
-    def join_statistics(name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        pairs = [getattr(p, name) for p in parts]
-        return torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
-
-    return replace(
-        parts[0],
-        target_lr=join("target_lr"),
-        aux=join("aux"),
-        aux_lr=join("aux_lr"),
-        target=join("target"),
-        target_statistics=join_statistics("target_statistics"),
-        aux_statistics=join_statistics("aux_statistics"),
-        patient_id=tuple(p for part in parts for p in part.patient_id),
-        slice_index=tuple(i for part in parts for i in part.slice_index),
-        volume_id=tuple(v for part in parts for v in part.volume_id),
     )

@@ -18,6 +18,7 @@ import torch
 from mcsr_bench.loading import load_method
 from mcsr_bench.method import Batch, Method, TorchMethod
 from mcsr_bench.profiling import synthetic_batch
+from mcsr_bench.training import Updater
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 """Batch sizes that throughput is tried at."""
@@ -143,12 +144,12 @@ def _steps(method: Method, scale: int, size: int, device: str) -> tuple[float | 
 
 
 def _step(method: TorchMethod, batch: Batch, device: str) -> float | None:
-    optimizers = method.configure_optimizers()
+    update = Updater(method)
     for module in method.training_modules().values():
         module.train()
     there = batch.to(device)
     try:
-        times = _repeat(lambda: method.training_step(there, optimizers), device, 1.0, warm_up=1)
+        times = _repeat(lambda: method.training_step(there, update), device, 1.0, warm_up=1)
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
         return None

@@ -175,7 +175,18 @@ EDITS: list[tuple[str, str, list[tuple[str, str, str]]]] = [
     ("batch", "a slice alone and in a batch of 3", [returns("output.abs() + 1e-5 * batch.target_lr.abs().max()")]),
     ("parameters", "the preset 'slow'", [(CARD, "small = {", "slow = {")]),
     ("parameters", "small.x7", [(CARD, "x8 = 130_369", "x7 = 130_369")]),
-    ("trains", "FloatingPointError: the training loss is not finite at step 1", [(CODE, LOSS, f"{LOSS} / 0")]),
+    ("trains", "FloatingPointError: edited: not finite at step 1, at learning rate", [(CODE, LOSS, f"{LOSS} / 0")]),
+    ("trains", "ValueError: edited: the loss of update('network', ...) is", [(CODE, LOSS, f"{LOSS} * output")]),
+    (
+        "trains",
+        "ValueError: edited: update('critic', ...), but configure_optimizers gives: network",
+        [method_with("training_step(self, batch, update)", "update('critic', self.loss(self.forward(batch), batch))")],
+    ),
+    (
+        "trains",
+        "ValueError: edited: training_step gave a float as 'loss'",
+        [method_with("training_step(self, batch, update)", "return {'loss': 1.0}")],
+    ),
     (
         "trains",
         "no state to save",

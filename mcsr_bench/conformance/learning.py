@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mcsr_bench.loading import load_method
 from mcsr_bench.method import Batch, Method, TorchMethod
-from mcsr_bench.training import LOG, Loop, load_weights, save_weights
+from mcsr_bench.training import LOG, Loop, Updater, checked_numbers, load_weights, save_weights
 
 from .outcome import fail, skip
 from .subject import STEPS, Subject, distance, perturb, same, seeded
@@ -147,21 +147,13 @@ class Learning:
         """A training patch of pure background leaves loss and weights finite."""
         method = self._torch_method(self.subject.scale)
         data = SyntheticData(self.subject.scale, self.subject.lr_side(self.subject.scale))
-        batch = _patch(method, data, 0)
-        assert batch.target is not None
-        empty = replace(
-            batch,
-            target_lr=torch.zeros_like(batch.target_lr),
-            aux=torch.zeros_like(batch.aux),
-            aux_lr=torch.zeros_like(batch.aux_lr),
-            target=torch.zeros_like(batch.target),
-        )
-        optimizers = method.configure_optimizers()
+        empty = _patch(method, data, 0).map(lr=torch.zeros_like, hr=torch.zeros_like)
+        update = Updater(method)
         for step in range(2):
             _train_mode(method, True)
             with seeded(step):
-                numbers = method.training_step(empty, optimizers)
-            bad = [name for name, value in numbers.items() if value != value or abs(value) == float("inf")]
+                numbers = checked_numbers(method, method.training_step(empty, update))
+            bad = [name for name, value in numbers.items() if not bool(value.isfinite())]
             bad += [name for name, p in _parameters(method).items() if not bool(p.detach().isfinite().all())]
             if bad:
                 fail(f"NaN or Inf after step {step + 1} on patches of zeros in: {', '.join(bad[:5])}")
@@ -253,8 +245,8 @@ def _reached(method: TorchMethod, data: SyntheticData, wanted: set[str]) -> set[
     The weights are perturbed anew for every step: a ReLU layer can be dead for some weights. Training and evaluation mode take
     turns: batch normalisation cancels the biases before it in training, and a loss may have terms that are only there then.
     """
-    optimizers = method.configure_optimizers()
-    for optimizer in optimizers.values():
+    update = Updater(method)
+    for optimizer in update.optimizers.values():
         for group in optimizer.param_groups:
             group["lr"] = 0.0  # the weights are the perturbation's
     reached: set[str] = set()
@@ -264,7 +256,7 @@ def _reached(method: TorchMethod, data: SyntheticData, wanted: set[str]) -> set[
                 perturb(module, seed=100 * step + i)
             _train_mode(method, step % 2 == 0)
             with seeded(step):
-                method.training_step(_patch(method, data, step), optimizers)
+                method.training_step(_patch(method, data, step), update)
             if step % 2 and wanted <= reached:
                 break
     return reached

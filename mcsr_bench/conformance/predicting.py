@@ -13,7 +13,7 @@ from mcsr_bench.registry import methods
 
 from .outcome import fail, skip
 from .subject import Subject, distance, same, seeded
-from .synthetic import make_batch, select, smooth_batch, smooth_images
+from .synthetic import make_batch, smooth_batch, smooth_images
 
 BATCH_TOLERANCE = 1e-4
 """A slice alone against the same slice in a batch, relative to the largest value: float32 sums in another order."""
@@ -93,7 +93,7 @@ class Predicting:
     def deterministic(self) -> str:
         """The same call gives the same output, the same seed the same weights, and the input is left as it was."""
         batch, subject = self.subject.batch(2), self.subject
-        kept = select(batch, [0, 1])
+        kept = batch[:]
         method = subject.perturbed()
         outputs = [subject.predict(batch, method, seed) for seed in (1, 2)]  # so that what is drawn at random differs
         for name in ("target_lr", "aux", "aux_lr"):
@@ -118,7 +118,7 @@ class Predicting:
         whole = self.subject.predict(together)
         worst = 0.0
         for i in range(3):
-            alone = self.subject.predict(select(together, [i]))
+            alone = self.subject.predict(together[[i]])
             worst = max(worst, distance({k: v[i : i + 1] for k, v in whole.items()}, alone))
         if worst > BATCH_TOLERANCE:
             fail(
@@ -158,7 +158,7 @@ class Predicting:
         batch = self.subject.batch(1)
         turn = torch.polar(torch.ones(batch.hr_shape), 3 * smooth_images(1, batch.hr_shape, seed=4)[0][0].abs())
         low = turn[:: batch.scale, :: batch.scale]
-        changed = replace(batch, target_lr=batch.target_lr * low, aux=batch.aux * turn, aux_lr=batch.aux_lr * low)
+        changed = batch.map(lr=lambda x: x * low, hr=lambda x: x * turn)
         one, two = ({k: v.abs() for k, v in self.subject.predict(b).items()} for b in (batch, changed))
         difference = distance(one, two)
         if self.subject.card.track == "magnitude":

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mcsr_bench.cards import MethodCard
 from mcsr_bench.loading import SMOKE, check_method, load_method, preset_values
 from mcsr_bench.method import Batch, Method, TorchMethod
+from mcsr_bench.plugin.predicted import by_contrast
 from mcsr_bench.registry import methods
 
 from .outcome import fail
@@ -99,7 +100,11 @@ class Subject:
         """What a method (default: the perturbed one) predicts, by contrast, with every global source of randomness seeded."""
         chosen = self.perturbed(batch.scale) if method is None else method
         with seeded(seed):
-            return by_contrast(chosen.predict(batch))
+            output = chosen.predict(batch)
+        try:
+            return by_contrast(self.name, output)
+        except ValueError as error:
+            fail(str(error))
 
 
 @contextmanager
@@ -115,17 +120,6 @@ def seeded(seed: int) -> Iterator[None]:
         finally:
             random.setstate(before[0])
             np.random.set_state(before[1])  # noqa: NPY002
-
-
-def by_contrast(output: Any) -> dict[str, Tensor]:
-    """A prediction by contrast. FailedError when it is neither a tensor nor a mapping of "target" and perhaps "auxiliary"."""
-    named = output if isinstance(output, dict) else {"target": output}
-    if "target" not in named or not named.keys() <= {"target", "auxiliary"}:
-        fail(f"predict gave the contrasts {sorted(map(str, named))}; 'target' must be there, 'auxiliary' may be")
-    for name, image in named.items():
-        if not isinstance(image, Tensor):
-            fail(f"predict gave a {type(image).__name__} for the {name}, not a tensor")
-    return named
 
 
 def distance(one: dict[str, Tensor], two: dict[str, Tensor]) -> float:

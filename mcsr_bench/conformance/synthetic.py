@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcsr_bench.method import Batch
+from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.protocol import MCSR_1
 
 VALIDATION_SEED = 1000
@@ -81,7 +80,7 @@ class SyntheticData:
     def batch(self, step: int, *, batch_size: int, patch: int, augment: str) -> Batch:
         """The batch of a step: consecutive slices, patches from their middle; never augmented."""
         position = step % self.steps_per_epoch(batch_size)
-        chosen = select(self._train, [(position * batch_size + i) % self.n_train_slices for i in range(batch_size)])
+        chosen = self._train[[(position * batch_size + i) % self.n_train_slices for i in range(batch_size)]]
         h, w = chosen.target_lr.shape[-2:]
         size = min(patch or h, h, w)
         corner = torch.full((len(chosen),), (h - size) // 2)
@@ -90,24 +89,4 @@ class SyntheticData:
     def validation(self, batch_size: int = 1) -> Iterator[Batch]:
         """The validation slices, one volume."""
         for start in range(0, 2, batch_size):
-            yield select(self._validation, list(range(start, min(2, start + batch_size))))
-
-
-def select(batch: Batch, which: list[int]) -> Batch:
-    """Some slices of a batch, each with its statistics."""
-
-    def part(x: Tensor) -> Tensor:
-        return x[which]
-
-    return replace(
-        batch,
-        target_lr=part(batch.target_lr),
-        aux=part(batch.aux),
-        aux_lr=part(batch.aux_lr),
-        target=None if batch.target is None else part(batch.target),
-        target_statistics=(part(batch.target_statistics[0]), part(batch.target_statistics[1])),
-        aux_statistics=(part(batch.aux_statistics[0]), part(batch.aux_statistics[1])),
-        patient_id=tuple(batch.patient_id[i] for i in which),
-        slice_index=tuple(batch.slice_index[i] for i in which),
-        volume_id=tuple(batch.volume_id[i] for i in which),
-    )
+            yield self._validation[start : start + batch_size]

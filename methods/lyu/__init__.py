@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mcsr_bench import kspace
-from mcsr_bench.method import Batch, TorchMethod, TrainingSettings, make_optimizer
+from mcsr_bench.method import Batch, TorchMethod, TrainingSettings, Update, make_optimizer
 
 from .losses import VGGFeatures, gradient_penalty, gram
 from .network import Critic, LyuNetwork
@@ -123,20 +123,16 @@ class Lyu(TorchMethod):
         """The same kind for generator and critics."""
         return {name: make_optimizer(self.settings, module) for name, module in self.training_modules().items()}
 
-    def training_step(self, batch: Batch, optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, float]:
+    def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         """One update of the generator; before it, one of the critics where there are any."""
         if self.critics is None:
-            return super().training_step(batch, optimizers)
+            return super().training_step(batch, update)
         output = self.forward(batch)
         critic_loss = self.critic_loss(output, batch)
-        optimizers["critic"].zero_grad(set_to_none=True)
-        critic_loss.backward()
-        optimizers["critic"].step()
+        update("critic", critic_loss)
         loss = self.loss(output, batch)
-        optimizers["network"].zero_grad(set_to_none=True)
-        loss.backward()
-        optimizers["network"].step()
-        return {"loss": loss.item(), "critic_loss": critic_loss.item()}
+        update("network", loss)
+        return {"loss": loss.detach(), "critic_loss": critic_loss.detach()}
 
     def _pyramid(self, image: Tensor) -> list[Tensor]:
         """An HR image (B, H, W), complex, truncated to the size of every level; the image itself last."""

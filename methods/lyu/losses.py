@@ -64,7 +64,12 @@ def gram(features: Tensor) -> Tensor:
 
 
 def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """mean((|d critic / d x| - 1)^2) at random points between real and fake images, (B, 1, h, w) each (Gulrajani et al., 2017)."""
+    """mean((|d critic / d x| - 1)^2) at random points between real and fake images, (B, 1, h, w) each (Gulrajani et al., 2017).
+
+    ValueError when their shapes differ.
+    """
+    if real.shape != fake.shape:
+        raise ValueError(f"gradient penalty between real {tuple(real.shape)} and fake images {tuple(fake.shape)}")
     mix = torch.rand(len(real), 1, 1, 1, device=real.device)
     between = (mix * real + (1 - mix) * fake).requires_grad_(True)
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)

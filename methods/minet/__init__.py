@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from mcsr_bench.method import Batch, TorchMethod, TrainingSettings
+from mcsr_bench.method import Batch, TorchMethod, TrainingSettings, Update
 
 from .network import MINetNetwork
 
@@ -56,6 +55,6 @@ class MINet(TorchMethod):
         target = self.pixel_loss(output[0], batch.target_magnitude)
         return alpha * target + (1 - alpha) * self.pixel_loss(output[1], batch.aux_magnitude)
 
-    def training_step(self, batch: Batch, optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, float]:
+    def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         """One update; logs the gates that start at 0 beside the loss."""
-        return super().training_step(batch, optimizers) | self.network.readout.gammas()
+        return super().training_step(batch, update) | self.network.readout.gammas()

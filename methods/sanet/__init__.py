@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mcsr_bench.method import Batch, Prediction, TorchMethod, TrainingSettings
+from mcsr_bench.method import Batch, Prediction, TorchMethod, TrainingSettings, Update
 
 from .network import SANetNetwork
 
@@ -82,9 +82,9 @@ class SANet(TorchMethod):
             return target
         return {"target": target, "auxiliary": batch.denormalize_auxiliary(output[1])}
 
-    def training_step(self, batch: Batch, optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, float]:
+    def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         """One update; logs the gates that start at 0 beside the loss."""
-        return super().training_step(batch, optimizers) | self.network.readout.gammas()
+        return super().training_step(batch, update) | self.network.readout.gammas()
 
     def maps(self, batch: Batch) -> dict[str, Tensor]:
         """Per stage l, "prior_high_l" and "prior_low_l" (0..1) and the features "high_l" and "low_l" they select: (B, C, H, W)."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from mcsr_bench import kspace
 from mcsr_bench.method import Batch, TrainingData
+from mcsr_bench.plugin.batch import LR_IMAGE
 
 _PLACE = 4  # stream of randomness
 
@@ -20,36 +20,13 @@ _PLACE = 4  # stream of randomness
 class CleanBatch(Batch):
     """A batch that also holds the anti-aliasing target, cropped, mirrored and moved with the images."""
 
-    clean: Tensor = field(kw_only=True)
+    clean: Tensor = field(kw_only=True, metadata=LR_IMAGE)
     """(B, h, w), complex64, in physical units: what `anti_aliased` gave for the whole slices."""
 
     @classmethod
     def from_slices(cls, batch: Batch, taper: float) -> CleanBatch:
         """Of a batch of whole slices."""
-        return cls(**_contents(batch), clean=anti_aliased(batch.target_lr, taper))
-
-    def crop(self, top: Tensor, left: Tensor, size: int) -> CleanBatch:
-        """As `Batch.crop`."""
-        return self._like(super().crop(top, left, size), self._clean_as_lr.crop(top, left, size))
-
-    def transform(self, **mirrors: bool) -> CleanBatch:
-        """As `Batch.transform`."""
-        return self._like(super().transform(**mirrors), self._clean_as_lr.transform(**mirrors))
-
-    def to(self, device: torch.device | str) -> CleanBatch:
-        """As `Batch.to`."""
-        return self._like(super().to(device), self._clean_as_lr.to(device))
-
-    @property
-    def _clean_as_lr(self) -> Batch:
-        return Batch(**{**_contents(self), "target_lr": self.clean})
-
-    def _like(self, images: Batch, clean_as_lr: Batch) -> CleanBatch:
-        return replace(self, **{**_contents(images), "clean": clean_as_lr.target_lr})
-
-
-def _contents(batch: Batch) -> dict[str, Any]:
-    return {f.name: getattr(batch, f.name) for f in fields(Batch)}
+        return cls(**vars(batch), clean=anti_aliased(batch.target_lr, taper))
 
 
 class CleanData:

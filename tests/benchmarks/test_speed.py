@@ -14,6 +14,7 @@ from mcsr_bench.prepared import prepare
 from mcsr_bench.protocol import MCSR_1
 from mcsr_bench.registry import add_plugins, methods
 from mcsr_bench.sampling import Sampler
+from mcsr_bench.training import Updater
 
 TOYS = Path(__file__).parents[1] / "toys"
 TRAINED = [name for name in methods().names() if methods().card(name).trains]
@@ -46,13 +47,13 @@ def test_one_training_step_at_quick(benchmark, toy, name):
     [prepared] = prepare(toy, MCSR_1, [4])
     data = Sampler(prepared.store, prepared.split, MCSR_1, seed=0)
     method = load_method(name, 4, "quick")
-    optimizers = method.configure_optimizers()
+    update = Updater(method)
     s = method.settings
     steps = iter(range(10_000))
 
     def step():
         batch = data.batch(next(steps), batch_size=s.batch_size, patch=s.patch, augment=s.augment)
-        return method.training_step(batch, optimizers)
+        return method.training_step(batch, update)
 
     assert "loss" in benchmark.pedantic(step, rounds=5, warmup_rounds=2)
 

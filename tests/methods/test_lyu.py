@@ -21,6 +21,7 @@ from mcsr_bench.methods.lyu.losses import VGGFeatures, gradient_penalty, gram
 from mcsr_bench.methods.lyu.network import Critic, LyuNetwork
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import methods
+from mcsr_bench.training import Updater
 
 ADVERSARIAL = {"pixel_only": False, "adversarial_weight": 0.5, "perceptual_weight": 2.0, "texture_weight": 3.0}
 
@@ -213,10 +214,10 @@ def test_bad_vgg_files_get_a_sentence(tmp_path: Path, kind: str) -> None:
 
 def test_adversarial_training_steps_and_reaches_every_parameter(vgg_file: Path) -> None:
     method, batch = loaded(4, **ADVERSARIAL, vgg_weights=str(vgg_file)), make_batch(4)
-    optimizers = method.configure_optimizers()
-    assert set(optimizers) == set(method.training_modules()) == {"network", "critic"}
+    update = Updater(method)
+    assert set(update.optimizers) == set(method.training_modules()) == {"network", "critic"}
     before = {n: p.detach().clone() for n, p in method.network.named_parameters()}
-    numbers = method.training_step(batch, optimizers)
+    numbers = method.training_step(batch, update)
     assert set(numbers) == {"loss", "critic_loss"}
     assert all(not torch.equal(p, before[n]) for n, p in method.network.named_parameters())
     for module in method.training_modules().values():
@@ -226,6 +227,6 @@ def test_adversarial_training_steps_and_reaches_every_parameter(vgg_file: Path) 
 
 def test_pixel_training_lowers_the_loss() -> None:
     method, batch = loaded(), make_batch()
-    optimizers = method.configure_optimizers()
-    losses = [method.training_step(batch, optimizers)["loss"] for _ in range(40)]
+    update = Updater(method)
+    losses = [method.training_step(batch, update)["loss"] for _ in range(40)]
     assert losses[-1] < 0.9 * losses[0]

@@ -21,6 +21,7 @@ from mcsr_bench.methods.mcmrsr.network import McMRSRNetwork
 from mcsr_bench.methods.mcmrsr.phase import enlarged, slow_phase
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import methods
+from mcsr_bench.training import Updater
 
 
 def count(module: nn.Module) -> int:
@@ -262,6 +263,6 @@ def test_settings_that_contradict_each_other_get_a_sentence(settings: dict[str, 
 
 def test_training_lowers_the_loss() -> None:
     method, batch = loaded(), make_batch(lr_shape=(8, 8))
-    optimizers = method.configure_optimizers()
-    losses = [method.training_step(batch, optimizers)["loss"] for _ in range(25)]
+    update = Updater(method)
+    losses = [method.training_step(batch, update)["loss"] for _ in range(25)]
     assert losses[-1] < 0.95 * losses[0]

@@ -15,6 +15,7 @@ from mcsr_bench.method import Batch, TorchMethod
 from mcsr_bench.methods.minet.network import MINetNetwork
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import methods
+from mcsr_bench.training import Updater
 
 SCALES = (2, 3, 4, 8)
 
@@ -152,8 +153,8 @@ def test_gradient_reaches_every_parameter(form: str) -> None:
 
 def test_training_lowers_the_loss_and_logs_the_gates() -> None:
     method, batch = loaded(), make_batch()
-    optimizers = method.configure_optimizers()
-    logged = [method.training_step(batch, optimizers) for _ in range(25)]
+    update = Updater(method)
+    logged = [method.training_step(batch, update) for _ in range(25)]
     assert logged[-1]["loss"] < 0.9 * logged[0]["loss"]
     assert {"gamma_integration", "gamma_target_attention", "gamma_auxiliary_attention"} < logged[-1].keys()
 

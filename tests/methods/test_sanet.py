@@ -18,6 +18,7 @@ from mcsr_bench.method import Batch, TorchMethod
 from mcsr_bench.methods.sanet.network import SANetNetwork, SeparableAttention, SeparableFusion
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import methods
+from mcsr_bench.training import Updater
 
 SCALES = (2, 3, 4, 8)
 
@@ -269,8 +270,8 @@ def test_the_auxiliary_changes_the_output() -> None:
 
 def test_training_lowers_the_loss_and_logs_the_gates() -> None:
     method, batch = loaded(), make_batch()
-    optimizers = method.configure_optimizers()
-    logged = [method.training_step(batch, optimizers) for _ in range(25)]
+    update = Updater(method)
+    logged = [method.training_step(batch, update) for _ in range(25)]
     assert logged[-1]["loss"] < 0.9 * logged[0]["loss"]
     assert {"gamma_integration", "gamma_target_attention", "gamma_auxiliary_attention"} < logged[-1].keys()
 

@@ -16,12 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mcsr_bench.conformance.synthetic import SyntheticData
 from mcsr_bench.loading import load_method
-from mcsr_bench.method import Batch, TorchMethod
+from mcsr_bench.method import Batch, TorchMethod, Update
 from mcsr_bench.methods.smore import SMORE, SMORENetwork
 from mcsr_bench.methods.smore.anti_aliasing import CleanBatch, CleanData, anti_aliased
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import methods
-from mcsr_bench.training import LOG, Loop
+from mcsr_bench.training import LOG, Loop, Updater
 
 FACTORS = {2: [2], 3: [3], 4: [2, 2], 8: [2, 2, 2]}
 """Of the up-sampling steps, per scale."""
@@ -206,9 +206,9 @@ def test_training_uses_the_targets_of_whole_slices(tmp_path: Path, monkeypatch: 
     seen: list[Batch] = []
     step = method.training_step
 
-    def watched(batch: Batch, optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, float]:
+    def watched(batch: Batch, update: Update) -> dict[str, Tensor]:
         seen.append(batch)
-        return step(batch, optimizers)
+        return step(batch, update)
 
     monkeypatch.setattr(method, "training_step", watched)
     method.train(SyntheticData(2, 16), Loop(tmp_path, seed=0))
@@ -246,8 +246,8 @@ def test_gradient_reaches_every_parameter() -> None:
 
 def test_training_lowers_the_loss() -> None:
     method, batch = loaded(), make_batch()
-    optimizers = method.configure_optimizers()
-    losses = [method.training_step(batch, optimizers)["loss"] for _ in range(40)]
+    update = Updater(method)
+    losses = [method.training_step(batch, update)["loss"] for _ in range(40)]
     assert losses[-1] < 0.9 * losses[0]
 
 

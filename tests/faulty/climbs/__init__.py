@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mcsr_bench import Batch, TorchMethod
+from mcsr_bench import Batch, TorchMethod, Update
 from mcsr_bench.nn import conv, sub_pixel_upsampler
 
 
@@ -27,9 +27,7 @@ class Toy(TorchMethod):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return self.pixel_loss(output, batch.target_magnitude)
 
-    def training_step(self, batch: Batch, optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, float]:
+    def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         loss = self.loss(self.forward(batch), batch)
-        optimizers["network"].zero_grad()
-        (-loss).backward()
-        optimizers["network"].step()
-        return {"loss": loss.item()}
+        update("network", -loss)
+        return {"loss": loss.detach()}

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from mcsr_bench import files, metrics
-from mcsr_bench.errors import UserError
-from mcsr_bench.method import Batch, Method, TorchMethod, TrainingData, TrainingSettings
+from mcsr_bench import files
+from mcsr_bench.method import TorchMethod, TrainingData, TrainingSettings
 from mcsr_bench.weights import load_tensors, save_tensors
+
+from .updates import Sums, Updater, checked_numbers, not_finite
+from .validation import look, validation_psnr
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "training.csv"
@@ -78,43 +79,52 @@ class Loop:
         """Train a method for its budget; it ends with the weights of the best validation PSNR."""
         settings: TrainingSettings = method.settings
         method.to(self.device)
-        optimizers = method.configure_optimizers()
+        update = Updater(method)
+        optimizers = update.optimizers
         rates = {name: [g["lr"] for g in o.param_groups] for name, o in optimizers.items()}
         per_epoch = data.steps_per_epoch(settings.batch_size)
         steps = settings.budget if settings.budget_unit == "steps" else settings.budget * per_epoch
         validate_at = {round(steps * (k + 1) / settings.validations) for k in range(settings.validations)} | {steps}
         log_at = {round(steps * (k + 1) / _LOG_ROWS) for k in range(_LOG_ROWS)} | validate_at
         state = self._resume(method, optimizers)
+        sums = Sums(self.device, state.sums, state.count)
         spent, first, saved = 0.0, state.step, time.monotonic()
+        began = time.perf_counter()
         while state.step < steps:
             factor = schedule_factor(settings, state.step, steps, per_epoch)
             for name, optimizer in optimizers.items():
                 for group, rate in zip(optimizer.param_groups, rates[name], strict=True):
                     group["lr"] = rate * factor
-            began = time.perf_counter()
             batch = data.batch(
                 state.step, batch_size=settings.batch_size, patch=settings.patch, augment=settings.augment
             ).to(self.device)
+            if state.step == 0:
+                look(method, batch)
+                began = time.perf_counter()
             torch.manual_seed(int(np.random.SeedSequence([self.seed, state.step, 3]).generate_state(1)[0]))
             for module in method.training_modules().values():
                 module.train()
-            numbers = method.training_step(batch, optimizers)
-            spent += time.perf_counter() - began
-            if not all(math.isfinite(v) for v in numbers.values()):
-                raise FloatingPointError(f"the training loss is not finite at step {state.step + 1}: {numbers}")
-            for name, value in numbers.items():
-                state.sums[name] = state.sums.get(name, 0.0) + value
-            state.count += 1
+            numbers = checked_numbers(method, method.training_step(batch, update))
             state.step += 1
-            self._report(state.step, steps, f"loss {numbers['loss']:.4f}")
-            if state.step in log_at:
-                self._log(state, factor, method, data, validate=state.step in validate_at)
+            sums.add(state.step, numbers)
+            self._report(state.step, steps, self._detail(numbers, state))
             due = state.step in validate_at or time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS
             if self._checkpoint_every:
                 due = state.step % self._checkpoint_every == 0
+            if not (due or state.step in log_at):
+                continue
+            state.sums, state.count, unsound = sums.fetch()  # waits for the device: only then have the steps been made
+            spent += time.perf_counter() - began
+            if unsound:
+                factor = schedule_factor(settings, min(unsound.values()) - 1, steps, per_epoch)
+                raise not_finite(method, unsound, {rate * factor for group in rates.values() for rate in group})
+            if state.step in log_at:
+                self._log(state, factor, method, data, validate=state.step in validate_at)
+                sums = Sums(self.device, state.sums, state.count)
             if due and state.step < steps:
                 self._save(state, method, optimizers)
                 saved = time.monotonic()
+            began = time.perf_counter()
         if state.step > first:
             self.seconds_per_step = spent / (state.step - first)
             self._save(state, method, optimizers)
@@ -122,6 +132,12 @@ class Loop:
         columns = ["step", "rate_factor", *names, "validation_psnr"]
         files.write_table(self._folder / LOG, pd.DataFrame(state.rows, columns=columns))
         method.load_state(state.best)
+
+    def _detail(self, numbers: dict[str, Tensor], state: _State) -> str:
+        """The loss for the report: of this step on a CPU; of the last row of the log on a GPU, which nobody is to wait for."""
+        if self.device.type == "cpu":
+            return f"loss {numbers['loss'].item():.4f}"
+        return f"loss {state.rows[-1]['loss']:.4f}" if state.rows else ""
 
     def _log(self, state: _State, factor: float, method: TorchMethod, data: TrainingData, *, validate: bool) -> None:
         row: dict[str, float] = {"step": state.step, "rate_factor": factor}
@@ -195,45 +211,3 @@ def schedule_factor(settings: TrainingSettings, step: int, steps: int, per_epoch
         every = settings.decay_every * (per_epoch if settings.budget_unit == "epochs" else 1)
         return float(settings.decay_factor ** (step // every))
     return 1.0
-
-
-def predicted_magnitude(method: Method, batch: Batch) -> NDArray[np.float64]:
-    """The target magnitude that a method predicts for a batch with or without target: float64 (B, H, W)."""
-    output = method.predict(batch.without_target())
-    target = output["target"] if isinstance(output, dict) else output
-    return np.asarray((target.abs() if target.is_complex() else target).cpu().numpy(), np.float64)
-
-
-def validation_psnr(method: Method, data: TrainingData, device: torch.device | str) -> float:
-    """psnr@volume-max over the validation volumes, mean in dB; never a look at the test part."""
-    volumes: dict[str, tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]] = {}
-    for batch in data.validation():
-        assert batch.target is not None
-        reference = batch.protocol.scoring_reference(batch.target.numpy(), batch.target_lr.numpy())
-        pair = volumes.setdefault(batch.volume_id[0], ([], []))
-        pair[0].append(predicted_magnitude(method, batch.to(device)))
-        pair[1].append(np.hypot(reference.real, reference.imag, dtype=np.float64))
-    scores = []
-    for predictions, references in volumes.values():
-        truth = np.concatenate(references)
-        scores.append(metrics.psnr(np.concatenate(predictions), truth, peak=float(truth.max())))
-    return float(np.mean(scores))
-
-
-def load_weights(method: Method, path: Path, device: torch.device | str = "cpu") -> None:
-    """Give a method the weights of a bundle. UserError when the file is not readable or does not fit the network."""
-    tensors, _ = load_tensors(path, device)
-    try:
-        method.load_state(tensors)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"{path}: these weights do not fit: {str(error).splitlines()[0]}") from None
-
-
-def save_weights(method: Method, path: Path, info: dict[str, Any]) -> None:
-    """Write a method's weights; info: what identifies them."""
-    save_tensors(path, method.state(), info)
-
-
-def forget_checkpoint(folder: Path) -> None:
-    """Remove the checkpoint of a training that has ended (its weights are written)."""
-    (folder / CHECKPOINT).unlink(missing_ok=True)
