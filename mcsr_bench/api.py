@@ -12,18 +12,20 @@ import pandas as pd
 import torch
 
 from mcsr_bench.cards import MethodCard
+from mcsr_bench.data.scoring import Rows, score_rows
 from mcsr_bench.data.spec import DataSpec, Preparation
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.experiment import make_report, run_experiment
 from mcsr_bench.grid import ExperimentSpec
 from mcsr_bench.method import Batch, Method, Prediction, Settings
+from mcsr_bench.plugin.predicted import predict_volume
 from mcsr_bench.prepared import prepare_all
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import get_protocol
+from mcsr_bench.results.bundle import ROLES
 from mcsr_bench.results.load import Results
 from mcsr_bench.sampling import Sampler
 from mcsr_bench.suites import defaults
-from mcsr_bench.trial import predict_checked, score_prediction
 
 
 def experiment_spec(
@@ -142,22 +144,11 @@ def evaluate(
     chosen, ready = get_protocol(asked.protocol), prepared.dataset
     sampler = Sampler(prepared.store, prepared.split, chosen, seed=0)
     method = _FunctionMethod(function, name, prepared.store.scale)
-    rows = []
+    contrasts = dict(zip(ROLES, ready.contrasts, strict=True))
+    rows: Rows = []
     for volume in sampler.test_volumes():
-        slices: dict[str, list[np.ndarray]] = {}
-        for batch in sampler.predicting(volume):
-            for contrast, image in predict_checked(method, batch).items():
-                slices.setdefault(contrast, []).append(image)
-        for contrast, images in slices.items():
-            scores = score_prediction(np.concatenate(images), volume, chosen, prepared.store.scale, contrast)
-            label = dict(zip(("target", "auxiliary"), ready.contrasts, strict=True))[contrast]
-            head = {
-                "patient_id": volume.patient_id,
-                "volume_id": volume.volume_id,
-                "role": contrast,
-                "contrast": label,
-            }
-            rows.append({**head, **scores.volume})
+        predictions = predict_volume(method, sampler.predicting(volume))
+        rows += score_rows(predictions, volume, chosen, prepared.store.scale, contrasts)[0]
     return pd.DataFrame(rows)
 
 

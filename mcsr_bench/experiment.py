@@ -19,6 +19,7 @@ from mcsr_bench.prepared import prepare_all, write_registrations
 from mcsr_bench.progress import Listener
 from mcsr_bench.registry import methods, reports
 from mcsr_bench.report import Report, Table
+from mcsr_bench.rescoring import complete_scores
 from mcsr_bench.results.bundle import RunFolder, TrialRecord, check_version
 from mcsr_bench.results.load import Results, load_results
 from mcsr_bench.splits import write_manifest
@@ -40,6 +41,7 @@ def run_experiment(spec: ExperimentSpec, listener: Listener | None = None) -> tu
         if (record := _finished(trial, spec.fresh)) is not None:
             records[i] = record
     listener.trials(len(trials), len(records))
+    complete_scores([trials[i].place for i in records], engine, listener)
     missing = [i for i in range(len(trials)) if i not in records]
     # Long trials first, so that interpolation fills the gaps at the end.
     missing.sort(key=lambda i: not methods().card(trials[i].method).trains)

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +87,13 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a CSV in one move, with a fixed float format: equal numbers give equal bytes."""
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.12g", lineterminator="\n")
+
+
+def read_table(path: Path, text: Iterable[str] = ()) -> pd.DataFrame:
+    """Read what `write_table` wrote; ``text``: columns of names, in which even "NA" or "007" is one. OSError, ValueError."""
+    import pandas as pd
+
+    return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""])
 
 
 def build_folder(final: Path, build: Callable[[Path], None]) -> None:

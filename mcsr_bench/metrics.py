@@ -85,6 +85,11 @@ _ALL = (
 METRICS: dict[str, Metric] = {metric.id: metric for metric in _ALL}
 
 
+def revisions() -> dict[str, int]:
+    """The revision of every metric, by id."""
+    return {metric.id: metric.revision for metric in METRICS.values()}
+
+
 def psnr(prediction: Array, target: Array, *, peak: float) -> float:
     """Peak signal-to-noise ratio in dB over all elements; higher is better.
 

@@ -12,10 +12,10 @@ import torch
 from mcsr_bench.errors import UserError
 from mcsr_bench.loading import load_method
 from mcsr_bench.method import Batch, Method, TorchMethod
+from mcsr_bench.plugin.predicted import predict_volume, slices_at_once
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.results.bundle import BundleFiles
 from mcsr_bench.training import load_weights
-from mcsr_bench.trial import predict_checked
 from mcsr_bench.volumes import Pair, kind, read_pair, write_volume
 from mcsr_bench.weights import BundleInfo, read_info
 
@@ -76,13 +76,13 @@ def predict_files(
     pair = read_pair(target, aux, info.scale, joint=method.joint)
     _check_multiple(method, target, pair)
     protocol = get_protocol(info.protocol)
-    images = []
-    for index in range(len(pair.target)):
-        batch = _batch(pair, index, info.scale, protocol, joint=method.joint).to(device)
-        images.append(predict_checked(method, batch)["target"])
-        if report is not None:
-            report(index + 1, len(pair.target))
-    volume = np.concatenate(images)
+    total, at_once = len(pair.target), slices_at_once(device)
+    batches = (
+        _batch(pair, range(first, min(total, first + at_once)), info.scale, protocol, joint=method.joint)
+        for first in range(0, total, at_once)
+    )
+    tell = report or (lambda *_: None)
+    volume = predict_volume(method, batches, device, lambda done: tell(done, total))["target"]
     write_volume(to, volume, pair.space, info.scale)
     return PredictionOutcome(info, to, len(volume), volume.shape[1:], (*_notes(method, aux, pair), *method.notes()))
 
@@ -116,21 +116,22 @@ def _loaded(bundle: Path, info: BundleInfo, device: str) -> Method:
     return method
 
 
-def _batch(pair: Pair, index: int, scale: int, protocol: Protocol, *, joint: bool) -> Batch:
-    """One slice as the method was trained to see it."""
-    low = torch.from_numpy(np.ascontiguousarray(pair.target[index : index + 1]))
-    shape = (1, low.shape[-2] * scale, low.shape[-1] * scale)
+def _batch(pair: Pair, which: range, scale: int, protocol: Protocol, *, joint: bool) -> Batch:
+    """Slices as the method was trained to see them."""
+    part = slice(which.start, which.stop)
+    low = torch.from_numpy(np.ascontiguousarray(pair.target[part]))
+    shape = (len(which), low.shape[-2] * scale, low.shape[-1] * scale)
     # A file's LR image is as bright as the HR image; a protocol may have trained on brighter ones.
     gain = protocol.lr_gain(scale)
     if pair.aux is None:
         aux, aux_lr = torch.zeros(shape, dtype=torch.complex64), torch.zeros_like(low)
     else:
-        given = torch.from_numpy(np.ascontiguousarray(pair.aux[index : index + 1]))
+        given = torch.from_numpy(np.ascontiguousarray(pair.aux[part]))
         if joint:
             aux, aux_lr = torch.full(shape, torch.nan, dtype=torch.complex64), given * gain
         else:
             aux, aux_lr = given, protocol.degrade(given, scale)
-    return Batch.of(low * gain, aux, aux_lr, scale=scale, protocol=protocol, slice_index=(index,), joint=joint)
+    return Batch.of(low * gain, aux, aux_lr, scale=scale, protocol=protocol, slice_index=tuple(which), joint=joint)
 
 
 def _check_multiple(method: Method, target: Path, pair: Pair) -> None:

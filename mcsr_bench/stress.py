@@ -20,7 +20,8 @@ from mcsr_bench import files, kspace, metrics
 from mcsr_bench.engines.base import Emit, Engine, Job, Needs, Steps, follow, registered
 from mcsr_bench.errors import UserError
 from mcsr_bench.loading import load_method
-from mcsr_bench.method import Batch, Method
+from mcsr_bench.method import Batch
+from mcsr_bench.plugin.predicted import magnitude, predict_volume, slices_at_once
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.registry import add_plugins
@@ -29,7 +30,7 @@ from mcsr_bench.results.bundle import Bundle, BundleFiles, RunFolder, TrialRecor
 from mcsr_bench.results.load import load_results
 from mcsr_bench.statistics import compare_pairs
 from mcsr_bench.store import Store, StoredVolume, open_store
-from mcsr_bench.training import load_weights, predicted_magnitude
+from mcsr_bench.training import load_weights
 
 COLUMNS = (
     "perturbation",
@@ -109,7 +110,7 @@ def stress_trial(folder: Path, device: str = "cpu", report: Callable[[int, int],
     if hasattr(method, "to"):
         method.to(device)
     store = open_store(record.data.store)
-    volumes = pd.read_csv(place.volumes, dtype=str)
+    volumes = files.read_table(place.volumes, ("volume_id",))
     test = list(dict.fromkeys(volumes["volume_id"]))
     rows: list[dict[str, Any]] = []
     for number, volume_id in enumerate(test):
@@ -120,8 +121,9 @@ def stress_trial(folder: Path, device: str = "cpu", report: Callable[[int, int],
         filled = np.abs(kspace.zero_fill(low, volume.shape).numpy()).astype(np.float64) / protocol.lr_gain(record.scale)
         scores: dict[str, float] = {}
         for name, aux in perturbations(volume, foreign_auxiliary(store, volume_id, test)):
-            image = _predict(method, low, torch.from_numpy(aux), protocol, record.scale, device)
-            scores[name] = metrics.psnr(image, truth, peak=float(truth.max()))
+            batches = _batches(low, torch.from_numpy(aux), protocol, record.scale, slices_at_once(device))
+            image = predict_volume(method, batches, device)["target"]
+            scores[name] = metrics.psnr(magnitude(image), truth, peak=float(truth.max()))
         zerofill = metrics.psnr(filled, truth, peak=float(truth.max()))
         for name, value in scores.items():
             rows.append(
@@ -207,7 +209,7 @@ def stress_table(bundles: Sequence[Bundle]) -> Table | None:
     for bundle in bundles:
         record = bundle.record
         if bundle.stress.is_file() and record.status == "done":
-            one = pd.read_csv(bundle.stress, dtype={"patient_id": str, "volume_id": str})
+            one = files.read_table(bundle.stress, ("patient_id", "volume_id", "contrast"))
             one["method"], one["dataset"] = record.method_label, record.dataset_label
             one["scale"], one["seed"] = record.scale, record.seed
             parts.append(one)
@@ -237,14 +239,9 @@ def stress_table(bundles: Sequence[Bundle]) -> Table | None:
     return Table("stress", "A wrong auxiliary", columns, tuple(rows), notes)
 
 
-def _predict(
-    method: Method, target_lr: Tensor, aux: Tensor, protocol: Protocol, scale: int, device: str
-) -> NDArray[np.float64]:
-    """Predicted magnitudes (S, H, W), slice by slice."""
-    images = []
-    for i in range(len(target_lr)):
-        one = slice(i, i + 1)
-        low = protocol.degrade(aux[one], scale)
-        batch = Batch.of(target_lr=target_lr[one], aux=aux[one], aux_lr=low, scale=scale, protocol=protocol)
-        images.append(predicted_magnitude(method, batch.to(device)))
-    return np.concatenate(images)
+def _batches(target_lr: Tensor, aux: Tensor, protocol: Protocol, scale: int, at_once: int) -> Iterator[Batch]:
+    """The slices of a volume with an auxiliary (S, H, W) and what its degradation gives."""
+    for first in range(0, len(target_lr), at_once):
+        part = slice(first, first + at_once)
+        low = protocol.degrade(aux[part], scale)
+        yield Batch.of(target_lr=target_lr[part], aux=aux[part], aux_lr=low, scale=scale, protocol=protocol)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,25 @@ import h5py
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from mcsr_bench import files, metrics
+from mcsr_bench import files, sampling
 from mcsr_bench.cards import MethodCard
+from mcsr_bench.data.scoring import Rows, score_rows
 from mcsr_bench.dataset import Split
 from mcsr_bench.engines.base import Emit, registered
 from mcsr_bench.engines.processes import SLOT
 from mcsr_bench.errors import UserError, disk_error, one_line
 from mcsr_bench.loading import load_method
-from mcsr_bench.method import Batch, Method, TorchMethod
+from mcsr_bench.method import Method, TorchMethod
+from mcsr_bench.metrics import revisions
+from mcsr_bench.plugin.predicted import predict_volume, slices_at_once
 from mcsr_bench.profiling import cost
-from mcsr_bench.protocol import Protocol, get_protocol
+from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import add_plugins, methods
 from mcsr_bench.results.bundle import ROLES, Bundle, BundleFiles, DataRecord, RunFolder, TrialRecord, label
+from mcsr_bench.results.heartbeat import Heartbeat
 from mcsr_bench.sampling import Sampler
 from mcsr_bench.store import StoredVolume, open_store
 from mcsr_bench.system.devices import device_name, device_of
@@ -41,6 +46,8 @@ from mcsr_bench.weights import BundleInfo
 
 Report = Callable[[str, int, int, str], None]
 """Called with (stage, done, total, detail)."""
+
+INTERRUPTED = "the run was ended while this trial was at work; the same command goes on with it"
 
 
 class TrialSpec(BaseModel):
@@ -77,6 +84,7 @@ class TrialSpec(BaseModel):
                 "revisions": self.data.revisions,
                 "method": self.method,
                 "revision": card.revision,
+                "batches": sampling.REVISION,
                 "settings": self.settings,
                 "scale": self.scale,
                 "seed": self.seed,
@@ -158,18 +166,19 @@ def trial_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
 def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:
     """Run or resume a trial and return its record; whatever goes wrong inside is recorded as "failed" with its reason.
 
-    Raises UserError only for what concerns all trials: an output folder that cannot be written.
+    Raises UserError only for what concerns all trials: an output folder that cannot be written. What is no error at all (Ctrl-C) is
+    recorded as "interrupted", and goes on.
     """
     report = report or (lambda *_: None)
     bundle = Bundle(spec.place.folder, spec.record())
     record = bundle.record
-    previous = spec.place.read_record()
+    previous = bundle.read_record()
     if previous is not None and previous.key == record.key:
         record.seconds, record.profile = previous.seconds, previous.profile
     try:
         bundle.folder.mkdir(parents=True, exist_ok=True)
-        bundle.write()
-        _run_stages(spec, bundle, report)
+        with Heartbeat(bundle) as heartbeat:
+            _run_stages(spec, bundle, report, heartbeat)
         record.status = "done"
     except Exception as error:  # a trial's error, whatever it is, must not take the others down
         record.status = "failed"
@@ -177,11 +186,15 @@ def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:
             raise disk_error(error) from error  # type: ignore[misc]
         record.reason = str(error) if isinstance(error, UserError) else one_line(f"{type(error).__name__}: {error}")
         traceback.print_exc()
+    except BaseException:
+        record.status, record.reason = "interrupted", INTERRUPTED
+        bundle.write()
+        raise
     bundle.write()
     return record
 
 
-def _run_stages(spec: TrialSpec, bundle: Bundle, report: Report) -> None:
+def _run_stages(spec: TrialSpec, bundle: Bundle, report: Report, heartbeat: Heartbeat) -> None:
     record = bundle.record
     protocol = get_protocol(spec.protocol)
     method = load_method(spec.method, spec.scale, spec.preset, seed=spec.seed, **spec.settings)
@@ -195,11 +208,17 @@ def _run_stages(spec: TrialSpec, bundle: Bundle, report: Report) -> None:
         record.profile |= _cost(spec)
     if method.card.trains:
         _train(spec, bundle, method, sampler, report)
-    _timed(record, "predict", bundle.predictions, lambda path: _predict(spec, path, method, sampler, report))
+        heartbeat.beat()
+    if not bundle.predictions.is_file():
+        began = time.perf_counter()
+        with files.replacing(bundle.predictions) as temporary:
+            _predict(spec, temporary, method, sampler, report)
+        record.seconds["predict"] = time.perf_counter() - began
+        heartbeat.beat()
     if spec.device.startswith("cuda"):
         record.profile["peak_memory"] = float(torch.cuda.max_memory_allocated(spec.device))
     began = time.perf_counter()
-    _score(bundle, sampler, protocol, spec)
+    write_scores(bundle, sampler.test_volumes())
     record.seconds["score"] = time.perf_counter() - began
     record.files = {path.name: files.file_digest(path) for path in bundle.hashed() if path.is_file()}
     bundle.checkpoint.unlink(missing_ok=True)
@@ -230,79 +249,36 @@ def _train(spec: TrialSpec, bundle: Bundle, method: Method, sampler: Sampler, re
     load_weights(method, bundle.weights, spec.device)
 
 
-def _timed(record: TrialRecord, stage: str, path: Path, build: Callable[[Path], None]) -> None:
-    if path.is_file():
-        return
-    began = time.perf_counter()
-    with files.replacing(path) as temporary:
-        build(temporary)
-    record.seconds[stage] = time.perf_counter() - began
-
-
 def _predict(spec: TrialSpec, path: Path, method: Method, sampler: Sampler, report: Report) -> None:
     volumes = sampler.test_volumes()
     with h5py.File(path, "w") as file:
         for number, volume in enumerate(volumes):
             report("predict", number, len(volumes), volume.volume_id)
-            slices: dict[str, list[np.ndarray]] = {}
-            for batch in sampler.predicting(volume):
-                for contrast, image in predict_checked(method, batch.to(spec.device)).items():
-                    slices.setdefault(contrast, []).append(image)
+            batches = sampler.predicting(volume, slices_at_once(spec.device))
             group = file.create_group(volume.volume_id)
             group.attrs["slice_index"] = np.asarray(volume.slice_index)
-            for contrast, images in slices.items():
-                group.create_dataset(contrast, data=np.concatenate(images))
+            for role, images in predict_volume(method, batches, spec.device).items():
+                group.create_dataset(role, data=images)
     report("predict", len(volumes), len(volumes), "")
 
 
-def predict_checked(method: Method, batch: Batch) -> dict[str, np.ndarray]:
-    """What a method predicts for a batch, as float32 or complex64 (B, H, W) by contrast ("target", "auxiliary").
-
-    Raises ValueError when shape, type or finiteness are not what the contract says, naming the method.
-    """
-    output = method.predict(batch.without_target())
-    named = output if isinstance(output, dict) else {"target": output}
-    out = {}
-    for contrast, image in named.items():
-        expected = (len(batch), *batch.hr_shape)
-        if tuple(image.shape) != expected:
-            raise ValueError(f"{method.card.name} predicted {tuple(image.shape)} for the {contrast}, not {expected}")
-        if not torch.isfinite(torch.view_as_real(image) if image.is_complex() else image).all():
-            raise ValueError(f"{method.card.name} predicted NaN or Inf for the {contrast}")
-        kind = np.complex64 if image.is_complex() else np.float32
-        out[contrast] = image.detach().cpu().numpy().astype(kind)
-    return out
-
-
-def score_prediction(
-    prediction: np.ndarray, volume: StoredVolume, protocol: Protocol, scale: int, contrast: str = "target"
-) -> metrics.VolumeScores:
-    """The scores of a predicted volume (S, H, W) against what the protocol says the reference is."""
-    image, low = (volume.target, volume.target_lr) if contrast == "target" else (volume.aux, volume.aux_lr)
-    reference = protocol.scoring_reference(np.asarray(image), np.asarray(low))
-
-    def degrade(x: np.ndarray) -> np.ndarray:
-        return protocol.degrade(torch.from_numpy(x), scale).numpy()
-
-    return metrics.score_volume(prediction, metrics.Reference(reference), lr=np.asarray(low), degrade=degrade)
-
-
-def _score(bundle: Bundle, sampler: Sampler, protocol: Protocol, spec: TrialSpec) -> None:
-    volumes, slices = [], []
+def score_tables(bundle: Bundle, volumes: Iterable[StoredVolume]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The scores of a bundle's stored predictions, by every metric there is: tables of volumes and of slices."""
+    record = bundle.record
+    protocol = get_protocol(record.protocol)
+    contrasts = {role: record.data.contrast(role) for role in ROLES}
+    rows: tuple[Rows, Rows] = ([], [])
     with h5py.File(bundle.predictions, "r") as file:
-        for volume in sampler.test_volumes():
+        for volume in volumes:
             group = file[volume.volume_id]
-            for role in (role for role in ROLES if role in group):
-                scores = score_prediction(group[role][...], volume, protocol, spec.scale, role)
-                head = {
-                    "patient_id": volume.patient_id,
-                    "volume_id": volume.volume_id,
-                    "role": role,
-                    "contrast": spec.data.contrast(role),
-                }
-                volumes.append({**head, **scores.volume})
-                slices += [
-                    {**head, "slice_index": i, **row} for i, row in zip(volume.slice_index, scores.slices, strict=True)
-                ]
-    files.write_table(bundle.volumes, pd.DataFrame(volumes))
-    files.write_table(bundle.slices, pd.DataFrame(slices))
+            stored: dict[str, NDArray[Any]] = {role: group[role][...] for role in ROLES if role in group}
+            for kept, new in zip(rows, score_rows(stored, volume, protocol, record.scale, contrasts), strict=True):
+                kept += new
+    return pd.DataFrame(rows[0]), pd.DataFrame(rows[1])
+
+
+def write_scores(bundle: Bundle, volumes: Iterable[StoredVolume]) -> None:
+    """Score the stored predictions, and note in the record by which revision of each metric."""
+    for path, table in zip((bundle.volumes, bundle.slices), score_tables(bundle, volumes), strict=True):
+        files.write_table(path, table)
+    bundle.record.metrics = revisions()

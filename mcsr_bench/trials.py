@@ -14,9 +14,7 @@ from mcsr_bench.grid import Point
 from mcsr_bench.prepared import Prepared
 from mcsr_bench.progress import Listener
 from mcsr_bench.results.bundle import Bundle, TrialRecord
-from mcsr_bench.trial import TrialSpec, trial_job
-
-INTERRUPTED = "the run was ended while this trial was at work; the same command goes on with it"
+from mcsr_bench.trial import INTERRUPTED, TrialSpec, trial_job
 
 
 def trial_spec(

@@ -16,7 +16,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from mcsr_bench import files
@@ -307,7 +306,7 @@ def _finished(trial: TrialSpec, listener: Listener) -> TrialRecord | None:
 
 def _score(volumes: Path) -> float:
     """The patient mean of the objective of the target in a trial's scores."""
-    table = pd.read_csv(volumes)
+    table = files.read_table(volumes, ("patient_id", "volume_id", "contrast"))
     return float(table[table["role"] == "target"].groupby("patient_id")[OBJECTIVE].mean().mean())
 
 

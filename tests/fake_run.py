@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mcsr_bench import files
-from mcsr_bench.metrics import METRICS
+from mcsr_bench.metrics import METRICS, revisions
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import methods as registry
 from mcsr_bench.results.bundle import Bundle, DataRecord, RunFolder, TrialRecord
@@ -65,6 +65,7 @@ def write_trial_of(
         "preset": "small",
         "protocol": "mcsr-1",
         "protocol_hash": get_protocol(changes.get("protocol", "mcsr-1")).hash,
+        "metrics": revisions(),
         "card": usual | (card or {}),
         "data": data,
         "versions": {"mcsr-bench": "0.0"},

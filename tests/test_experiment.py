@@ -1,5 +1,6 @@
 """The grid: bundles, resuming, failed trials that harm nobody, and the Python interface."""
 
+import socket
 from pathlib import Path
 
 import h5py
@@ -9,7 +10,7 @@ import pytest
 
 import mcsr_bench as mb
 from mcsr_bench import files
-from mcsr_bench.metrics import METRICS
+from mcsr_bench.metrics import METRICS, revisions
 
 TOYS = Path(__file__).parent / "toys"
 
@@ -46,6 +47,10 @@ def test_a_bundle_holds_what_the_design_says(tmp_path):
         assert files.file_digest(folder / name) == value
     assert record["protocol"] == "mcsr-1"
     assert len(record["protocol_hash"]) == 12
+    assert record["schema_version"] == 2
+    assert record["metrics"] == revisions()
+    assert (record["host"], record["pid"] > 0) == (socket.gethostname(), True)
+    assert record["started"] <= record["heartbeat"]
     assert record["data"]["patients"] == {"train": 4, "validation": 2, "test": 4}
     volumes = pd.read_csv(folder / "volumes.csv")
     assert list(volumes.columns) == ["patient_id", "volume_id", "role", "contrast", *METRICS]

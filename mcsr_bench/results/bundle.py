@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mcsr_bench import files
 from mcsr_bench.errors import UserError
+from mcsr_bench.metrics import revisions
 
 SCHEMA_VERSION: Final = 2
 """Of ``trial.json`` and ``experiment.json``. Files of another version are refused in a sentence."""
@@ -122,6 +123,10 @@ class TrialRecord(_Record):
     """What the method wants to be said beside its numbers."""
     files: dict[str, str] = {}
     """SHA-256 of the files of the bundle, by name."""
+
+    def outdated(self) -> list[str]:
+        """The metrics that its scores lack, or have by another revision than today's."""
+        return [metric for metric, revision in revisions().items() if self.metrics.get(metric) != revision]
 
     @property
     def dataset_label(self) -> str:

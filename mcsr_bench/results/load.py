@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from mcsr_bench import files
 from mcsr_bench.errors import UserError
 from mcsr_bench.results.bundle import Bundle, RunFolder, TrialRecord
 
@@ -77,7 +79,7 @@ def _results(roots: tuple[Path, ...], found: Sequence[Bundle]) -> Results:
 
 def _tables(found: Sequence[Bundle], file: Callable[[Bundle], Path]) -> pd.DataFrame:
     """A CSV of all finished trials in one table, the identity of the trial in front of each row."""
-    parts = [_scores(file(bundle), _identity(bundle.record)) for bundle in found if bundle.record.status == "done"]
+    parts = [_scores(file(bundle), bundle.record) for bundle in found if bundle.record.status == "done"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*_IDENTITY, *_WHERE])
 
 
@@ -90,9 +92,10 @@ def _identity(record: TrialRecord) -> dict[str, Any]:
     return {name: found.get(name, getattr(record, name, None)) for name in _IDENTITY}
 
 
-def _scores(path: Path, identity: dict[str, Any]) -> pd.DataFrame:
+def _scores(path: Path, record: TrialRecord) -> pd.DataFrame:
+    """A table of scores, a column per metric there is: empty where it was not computed, or by another revision."""
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(_WHERE, str))
+        table = files.read_table(path, _WHERE)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: the scores of a finished trial cannot be read: {error}") from None
     if missing := sorted({*_WHERE} - set(table)):
@@ -101,6 +104,8 @@ def _scores(path: Path, identity: dict[str, Any]) -> pd.DataFrame:
     twice = table[table.duplicated(keys)]
     if len(twice):
         raise UserError(f"{path}: holds volume {twice['volume_id'].iloc[0]} ({twice['role'].iloc[0]}) twice")
-    for position, (column, value) in enumerate(identity.items()):
+    for metric in record.outdated():
+        table[metric] = math.nan
+    for position, (column, value) in enumerate(_identity(record).items()):
         table.insert(position, column, value)
     return table

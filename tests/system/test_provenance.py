@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
@@ -61,3 +62,28 @@ def test_devices(monkeypatch):
     assert devices.default_jobs("cuda") == 2
     assert [devices.device_of("cuda", slot) for slot in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
     assert devices.device_of("cuda:1", 0) == "cuda:1"
+
+
+def test_the_paths_of_a_large_grid_start_no_process(monkeypatch, tmp_path):
+    from mcsr_bench.results.bundle import RunFolder
+    from mcsr_bench.trial import TrialSpec
+
+    def refused(*_, **__):
+        raise AssertionError("a process for a path")
+
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    provenance.git_revision.cache_clear()
+    usual = {"out": tmp_path, "method": "sanet", "variant": "a", "settings": {}, "dataset_settings": {}, "scale": 4}
+    asked = TrialSpec.model_construct(
+        **usual,
+        dataset_variant="",
+        seed=0,
+        data=SimpleNamespace(name="knee"),
+        preset="quick",
+        protocol="mcsr-1",
+        split={},
+    )
+    for seed in range(1000):
+        spec = asked.model_copy(update={"seed": seed})
+        assert spec.place == RunFolder(tmp_path).trial("knee", 4, "sanet@a", seed)
+    assert spec.place.folder == tmp_path / "knee" / "x4" / "sanet@a" / "seed999"

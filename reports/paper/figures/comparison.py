@@ -21,6 +21,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from mcsr_bench import files
 from mcsr_bench.errors import UserError
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.regions import Regions
@@ -229,7 +230,7 @@ def _panel(bundle: Bundle, volume: StoredVolume, position: int, role: str, name:
         raise UserError(f"{bundle.predictions}: no predictions there")
     with h5py.File(bundle.predictions, "r") as file:
         image = _magnitude(file[volume.volume_id][role][position])
-    rows = pd.read_csv(bundle.slices, dtype={"volume_id": str, "role": str})
+    rows = files.read_table(bundle.slices, ("patient_id", "volume_id", "role", "contrast"))
     row = rows[
         (rows["volume_id"] == volume.volume_id)
         & (rows["slice_index"] == volume.slice_index[position])

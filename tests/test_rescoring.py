@@ -1,0 +1,78 @@
+"""Finished trials from before a metric came or changed: their scores are completed from stored predictions, or stay empty."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import mcsr_bench as mb
+from mcsr_bench import files
+from mcsr_bench.metrics import METRICS, revisions
+from mcsr_bench.results.bundle import BundleFiles
+
+TOYS = Path(__file__).parent / "toys"
+
+
+def run(out, **changes):
+    return mb.run(["zerofill", "bicubic"], "toy", 2, preset="smoke", plugins=TOYS, out=out, jobs=1, **changes)
+
+
+@pytest.fixture
+def made(tmp_path, own_cache):
+    """A run whose bicubic trial is of a time without HFEN, and with another way to compute SSIM."""
+    run(tmp_path / "r")
+    place = BundleFiles(tmp_path / "r" / "toy" / "x2" / "bicubic" / "seed0")
+    whole = {path: path.read_bytes() for path in (place.volumes, place.slices, place.predictions)}
+    for path in (place.volumes, place.slices):
+        table = pd.read_csv(path).drop(columns="hfen")
+        table["ssim@volume-max"] = 0.123
+        files.write_table(path, table)
+    record = files.read_json(place.trial)
+    del record["metrics"]["hfen"]
+    record["metrics"]["ssim@volume-max"] = 0
+    files.write_json(place.trial, record)
+    return place, whole
+
+
+def test_results_of_before_have_no_score_where_it_would_not_be_todays(made):
+    place, _ = made
+    found = mb.load_results(place.folder.parents[3])
+    old = found.volumes[found.volumes["method"] == "bicubic"]
+    assert old[["hfen", "ssim@volume-max"]].isna().all(axis=None)
+    assert old.drop(columns=["hfen", "ssim@volume-max"]).notna().all(axis=None)
+    assert found.slices[found.slices["method"] == "bicubic"]["hfen"].isna().all()
+    assert found.volumes[found.volumes["method"] == "zerofill"].notna().all(axis=None)
+
+
+def test_run_completes_them_from_stored_predictions_and_computes_nothing_else(made):
+    place, whole = made
+    before = place.predictions.stat().st_mtime_ns
+    table = run(place.folder.parents[3]).volumes
+    assert table[list(METRICS)].notna().all(axis=None)
+    assert {path: path.read_bytes() for path in whole} == whole
+    assert place.predictions.stat().st_mtime_ns == before
+    record = place.read_record()
+    assert record.metrics == revisions()
+    assert record.files["volumes.csv"] == files.file_digest(place.volumes)
+    assert record.files["slices.csv"] == files.file_digest(place.slices)
+
+
+def test_without_predictions_the_columns_stay_empty_and_it_is_said(made):
+    place, _ = made
+    place.predictions.unlink()
+    said = r"toy x2 bicubic seed 0: ssim@volume-max, hfen stays empty, for its predictions are gone"
+    with pytest.warns(UserWarning, match=said):
+        table = run(place.folder.parents[3]).volumes
+    assert table[table["method"] == "bicubic"]["hfen"].isna().all()
+    assert table[table["method"] == "bicubic"]["psnr@volume-max"].notna().all()
+
+
+def test_without_the_prepared_data_too(made, monkeypatch, tmp_path):
+    from mcsr_bench.rescoring import complete
+    from mcsr_bench.results.bundle import Bundle
+
+    place, _ = made
+    monkeypatch.setenv("MCSR_BENCH_CACHE", str(tmp_path / "elsewhere"))
+    before = place.volumes.read_bytes()
+    assert "run the experiment again to build them" in complete(Bundle(place.folder, place.read_record()))
+    assert place.volumes.read_bytes() == before
