@@ -67,6 +67,18 @@ def test_both_contrasts_in_single_precision_and_without_a_graph() -> None:
     np.testing.assert_array_equal(found["auxiliary"], BATCH.aux.numpy())
 
 
+def test_a_method_may_reuse_its_output_and_give_the_contrasts_in_any_order() -> None:
+    buffer = torch.empty(1, *BATCH.hr_shape)
+
+    def reusing(batch: Batch) -> dict[str, Tensor]:
+        images = {"target": buffer.copy_(filled(batch).abs()), "auxiliary": batch.aux}
+        return images if batch.slice_index[0] % 2 else dict(reversed(images.items()))
+
+    found = predict_volume(Given(reusing), divided(1, 2, 3, 4, 5))
+    np.testing.assert_array_equal(found["target"], filled(BATCH).abs().numpy())
+    np.testing.assert_array_equal(found["auxiliary"], BATCH.aux.numpy())
+
+
 def test_batches_are_taken_one_at_a_time() -> None:
     order: list[str] = []
 

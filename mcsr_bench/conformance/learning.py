@@ -242,7 +242,7 @@ def _patch(method: TorchMethod, data: SyntheticData, step: int) -> Batch:
 def _reached(method: TorchMethod, data: SyntheticData, wanted: set[str]) -> set[str]:
     """Names of the parameters that a gradient other than zero reaches in some of a few training steps; stops when all wanted are.
 
-    The weights are perturbed anew for every step: a ReLU layer can be dead for some weights. Training and evaluation mode take
+    The weights are perturbed again for every step: a ReLU layer can be dead for some weights. Training and evaluation mode take
     turns: batch normalisation cancels the biases before it in training, and a loss may have terms that are only there then.
     """
     update = Updater(method)

@@ -20,7 +20,7 @@ BATCH_TOLERANCE = 1e-4
 DEVICE_TOLERANCE = 1e-3
 """CPU against GPU, likewise, without reduced precision."""
 PHASE_TOLERANCE = 1e-3
-"""A magnitude method under another phase: the magnitude is rounded anew, and the network may amplify that."""
+"""A magnitude method under another phase: the magnitude is rounded differently, and the network may amplify that."""
 CHANGE = 1e-5
 """What counts as a change of the output, relative to its largest value."""
 

@@ -16,7 +16,7 @@ VALIDATION_SEED = 1000
 
 
 def smooth_images(n: int, shape: tuple[int, int], seed: int) -> tuple[Tensor, Tensor]:
-    """Target and auxiliary, complex64 (n, H, W) each: blobs in both contrasts, weighted anew, times a smooth phase.
+    """Target and auxiliary, complex64 (n, H, W) each: blobs in both contrasts, each with weights of its own, times a smooth phase.
 
     Slice i of ``seed`` is the same whatever n is.
     """

@@ -239,7 +239,7 @@ class Batch:
     def without_target(self) -> Self:
         """The same batch as a method gets it when predicting.
 
-        In joint super-resolution the full-resolution auxiliary is NaN then: whoever looks at it is found out.
+        In joint super-resolution the full-resolution auxiliary is NaN then, so that a method which looks at it is found out.
         """
         return replace(self, target=None, aux=torch.full_like(self.aux, torch.nan) if self.joint else self.aux)
 

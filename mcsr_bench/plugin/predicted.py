@@ -43,7 +43,9 @@ def predict_volume(
     first, slices = "", 0
     for batch in batches:
         given = batch.without_target().to(device)
-        images = {name: image.cpu().numpy() for name, image in checked(method, method.predict(given), given).items()}
+        found = checked(method, method.predict(given), given)
+        # Copies, as a method may give the same tensor again, filled with the next slices.
+        images = {name: found[name].cpu().numpy().copy() for name in sorted(found, reverse=True)}
         kinds = " and ".join(f"{image.dtype} for the {name}" for name, image in images.items())
         first = first or kinds
         if kinds != first:
@@ -83,7 +85,7 @@ def checked(method: Method, output: object, batch: Batch) -> dict[str, Tensor]:
 def by_contrast(name: str, output: object) -> dict[str, Tensor]:
     """The prediction of a method of that name by contrast, "target" and perhaps "auxiliary".
 
-    ValueError for other contrasts, and for what is no tensor.
+    ValueError for other contrasts, and for what is not a tensor.
     """
     named: dict[Any, Any] = output if isinstance(output, dict) else {CONTRASTS[0]: output}
     if CONTRASTS[0] not in named or not named.keys() <= set(CONTRASTS):
