@@ -17,7 +17,7 @@ from mcsr_bench.prepared import prepare
 from mcsr_bench.protocol import MCSR_1
 from mcsr_bench.registry import add_plugins
 from mcsr_bench.sampling import Sampler
-from mcsr_bench.training import CHECKPOINT, Loop, schedule_factor
+from mcsr_bench.training import Loop, schedule_factor
 from mcsr_bench.weights import load_tensors, save_tensors
 
 TOYS = Path(__file__).parent / "toys"
@@ -62,7 +62,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(data, tmp_pa
         train(data, tmp_path / "b", kill_at=kill_at, optimizer=optimizer)
     resumed = train(data, tmp_path / "b", optimizer=optimizer)
     assert same(straight.state(), resumed.state())
-    for name in (training.LOG, CHECKPOINT):
+    for name in ("training.csv", "checkpoint.safetensors"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
@@ -89,7 +89,7 @@ def test_sigkill_in_a_real_process(data, tmp_path):
             arguments, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
 
-    checkpoint = tmp_path / "b" / CHECKPOINT
+    checkpoint = tmp_path / "b" / "checkpoint.safetensors"
     for _ in range(2):
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
         process = start(tmp_path / "b")
@@ -122,7 +122,7 @@ def test_training_lowers_the_loss_and_keeps_the_best_validation_weights(data, tm
     import pandas as pd
 
     method = train(data, tmp_path / "a", budget=200, validations=10)
-    log = pd.read_csv(tmp_path / "a" / training.LOG)
+    log = pd.read_csv(tmp_path / "a" / "training.csv")
     assert log["loss"].iloc[-5:].mean() < 0.7 * log["loss"].iloc[:5].mean()
     best = log["validation_psnr"].max()
     assert training.validation_psnr(method, data, "cpu") == pytest.approx(best, abs=1e-7)  # the CSV holds ten digits

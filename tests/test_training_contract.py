@@ -17,7 +17,7 @@ from mcsr_bench import Batch, TorchMethod, load_method
 from mcsr_bench.conformance.synthetic import SyntheticData
 from mcsr_bench.methods.lyu.losses import gradient_penalty
 from mcsr_bench.registry import add_plugins
-from mcsr_bench.training import CHECKPOINT, LOG, Loop, Updater, checked_numbers, loop
+from mcsr_bench.training import Loop, Updater, checked_numbers, loop
 from mcsr_bench.training.updates import Sums
 from mcsr_bench.weights import load_tensors
 
@@ -71,7 +71,7 @@ def test_no_checkpoint_holds_what_came_after_a_step_that_is_not_finite(
     spoil_loss(monkeypatch, method, 6)
     with pytest.raises(FloatingPointError, match="not finite at step 6"):
         train(method, tmp_path, checkpoint_every=4)
-    tensors, info = load_tensors(tmp_path / CHECKPOINT)
+    tensors, info = load_tensors(tmp_path / "checkpoint.safetensors")
     assert info["step"] == 4
     assert all(tensor.isfinite().all() for tensor in tensors.values())
 
@@ -105,7 +105,7 @@ def test_rows_are_float64_means_of_the_numbers_of_every_step(tmp_path: Path, mon
 
     monkeypatch.setattr(method, "training_step", watched)
     train(method, tmp_path)
-    rows = load_tensors(tmp_path / CHECKPOINT)[1]["rows"]
+    rows = load_tensors(tmp_path / "checkpoint.safetensors")[1]["rows"]
     assert len(rows) == 100
     for i, row in enumerate(rows):
         totals: dict[str, float] = {}
@@ -129,9 +129,9 @@ def test_a_training_that_is_killed_between_rows_resumes_with_its_sums(tmp_path: 
     train(toynet(**options), tmp_path / "a", checkpoint_every=4)
     with pytest.raises(KilledError):
         train(toynet(**options), tmp_path / "b", checkpoint_every=4, report=report)
-    assert load_tensors(tmp_path / "b" / CHECKPOINT)[1]["count"] == 4 * ((kill_at - 1) // 4)
+    assert load_tensors(tmp_path / "b" / "checkpoint.safetensors")[1]["count"] == 4 * ((kill_at - 1) // 4)
     train(toynet(**options), tmp_path / "b", checkpoint_every=4)
-    for name in (LOG, CHECKPOINT):
+    for name in ("training.csv", "checkpoint.safetensors"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
@@ -253,7 +253,7 @@ def test_the_look_before_the_first_step_changes_nothing(tmp_path: Path, monkeypa
     without = trained(tmp_path / "b")
     assert len(looked) == 2 * calls - 1
     assert all(torch.equal(tensor, without[name]) for name, tensor in with_look.items())
-    assert (tmp_path / "a" / LOG).read_bytes() == (tmp_path / "b" / LOG).read_bytes()
+    assert (tmp_path / "a" / "training.csv").read_bytes() == (tmp_path / "b" / "training.csv").read_bytes()
 
 
 def test_a_resumed_training_does_not_look_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +267,7 @@ def test_a_resumed_training_does_not_look_again(tmp_path: Path, monkeypatch: pyt
         train(toynet(), tmp_path, checkpoint_every=4, report=stop)
     train(toynet(), tmp_path, checkpoint_every=4)
     assert looks == [1]
-    assert pd.read_csv(tmp_path / LOG)["step"].iloc[-1] == 30
+    assert pd.read_csv(tmp_path / "training.csv")["step"].iloc[-1] == 30
 
 
 @pytest.mark.parametrize("loss", ["l1", "l2"])

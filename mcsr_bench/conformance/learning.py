@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from mcsr_bench.loading import load_method
 from mcsr_bench.method import Batch, Method, TorchMethod
-from mcsr_bench.training import LOG, Loop, Updater, checked_numbers, load_weights, save_weights
+from mcsr_bench.results.bundle import BundleFiles
+from mcsr_bench.training import Loop, Updater, checked_numbers, load_weights, save_weights
 
 from .outcome import fail, skip
 from .subject import STEPS, Subject, distance, perturb, same, seeded
@@ -53,7 +54,7 @@ class Learning:
         with tempfile.TemporaryDirectory() as folder:
             method = self._train(Path(folder))
             state = {name: tensor.detach().clone() for name, tensor in method.state().items()}
-            path = Path(folder) / LOG
+            path = BundleFiles(Path(folder)).training_log
             if not path.is_file():
                 return Trained(method, state, [], b"")
             losses = [float(x) for x in pd.read_csv(path).get("loss", [])]
@@ -87,7 +88,7 @@ class Learning:
         self._skip_untrained()
         losses = self._straight.losses
         if not losses:
-            skip(f"the training writes no {LOG}: it does not use the engine's loop")
+            skip("the training writes no training log: it does not use the engine's loop")
         if len(losses) < 4:
             fail(f"preset smoke trained {len(losses)} steps, too few to see anything")
         first, last = sum(losses[:2]) / 2, sum(losses[-2:]) / 2
@@ -107,7 +108,7 @@ class Learning:
                 resumed = self._train(folder)
             else:
                 skip("the training reports no steps, so it cannot be stopped at one")
-            log = (folder / LOG).read_bytes() if straight.log else b""
+            log = BundleFiles(folder).training_log.read_bytes() if straight.log else b""
         one, two = straight.state, resumed.state()
         if not same(one, two):
             wrong = sorted(
@@ -117,7 +118,7 @@ class Learning:
                 f"stopped at step {_KILL_AT} and resumed, {len(wrong)} of {len(one)} tensors end otherwise, e.g. {wrong[0]}"
             )
         if log != straight.log:
-            fail(f"stopped at step {_KILL_AT} and resumed, the weights are equal, but {LOG} is not")
+            fail(f"stopped at step {_KILL_AT} and resumed, the weights are equal, but the training log is not")
         return f"stopped at step {_KILL_AT} of {STEPS} and resumed from step {_CHECKPOINT_EVERY}: equal, bit for bit"
 
     def saves(self) -> str:
@@ -133,7 +134,7 @@ class Learning:
         batch = self.subject.batch(2)
         fresh = self.subject.load(seed=1)
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "weights.safetensors"
+            path = BundleFiles(Path(folder)).weights
             save_weights(method, path, {})
             load_weights(fresh, path)
         before, after = self.subject.predict(batch, method), self.subject.predict(batch, fresh)

@@ -20,13 +20,11 @@ from torch import Tensor
 
 from mcsr_bench import files
 from mcsr_bench.method import TorchMethod, TrainingData, TrainingSettings
+from mcsr_bench.results.bundle import BundleFiles
 from mcsr_bench.weights import load_tensors, save_tensors
 
 from .updates import Sums, Updater, checked_numbers, not_finite
 from .validation import look, validation_psnr
-
-CHECKPOINT = "checkpoint.safetensors"
-LOG = "training.csv"
 
 Report = Callable[[int, int, str], None]
 """Called with (step, steps, detail)."""
@@ -70,7 +68,7 @@ class Loop:
         self.device = torch.device(device)
         self.seconds_per_step = math.nan
         """Of this process, mean over its steps, validation not counted."""
-        self._folder = folder
+        self._files = BundleFiles(folder)
         self._key = key
         self._report = report or (lambda *_: None)
         self._checkpoint_every = checkpoint_every
@@ -130,7 +128,7 @@ class Loop:
             self._save(state, method, optimizers)
         names = sorted({name for row in state.rows for name in row} - {"step", "rate_factor", "validation_psnr"})
         columns = ["step", "rate_factor", *names, "validation_psnr"]
-        files.write_table(self._folder / LOG, pd.DataFrame(state.rows, columns=columns))
+        files.write_table(self._files.training_log, pd.DataFrame(state.rows, columns=columns))
         method.load_state(state.best)
 
     def _detail(self, numbers: dict[str, Tensor], state: _State) -> str:
@@ -167,10 +165,10 @@ class Loop:
             "sums": {k: repr(v) for k, v in state.sums.items()},
             "count": state.count,
         }
-        save_tensors(self._folder / CHECKPOINT, tensors, info)
+        save_tensors(self._files.checkpoint, tensors, info)
 
     def _resume(self, method: TorchMethod, optimizers: dict[str, torch.optim.Optimizer]) -> _State:
-        path = self._folder / CHECKPOINT
+        path = self._files.checkpoint
         if not path.is_file():
             return _State()
         tensors, info = load_tensors(path)

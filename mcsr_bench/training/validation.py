@@ -25,11 +25,6 @@ def look(method: TorchMethod, batch: Batch) -> None:
     checked(method, method.predict(given), given)
 
 
-def predicted_magnitude(method: Method, batch: Batch) -> NDArray[np.float64]:
-    """The target magnitude that a method predicts for a batch with or without target: float64 (B, H, W)."""
-    return magnitude(predict_volume(method, [batch], batch.target_lr.device)["target"])
-
-
 def validation_psnr(method: Method, data: TrainingData, device: torch.device | str) -> float:
     """psnr@volume-max over the validation volumes, mean in dB; never a look at the test part.
 

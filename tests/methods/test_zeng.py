@@ -20,7 +20,7 @@ from mcsr_bench.methods.zeng import Zeng
 from mcsr_bench.methods.zeng.network import ZengNetwork
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.registry import methods
-from mcsr_bench.training import LOG, Loop, Updater
+from mcsr_bench.training import Loop, Updater
 
 FACTORS = {2: [2], 3: [3], 4: [2, 2], 8: [2, 2, 2]}
 """Of the up-sampling steps, per scale."""
@@ -197,7 +197,7 @@ def test_ten_steps_of_the_training_loop(tmp_path: Path) -> None:
     method = load_method("zeng", 2, "smoke")
     before = {name: tensor.clone() for name, tensor in method.state().items()}
     method.train(SyntheticData(2, 16), Loop(tmp_path, seed=0))
-    log = pd.read_csv(tmp_path / LOG)
+    log = pd.read_csv(tmp_path / "training.csv")
     assert log["step"].iloc[-1] == 10
     assert log["loss"].iloc[-1] < log["loss"].iloc[0]
     assert np.isfinite(log["validation_psnr"].iloc[-1])
