@@ -56,6 +56,30 @@ def test_no_file_looks_up(floor):
     assert wrong == []
 
 
+def test_one_file_knows_the_names_of_a_bundles_files():
+    names = {
+        *(
+            "trial.json",
+            "experiment.json",
+            "weights.safetensors",
+            "checkpoint.safetensors",
+            "training.csv",
+            "predictions.h5",
+        ),
+        *("volumes.csv", "slices.csv", "stress.csv", "worker.log", "import.json", "registration.csv", "split.json"),
+    }
+    wrong = []
+    for folder in (ENGINE, ROOT / "methods", ROOT / "datasets", ROOT / "reports"):
+        for path in sorted(folder.rglob("*.py")):
+            found = {
+                n.value for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Constant)
+            }
+            wrong += [
+                f"{path.relative_to(ROOT)}: {name}" for name in sorted(names & {f for f in found if isinstance(f, str)})
+            ]
+    assert {line.partition(":")[0] for line in wrong} == {"mcsr_bench/results/bundle.py"}
+
+
 @pytest.mark.parametrize("kind", ["methods", "datasets", "reports"])
 def test_plugins_import_the_engine_and_themselves(kind):
     files = list((ROOT / kind).rglob("*.py"))

@@ -8,6 +8,7 @@ import pytest
 from scipy import ndimage, stats
 
 import mcsr_bench as mb
+from mcsr_bench import stress
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.registry import add_plugins
 from mcsr_bench.store import open_store
@@ -70,6 +71,29 @@ def test_rotation_turns_about_the_centre_sample_and_keeps_the_phase():
     centre = ndimage.center_of_mass(np.abs(small))
     angle = np.degrees(np.arctan2(16 - centre[0], centre[1] - 20))
     assert angle == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("output", "sentence"),
+    [
+        (lambda batch: batch.aux.abs() / batch.aux.abs().amax((1, 2), keepdim=True), "toynet predicted NaN or Inf"),
+        (
+            lambda batch: batch.aux.abs()[:, None],
+            r"toynet predicted \(1, 1, 32, 32\) for the target, not \(1, 32, 32\)",
+        ),
+    ],
+)
+def test_what_no_method_may_predict_is_an_error_under_stress_too(run_folder, monkeypatch, output, sentence):
+    """The first one only where the auxiliary is zero: 0 / 0."""
+    folder = bundle(run_folder[0])
+    before = (folder / "stress.csv").read_bytes()
+    method = mb.load_method("toynet", 2, "quick")
+    monkeypatch.setattr(method, "predict", output)
+    monkeypatch.setattr(stress, "load_method", lambda *_, **__: method)
+    monkeypatch.setattr(stress, "load_weights", lambda *_: None)
+    with pytest.raises(ValueError, match=sentence):
+        stress.stress_trial(folder)
+    assert (folder / "stress.csv").read_bytes() == before
 
 
 def test_the_clean_scores_are_those_of_the_trial(run_folder):
