@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,11 +20,41 @@ from hypothesis import settings
 
 from mcsr_bench import registry
 from mcsr_bench.cli import main
+from mcsr_bench.engines.base import Job, Message, execute
+from mcsr_bench.engines.processes import Processes
 
 # The same examples each time, so that a red test is the change's own; `--hypothesis-profile=search` looks at others, and more.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("search", max_examples=5000, derandomize=False, deadline=None)
 settings.load_profile("same")
+
+
+_in_workers = Processes.run
+
+
+def _in_this_process(self: Processes, jobs: Sequence[Job]) -> Iterator[Message]:
+    """What `Processes.run` does, without the seconds that a worker's imports take."""
+    for index, job in enumerate(jobs):
+        yield Message(index, "started")
+        events: list[Any] = []
+        with open(job.log or os.devnull, "w", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+            kind, value = execute(job.address, json.loads(json.dumps(job.payload)), events.append)
+        yield from (Message(index, "event", json.loads(json.dumps(event))) for event in events)
+        yield Message(index, kind, json.loads(json.dumps(value)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def in_this_process() -> Iterator[None]:
+    """Jobs run in the process of the tests, except where a test asks for `workers`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Processes, "run", _in_this_process)
+        yield
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs run in worker processes, as for users."""
+    monkeypatch.setattr(Processes, "run", _in_workers)
 
 
 @pytest.fixture(scope="session")

@@ -145,15 +145,19 @@ def trials(log: Path) -> list[Seen]:
 
 
 def one_trial(events: list[dict[str, Any]], whose: dict[str, str]) -> Seen:
-    last = max(k for k, event in enumerate(events) if event["what"] == "train")
-    steps = [event for event in events if event["what"] == "train"]
+    when = [k for k, event in enumerate(events) if event["what"] == "train"]
+    first, last = (
+        when[0],
+        when[-1],
+    )  # what is predicted before the first step is the first batch, whose form is looked at
+    steps = [events[k] for k in when]
     predicted = [(k, event) for k, event in enumerate(events) if event["what"] == "predict"]
     return Seen(
         weights=events[0]["weights"],
         batches=[event["pixels"] for event in steps],
         drawn=[event["drawn"] for event in steps],
-        train={whose[p] for event in steps for p in event["pixels"]},
-        validation={whose[p] for k, event in predicted if k < last for p in event["pixels"]},
+        train={whose[p] for event in [*events[1:first], *steps] for p in event["pixels"]},
+        validation={whose[p] for k, event in predicted if first < k < last for p in event["pixels"]},
         later={whose[p] for k, event in predicted if k > last for p in event["pixels"]},
     )
 

@@ -8,7 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mcsr_bench as mb
-from mcsr_bench import experiment
 from mcsr_bench.api import experiment_spec
 from mcsr_bench.dataset import Case, Split, split_by_patient
 from mcsr_bench.errors import UserError
@@ -17,7 +16,6 @@ from mcsr_bench.loading import load_dataset
 from mcsr_bench.protocol import MCSR_1, SANET_2021
 from mcsr_bench.registry import add_plugins
 from mcsr_bench.splits import folds, manifest, read_split, split_of, write_manifest
-from mcsr_bench.trial import run_trial
 
 TOYS = Path(__file__).parent / "toys"
 
@@ -152,13 +150,6 @@ def test_files_that_are_none_get_a_sentence(toy, tmp_path):
         read_split(tmp_path / "bad.json", toy, toy.cases())
 
 
-@pytest.fixture
-def in_this_process(monkeypatch):
-    """Trials without the seconds that a worker's imports take."""
-    monkeypatch.setattr(experiment, "run_trials", lambda specs, *_: [run_trial(spec) for spec in specs])
-
-
-@pytest.mark.usefixtures("in_this_process")
 def test_a_run_writes_its_split_and_takes_it_again(here, tmp_path):
     command = ("run", "--methods", "zerofill", "--dataset", "toy", "--plugins", TOYS, "--preset", "smoke", "--scale", 2)
     first = here(*command, "--out", tmp_path / "a")
@@ -207,7 +198,6 @@ def test_folds_test_every_patient_once_and_never_share_one(patients, k, seed, vo
     assert [s.hash for s in made] == [s.hash for s in folds(list(reversed(cases))[::-1], k, seed)]
 
 
-@pytest.mark.usefixtures("in_this_process")
 def test_a_cross_validation_is_folds_in_files_that_run_takes(here, tmp_path):
     made = here("prepare", "--dataset", "toy", "--plugins", TOYS, "--folds", 3, "--to", tmp_path / "folds")
     assert made.returncode == 0, made.stderr

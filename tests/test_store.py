@@ -65,6 +65,7 @@ def test_the_key_follows_data_settings_and_protocol():
     assert prepared()[0].store.key in keys
 
 
+@pytest.mark.usefixtures("workers")
 def test_several_processes_build_the_same_bytes(cache, monkeypatch, tmp_path):
     (tmp_path / "json.py").write_text("raise SystemExit('workers import nothing from the current folder')")
     monkeypatch.chdir(tmp_path)
@@ -110,6 +111,7 @@ def test_a_mistake_of_a_plugin_is_told_and_leaves_no_store(jobs):
     assert list(store_root().iterdir()) == []
 
 
+@pytest.mark.usefixtures("workers")
 def test_what_is_done_is_kept_when_a_worker_is_killed():
     with pytest.raises(UserError, match=r"SIGKILL \(out of memory\?\); run the same command again, with fewer --jobs"):
         prepared(fault="killed", jobs=2)

@@ -7,7 +7,7 @@ import math
 import shlex
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,10 @@ import pytest
 from mcsr_bench import api, files, registry, tuning
 from mcsr_bench.cli.options import settings
 from mcsr_bench.data.spec import DataSpec
-from mcsr_bench.engines.base import Engine
 from mcsr_bench.errors import UserError
 from mcsr_bench.loading import load_dataset
 from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import MCSR_1
-from mcsr_bench.results.bundle import TrialRecord
-from mcsr_bench.trial import TrialSpec, run_trial
 from mcsr_bench.tuning import TUNED, SearchSpec, tune
 
 TOYS = Path(__file__).parent / "toys"
@@ -63,30 +60,16 @@ def only(where: Path) -> None:
     registry.add_plugins(where)
 
 
-def in_this_process(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -> list[TrialRecord]:
-    """What `run_trials` does, without the seconds that a worker's imports take."""
-    records = []
-    for spec in specs:
-        records.append(run_trial(spec))
-        listener.trial_ended(spec.label, records[-1].status, records[-1].reason)
-    return records
-
-
-def search(
-    out: Path, where: Path, listener: Listener | None = None, workers: bool = False, **changes: Any
-) -> dict[str, Any]:
+def search(out: Path, where: Path, listener: Listener | None = None, **changes: Any) -> dict[str, Any]:
     only(where)
     given = changes.pop("settings", {})
     spec = SearchSpec(
         data=data_of(where, settings={name: given[name] for name in given if name != "toynet"}),
         method="toynet",
         settings=given.get("toynet", {}),
-        **{"out": out, "jobs": 2 if workers else 1, "preset": "smoke", **changes},
+        **{"out": out, "jobs": 2, "preset": "smoke", **changes},
     )
-    with pytest.MonkeyPatch.context() as patch:
-        if not workers:
-            patch.setattr(tuning, "run_trials", in_this_process)
-        return tune(spec, listener)
+    return tune(spec, listener)
 
 
 def data_of(where: Path, scale: Any = 2, **changes: Any) -> DataSpec:
@@ -191,6 +174,7 @@ def test_the_score_is_the_mean_over_folds_of_the_patients_psnr(done: tuple[Path,
     assert tuned["best"]["values"]["batch_size"] in (1, 2)
 
 
+@pytest.mark.usefixtures("workers")
 def test_a_search_goes_on_where_it_stopped_and_asks_for_the_same_points(
     done: tuple[Path, dict[str, Any], set[str]], tmp_path: Path
 ) -> None:
@@ -205,7 +189,7 @@ def test_a_search_goes_on_where_it_stopped_and_asks_for_the_same_points(
     (tmp_path / "out" / TUNED).unlink()
     shutil.rmtree(tmp_path / "out" / "points" / "001" / "fold2")
     counting = Counting()
-    assert search(tmp_path / "out", where, counting, workers=True) == tuned
+    assert search(tmp_path / "out", where, counting) == tuned
     assert counting.ended == ["toy x2 toynet@001-fold2 seed 0"]
     # more trials go on with the same first points
     counting = Counting()
@@ -240,7 +224,6 @@ def test_a_search_in_which_everything_fails_is_recorded_and_ends_with_1(
     failing = '[tuning]\nfolds = 3\ntrials = 1\n[tuning.space]\nfault = { choices = ["raise", "nan"] }\n'
     where = plugins(tmp_path / "plugins", extra=failing)
     only(where)
-    monkeypatch.setattr(tuning, "run_trials", in_this_process)
     usual = (
         "--method",
         "toynet",

@@ -76,6 +76,7 @@ def test_nothing_else_starts_processes_or_listens_to_them():
     assert starts == ["mcsr_bench/engines/processes.py"]
 
 
+@pytest.mark.usefixtures("workers")
 def test_how_jobs_end_in_worker_processes(tmp_path):
     log = tmp_path / "log"
     work = {"dataset": "none", "data_root": None, "settings": {}, "plugins": []}
