@@ -12,45 +12,30 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mcsr_bench.api import evaluate, run
-    from mcsr_bench.dataset import (
-        Case,
-        Dataset,
-        DatasetSettings,
-        Finding,
-        PatientSplitSettings,
-        Slice,
-        Split,
-        split_by_patient,
-        split_patients,
-    )
+    from mcsr_bench.data.raw.pair_writer import write_pair
     from mcsr_bench.errors import UserError
-    from mcsr_bench.loading import load_dataset, load_method
-    from mcsr_bench.method import Method, Settings, TorchMethod, TrainingSettings, Update
     from mcsr_bench.plugin.batch import Batch, Prediction
-    from mcsr_bench.raw.pair_writer import write_pair
-    from mcsr_bench.report import Cell, Report, Table
+    from mcsr_bench.plugin.case import Case, Finding, Slice
+    from mcsr_bench.plugin.dataset import Dataset
+    from mcsr_bench.plugin.loading import load_dataset, load_method
+    from mcsr_bench.plugin.method import Method, Settings, TorchMethod, TrainingSettings, Update
+    from mcsr_bench.plugin.report import Cell, Report, Table
+    from mcsr_bench.plugin.split import DatasetSettings, PatientSplitSettings, Split, split_by_patient, split_patients
     from mcsr_bench.results.load import Results, load_results
 
 _HOME = {
     "api": ("evaluate", "run"),
-    "dataset": (
-        "Case",
-        "Dataset",
-        "DatasetSettings",
-        "Finding",
-        "PatientSplitSettings",
-        "Slice",
-        "Split",
-        "split_by_patient",
-        "split_patients",
-    ),
+    "data.raw.pair_writer": ("write_pair",),
     "errors": ("UserError",),
-    "loading": ("load_dataset", "load_method"),
-    "method": ("Method", "Settings", "TorchMethod", "TrainingSettings", "Update"),
     "plugin.batch": ("Batch", "Prediction"),
-    "raw.pair_writer": ("write_pair",),
-    "report": ("Cell", "Report", "Table"),
+    "plugin.case": ("Case", "Finding", "Slice"),
+    "plugin.dataset": ("Dataset",),
+    "plugin.loading": ("load_dataset", "load_method"),
+    "plugin.method": ("Method", "Settings", "TorchMethod", "TrainingSettings", "Update"),
+    "plugin.report": ("Report",),
+    "plugin.split": ("DatasetSettings", "PatientSplitSettings", "Split", "split_by_patient", "split_patients"),
     "results.load": ("Results", "load_results"),
+    "results.table": ("Cell", "Table"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 

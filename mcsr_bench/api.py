@@ -1,4 +1,4 @@
-"""Floor 5: the Python interface, what the command line is a thin skin over."""
+"""The Python interface, what the command line is a thin skin over."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mcsr_bench.cards import MethodCard
+from mcsr_bench.data.prepare import prepare_all
+from mcsr_bench.data.sampler import Sampler
 from mcsr_bench.data.scoring import Rows, score_rows
 from mcsr_bench.data.spec import DataSpec, Preparation
 from mcsr_bench.engines.processes import Processes
-from mcsr_bench.experiment import make_report, run_experiment
-from mcsr_bench.grid import ExperimentSpec
-from mcsr_bench.method import Batch, Method, Prediction, Settings
+from mcsr_bench.experiment.grid import ExperimentSpec
+from mcsr_bench.experiment.report import make_report
+from mcsr_bench.experiment.run import run_experiment
+from mcsr_bench.experiment.suites import defaults
+from mcsr_bench.plugin.batch import Batch, Prediction
+from mcsr_bench.plugin.cards import MethodCard
+from mcsr_bench.plugin.method import Method, Settings
 from mcsr_bench.plugin.predicted import predict_volume
-from mcsr_bench.prepared import prepare_all
-from mcsr_bench.progress import Listener
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results.bundle import ROLES
 from mcsr_bench.results.load import Results
-from mcsr_bench.sampling import Sampler
-from mcsr_bench.suites import defaults
+from mcsr_bench.system.progress import Listener
 
 
 def experiment_spec(

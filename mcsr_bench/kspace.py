@@ -1,4 +1,4 @@
-"""Floor 0: what happens in k-space, on the last two axes of torch tensors.
+"""What happens in k-space, on the last two axes of torch tensors.
 
 One convention everywhere: the zero frequency, and the centre of the image, is sample ``N // 2`` of an axis of N samples;
 transforms are orthonormal. A crop from N to n keeps the samples from ``N // 2 - n // 2`` on, so that the zero frequency lands

@@ -1,4 +1,4 @@
-"""Floor 0: scores under metric ids; numpy float64, on magnitudes.
+"""Scores under metric ids; numpy float64, on magnitudes.
 
 Peaks and masks come from the reference alone. Nothing is added to a denominator: raw MR data lie near 1e-6, and every score here is
 unchanged when prediction and reference are multiplied by the same number.

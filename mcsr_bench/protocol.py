@@ -1,8 +1,8 @@
-"""Floor 1: a protocol, that is a named and hashed way to degrade, normalise, split and test.
+"""A protocol, that is a named and hashed way to degrade, normalise, split and test.
 
 The hash goes with every row of every result. It covers the fields below and the revisions of what they ask for; the title is
 prose and stays out. Metrics stay out, too: each has a revision of its own (`mcsr_bench.metrics`), so that a new one orphans no
-result. How batches are drawn is training, not protocol: its revision is `mcsr_bench.sampling.REVISION`.
+result. How batches are drawn is training, not protocol: its revision is `mcsr_bench.data.sampler.REVISION`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from mcsr_bench.errors import UserError, unknown_name
-from mcsr_bench.files import digest
+from mcsr_bench.system.files import digest
 
 if TYPE_CHECKING:  # torch is imported when something is computed: listing protocols must not wait for it
     from torch import Tensor

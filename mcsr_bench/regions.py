@@ -1,4 +1,4 @@
-"""Floor 0: where in a volume an error lies. All masks are computed from the reference's magnitude alone."""
+"""Where in a volume an error lies. All masks are computed from the reference's magnitude alone."""
 
 from __future__ import annotations
 

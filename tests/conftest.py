@@ -18,10 +18,10 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: small nets on m
 import pytest
 from hypothesis import settings
 
-from mcsr_bench import registry
 from mcsr_bench.cli import main
 from mcsr_bench.engines.base import Job, Message, execute
 from mcsr_bench.engines.processes import Processes
+from mcsr_bench.plugin import registry
 
 # The same examples each time, so that a red test is the change's own; `--hypothesis-profile=search` looks at others, and more.
 settings.register_profile("same", derandomize=True, deadline=None)

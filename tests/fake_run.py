@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mcsr_bench import files
 from mcsr_bench.metrics import METRICS, revisions
+from mcsr_bench.plugin.registry import methods as registry
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.registry import methods as registry
 from mcsr_bench.results.bundle import Bundle, DataRecord, RunFolder, TrialRecord
+from mcsr_bench.system import files
 
 
 def data_record(name: str = "knee", *, patients: int = 8, slices: int = 2, **changes: Any) -> DataRecord:

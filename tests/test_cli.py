@@ -159,6 +159,6 @@ def test_an_interruption_ends_with_a_sentence(here, monkeypatch, error, code, se
     def interrupted(*_):
         raise error
 
-    monkeypatch.setattr("mcsr_bench.listing.listing", interrupted)
+    monkeypatch.setattr("mcsr_bench.catalogue.listing", interrupted)
     out = here("list", "methods")
     assert (out.returncode, out.stdout, out.stderr) == (code, "", sentence)

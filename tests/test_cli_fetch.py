@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from mcsr_bench import fetching, registry
-from mcsr_bench import sources as known
-from mcsr_bench.fetching import FETCHED, Fetched, FetchedFile
-from mcsr_bench.sources import Source
+from mcsr_bench.fetching import fetch as fetching
+from mcsr_bench.fetching import sources as known
+from mcsr_bench.fetching.fetch import FETCHED, Fetched, FetchedFile
+from mcsr_bench.fetching.sources import Source
+from mcsr_bench.plugin import registry
 
 
 class Terminal(io.StringIO):
@@ -106,7 +107,7 @@ def test_a_publisher_out_of_reach_is_a_sentence(
     made = known.sources()["m4raw"].model_dump()
     made["listing"]["url"] = "http://127.0.0.1:1/records/1"  # a port where nothing listens
     monkeypatch.setattr(known, "sources", lambda: {"m4raw": Source.model_validate(made)})
-    monkeypatch.setattr("mcsr_bench.downloading.time.sleep", lambda _: None)
+    monkeypatch.setattr("mcsr_bench.fetching.download.time.sleep", lambda _: None)
     done = here("fetch", "m4raw", "--to", tmp_path / "to", "--accept-licence")
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from mcsr_bench import UserError, conformance, registry
+from mcsr_bench import UserError, conformance
 from mcsr_bench.conformance import Outcome, check, check_all, check_dataset, check_method
 from mcsr_bench.conformance.outcome import FailedError
 from mcsr_bench.conformance.predicting import Predicting
 from mcsr_bench.conformance.subject import Subject
-from mcsr_bench.scaffold import new_method
+from mcsr_bench.plugin import registry
+from mcsr_bench.plugin.scaffold import new_method
 
 HERE = Path(__file__).parent
 UNTRAINED = {"parameters", "trains", "gradient", "background", "learns", "resumes", "saves"}

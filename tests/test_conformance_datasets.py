@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mcsr_bench import UserError, registry
+from mcsr_bench import UserError
 from mcsr_bench.conformance import Outcome, check_dataset
+from mcsr_bench.plugin import registry
 
 TOYS = Path(__file__).parent / "toys"
 CODE, CARD = "__init__.py", "card.toml"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mcsr_bench.encoding import PairVolume, decode, encode, open_volume, write_volume
+from mcsr_bench.data.encoding import PairVolume, decode, encode, open_volume, write_volume
 
 
 def image(scale: float, seed: int = 0, shape: tuple[int, int] = (6, 5)) -> np.ndarray:

@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from mcsr_bench.console import LineListener, TerminalListener, print_rows, print_table
-from mcsr_bench.dataset import BadDataError, Finding, Split
+from mcsr_bench.cli.console import LineListener, TerminalListener, print_rows, print_table
+from mcsr_bench.data.findings import in_short, located
 from mcsr_bench.errors import UserError, one_line
-from mcsr_bench.findings import in_short, located
-from mcsr_bench.report import Cell, Table
+from mcsr_bench.plugin.case import BadDataError, Finding
+from mcsr_bench.plugin.report import Cell, Table
+from mcsr_bench.plugin.split import Split
 
 EVIL = "a\nb\r\x1b[2J\x1b]0;t\x07\x85\u2028\u202e\udcff"
 SHOWN = r"a\nb\r\x1b[2J\x1b]0;t\x07\x85\u2028\u202e\udcff"

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import mcsr_bench as mb
-from mcsr_bench import files
 from mcsr_bench.metrics import METRICS, revisions
+from mcsr_bench.system import files
 
 TOYS = Path(__file__).parent / "toys"
 
@@ -202,7 +202,7 @@ def test_both_protocols_run_and_zero_filling_scores_alike_under_both(tmp_path):
 
 def test_evaluate_scores_a_function_that_nobody_registered():
     from mcsr_bench.kspace import zero_fill
-    from mcsr_bench.registry import add_plugins
+    from mcsr_bench.plugin.registry import add_plugins
 
     add_plugins(TOYS)
     scores = mb.evaluate(lambda batch: zero_fill(batch.target_lr, batch.hr_shape), dataset="toy", scale=2)
@@ -216,7 +216,7 @@ def test_evaluate_scores_a_function_that_nobody_registered():
 
 
 def test_methods_never_see_the_target_when_predicting():
-    from mcsr_bench.registry import add_plugins
+    from mcsr_bench.plugin.registry import add_plugins
 
     add_plugins(TOYS)
     seen = []

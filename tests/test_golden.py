@@ -13,14 +13,16 @@ import pandas as pd
 import pytest
 import torch
 
-from mcsr_bench import Batch, Case, Dataset, Split, sampling, split_by_patient, statistics
-from mcsr_bench.dataset import DatasetSettings, as_protocol_wants
+from mcsr_bench import Batch, Case, Dataset, Split, split_by_patient
+from mcsr_bench.data import sampler as sampling
+from mcsr_bench.data.manifest import folds
+from mcsr_bench.data.sampler import Sampler
+from mcsr_bench.data.store import Store, build_store
 from mcsr_bench.metrics import METRICS, Reference, score_volume
+from mcsr_bench.plugin.split import DatasetSettings, as_protocol_wants
 from mcsr_bench.protocol import MCSR_1, PROTOCOLS, REVISIONS, Protocol
 from mcsr_bench.regions import Regions
-from mcsr_bench.sampling import Sampler
-from mcsr_bench.splits import folds
-from mcsr_bench.store import Store, build_store
+from mcsr_bench.results import statistics
 
 
 def beside(name: str) -> ModuleType:

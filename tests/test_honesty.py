@@ -18,10 +18,10 @@ import pytest
 import torch
 
 import mcsr_bench as mb
-from mcsr_bench.prepared import prepare
+from mcsr_bench.data.prepare import prepare
+from mcsr_bench.data.sampler import Sampler
+from mcsr_bench.plugin.registry import add_plugins
 from mcsr_bench.protocol import MCSR_1
-from mcsr_bench.registry import add_plugins
-from mcsr_bench.sampling import Sampler
 
 TOYS = Path(__file__).parent / "toys"
 PATIENTS = {f"p{i:02d}" for i in range(10)}

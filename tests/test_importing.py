@@ -15,13 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mcsr_bench.errors import UserError
-from mcsr_bench.foreign import read_rules
-from mcsr_bench.importing import ImportOutcome, import_weights, released
-from mcsr_bench.loading import load_method
-from mcsr_bench.method import TorchMethod
-from mcsr_bench.registry import methods
-from mcsr_bench.training import load_weights
-from mcsr_bench.weights import load_tensors, read_info
+from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.plugin.method import TorchMethod
+from mcsr_bench.plugin.registry import methods
+from mcsr_bench.weights.importing import ImportOutcome, import_weights, released
+from mcsr_bench.weights.rules import read_rules
+from mcsr_bench.weights.tensors import load_tensors, load_weights, read_info
 
 spec = importlib.util.spec_from_file_location("released_tables", Path(__file__).parent / "released_tables.py")
 assert spec is not None

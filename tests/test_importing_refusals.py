@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from mcsr_bench.errors import UserError
-from mcsr_bench.importing import MismatchError, import_weights
-from mcsr_bench.loading import load_method
-from mcsr_bench.weights import load_tensors
+from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.weights.importing import MismatchError, import_weights
+from mcsr_bench.weights.tensors import load_tensors
 
 spec = importlib.util.spec_from_file_location("released_tables", Path(__file__).parent / "released_tables.py")
 assert spec is not None
@@ -181,7 +181,7 @@ def test_nothing_is_left_of_a_bundle_that_cannot_be_written(tmp_path: Path, monk
         raise OSError(28, "No space left on device", str(path))
 
     torch.save(tables.small_sanet(), tmp_path / "theirs.pth")
-    monkeypatch.setattr("mcsr_bench.files.write_json", full)
+    monkeypatch.setattr("mcsr_bench.system.files.write_json", full)
     with pytest.raises(OSError, match="No space"):
         import_weights("sanet", tmp_path / "theirs.pth", tmp_path / "bundle")
     assert [p.name for p in tmp_path.iterdir()] == ["theirs.pth"]

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from mcsr_bench import profiling
+from mcsr_bench.catalogue import method_info
+from mcsr_bench.cost import counting as profiling
+from mcsr_bench.cost.counting import cost, synthetic_batch
 from mcsr_bench.errors import UserError
-from mcsr_bench.info import method_info
-from mcsr_bench.profiling import cost, synthetic_batch
-from mcsr_bench.registry import add_plugins
+from mcsr_bench.plugin.registry import add_plugins
 
 # HR 320, batch 1, preset paper: parameters and multiply-accumulates (1e9) at 2x and 4x, as measured or derived elsewhere.
 FACTS = {

@@ -9,17 +9,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import correlate
 from torch import nn
 
-from mcsr_bench.nn import (
-    ChannelAttention,
-    ChannelAttentionBlock,
-    ChannelSpatialAttention,
-    ConcatFusion,
-    ContrastReadout,
-    ResidualBlock,
-    ResidualGroup,
-    StageIntegration,
-    sub_pixel_upsampler,
-)
+from mcsr_bench.nn import ChannelAttention, ChannelAttentionBlock, ResidualBlock, ResidualGroup, sub_pixel_upsampler
+from mcsr_bench.nn.two_branch import ChannelSpatialAttention, ConcatFusion, ContrastReadout, StageIntegration
 
 
 def count(module: nn.Module) -> int:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from mcsr_bench import Batch, Method, load_method
-from mcsr_bench.cards import MethodCard
 from mcsr_bench.conformance.synthetic import SyntheticData, smooth_batch
 from mcsr_bench.kspace import zero_fill
+from mcsr_bench.plugin.cards import MethodCard
 from mcsr_bench.plugin.predicted import magnitude, predict_volume, slices_at_once
 from mcsr_bench.training import validation_psnr
 
@@ -155,7 +155,7 @@ def test_validation_names_a_method_that_predicts_what_none_may(function: Callabl
 
 
 def test_validation_is_the_same_with_several_slices_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mcsr_bench.registry import add_plugins
+    from mcsr_bench.plugin.registry import add_plugins
     from mcsr_bench.training import validation
 
     add_plugins(Path(__file__).parent / "toys")

@@ -13,13 +13,13 @@ import torch
 
 import mcsr_bench as mb
 from mcsr_bench import kspace
+from mcsr_bench.data.store import open_store
 from mcsr_bench.errors import UserError
-from mcsr_bench.loading import load_method
-from mcsr_bench.method import Batch
-from mcsr_bench.predicting import PredictionOutcome, predict_files, read_bundle
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.predicting.files import PredictionOutcome, predict_files, read_bundle
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.store import open_store
-from mcsr_bench.weights import read_info
+from mcsr_bench.weights.tensors import read_info
 
 spec = importlib.util.spec_from_file_location("user_pairs", Path(__file__).parent / "user_pairs.py")
 assert spec is not None

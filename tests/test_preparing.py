@@ -12,19 +12,20 @@ import pytest
 import torch
 
 import mcsr_bench as mb
-from mcsr_bench import preparing, registration
-from mcsr_bench.console import LineListener, print_rows
+from mcsr_bench.cli.console import LineListener, print_rows
+from mcsr_bench.data import one_case as preparing
+from mcsr_bench.data import registration
+from mcsr_bench.data.findings import in_short, refuse, sentence
+from mcsr_bench.data.prepare import prepare, write_registrations
 from mcsr_bench.data.spec import Preparation
-from mcsr_bench.dataset import Finding
+from mcsr_bench.data.store import registration_findings, store_root
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import UserError
-from mcsr_bench.findings import in_short, refuse, sentence
-from mcsr_bench.loading import load_dataset
-from mcsr_bench.prepared import prepare, write_registrations
-from mcsr_bench.progress import Listener
+from mcsr_bench.plugin.case import Finding
+from mcsr_bench.plugin.loading import load_dataset
+from mcsr_bench.plugin.registry import add_plugins
 from mcsr_bench.protocol import MCSR_1
-from mcsr_bench.registry import add_plugins
-from mcsr_bench.store import registration_findings, store_root
+from mcsr_bench.system.progress import Listener
 
 TOYS = Path(__file__).parent / "toys"
 PAIRS = Preparation(store_dtype="float16-pair")
@@ -320,7 +321,7 @@ def test_each_number_of_a_registration_has_its_own_column(tmp_path):
 
 def test_lines_of_progress_tell_the_time_left_of_what_is_new(monkeypatch, capsys):
     now = iter([0.0, 0.0, 40.0, 40.0, 100.0, 100.0, 200.0, 200.0])
-    monkeypatch.setattr("mcsr_bench.console.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("mcsr_bench.cli.console.time.monotonic", lambda: next(now))
     lines = LineListener()
     for done in (10, 20, 35, 60):  # 10 were there from an earlier run
         lines.preparing("preparing x", done, 60)

@@ -6,10 +6,10 @@ import time
 import pytest
 import torch
 
-from mcsr_bench import timing
-from mcsr_bench.costs import CPU_LIMIT, profile, profile_table
+from mcsr_bench.catalogue import method_info
+from mcsr_bench.cost import timing
+from mcsr_bench.cost.table import CPU_LIMIT, profile, profile_table
 from mcsr_bench.errors import UserError
-from mcsr_bench.info import method_info
 
 
 def test_counts_are_those_of_info_and_large_networks_are_not_timed_on_a_cpu():

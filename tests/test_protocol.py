@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mcsr_bench.errors import UserError
-from mcsr_bench.method import Batch
 from mcsr_bench.metrics import METRICS
+from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.protocol import MCSR_1, PROTOCOLS, REVISIONS, SANET_2021, get_protocol
 
 

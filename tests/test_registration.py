@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from mcsr_bench.dataset import Grid
+from mcsr_bench.data.registration import edge_shift, mutual_information, register
 from mcsr_bench.errors import UserError
-from mcsr_bench.registration import edge_shift, mutual_information, register
+from mcsr_bench.plugin.case import Grid
 
 pytest.importorskip("SimpleITK", reason='registration needs pip install "mcsr-bench[register]"')
 
@@ -105,7 +105,7 @@ def test_a_known_motion_is_found(there, turn, shift):
 
 @pytest.mark.parametrize("there", [grid((9, 20, 24), (2.1, 1.9, 1.7), (6, 4, -9), off=(1.3, 0.4, -2)), SAGITTAL])
 def test_resampling_is_that_of_float64_index_maths(monkeypatch, there):
-    from mcsr_bench import registration
+    from mcsr_bench.data import registration
 
     monkeypatch.setattr(registration, "estimate", lambda *_: {})  # the headers alone
     here = grid((8, 17, 19), (2.4, 2.2, 2.3), (3, 0, 12), off=(2, -1, 1))
@@ -127,7 +127,7 @@ def test_resampling_is_that_of_float64_index_maths(monkeypatch, there):
 
 
 def test_a_thick_slice_is_a_mean_over_its_thickness(monkeypatch):
-    from mcsr_bench import registration
+    from mcsr_bench.data import registration
 
     monkeypatch.setattr(registration, "estimate", lambda *_: {})
     thin = grid((40, 16, 16), (1, 3, 3))

@@ -6,8 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from mcsr_bench import registration
-from mcsr_bench.dataset import Grid
+from mcsr_bench.data import registration
+from mcsr_bench.plugin.case import Grid
 
 pytest.importorskip("SimpleITK", reason='registration needs pip install "mcsr-bench[register]"')
 NATIVE = Path(__file__).parents[1].parent / "shared" / "data" / "open_ms" / "native"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mcsr_bench.cards import DatasetCard, MethodCard
 from mcsr_bench.errors import UserError
-from mcsr_bench.loading import load_dataset
-from mcsr_bench.registry import Registry, add_plugins, datasets, methods, reports
+from mcsr_bench.plugin.cards import DatasetCard, MethodCard
+from mcsr_bench.plugin.loading import load_dataset
+from mcsr_bench.plugin.registry import Registry, add_plugins, datasets, methods, reports
 
 CARD = """
 name = "{name}"
@@ -98,7 +98,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(tmp_path):
 def test_listing_imports_neither_torch_nor_a_plugin():
     code = (
         "import sys, json\n"
-        "from mcsr_bench.listing import listing\n"
+        "from mcsr_bench.catalogue import listing\n"
         "rows = {k: listing(k, []) for k in ('methods', 'datasets', 'protocols', 'suites', 'metrics')}\n"
         "loaded = [m for m in sys.modules if m == 'torch' or m.startswith('mcsr_bench.methods.')]\n"
         "print(json.dumps([loaded, rows]))"
@@ -113,7 +113,7 @@ def test_listing_imports_neither_torch_nor_a_plugin():
 
 
 def test_every_built_in_plugin_is_usable():
-    from mcsr_bench.registry import datasets, methods, reports
+    from mcsr_bench.plugin.registry import datasets, methods, reports
 
     for registry in (methods(), datasets(), reports()):
         assert [f"{p.name}: {p.reason}" for p in registry.plugins().values() if p.reason] == []
@@ -127,9 +127,7 @@ def test_an_entry_point_of_another_package_is_found(tmp_path):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirnet\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[mcsr_bench.methods]\ntheirnet = theirnet\n")
-    code = (
-        "from mcsr_bench.registry import methods; print(methods().card('theirnet').title, methods().load('theirnet'))"
-    )
+    code = "from mcsr_bench.plugin.registry import methods; print(methods().card('theirnet').title, methods().load('theirnet'))"
     import os
 
     path = os.pathsep.join([str(site), *sys.path])

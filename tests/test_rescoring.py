@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 import mcsr_bench as mb
-from mcsr_bench import files
 from mcsr_bench.metrics import METRICS, revisions
 from mcsr_bench.results.bundle import BundleFiles
+from mcsr_bench.system import files
 
 TOYS = Path(__file__).parent / "toys"
 
@@ -68,7 +68,7 @@ def test_without_predictions_the_columns_stay_empty_and_it_is_said(made):
 
 
 def test_without_the_prepared_data_too(made, monkeypatch, tmp_path):
-    from mcsr_bench.rescoring import complete
+    from mcsr_bench.experiment.rescoring import complete
     from mcsr_bench.results.bundle import Bundle
 
     place, _ = made

@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from mcsr_bench import UserError, registry
-from mcsr_bench.cards import MethodCard
+from mcsr_bench import UserError
 from mcsr_bench.conformance import check_method
 from mcsr_bench.conformance.synthetic import smooth_batch
-from mcsr_bench.scaffold import new_method
+from mcsr_bench.plugin import registry
+from mcsr_bench.plugin.cards import MethodCard
+from mcsr_bench.plugin.scaffold import new_method
 
 ROOT = Path(__file__).parents[1]
 DOC = (ROOT / "docs" / "add-a-method.md").read_text(encoding="utf-8")
@@ -248,7 +249,7 @@ def test_as_a_package(tmp_path: Path, source: str) -> None:
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
     code = (
         "from mcsr_bench.conformance import check_method\n"
-        "from mcsr_bench.registry import methods\n"
+        "from mcsr_bench.plugin.registry import methods\n"
         "print(methods().plugins()['mynet'].module, *(o.check for o in check_method('mynet') if o.status == 'fail'))"
     )
     out = subprocess.run(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mcsr_bench import registry
-from mcsr_bench.cards import Searched, Tuning
+from mcsr_bench.plugin import registry
+from mcsr_bench.plugin.cards import Searched, Tuning
 
 
 def test_the_search_space_and_the_budget_are_the_same_for_every_network() -> None:

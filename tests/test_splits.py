@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 import mcsr_bench as mb
 from mcsr_bench.api import experiment_spec
-from mcsr_bench.dataset import Case, Split, split_by_patient
+from mcsr_bench.data.manifest import folds, manifest, read_split, split_of, write_manifest
 from mcsr_bench.errors import UserError
-from mcsr_bench.experiment import run_experiment
-from mcsr_bench.loading import load_dataset
+from mcsr_bench.experiment.run import run_experiment
+from mcsr_bench.plugin.case import Case
+from mcsr_bench.plugin.loading import load_dataset
+from mcsr_bench.plugin.registry import add_plugins
+from mcsr_bench.plugin.split import Split, split_by_patient
 from mcsr_bench.protocol import MCSR_1, SANET_2021
-from mcsr_bench.registry import add_plugins
-from mcsr_bench.splits import folds, manifest, read_split, split_of, write_manifest
 
 TOYS = Path(__file__).parent / "toys"
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mcsr_bench import statistics
-from mcsr_bench.statistics import (
+from mcsr_bench.results import statistics
+from mcsr_bench.results.statistics import (
     COLUMNS,
     FEWEST_PATIENTS,
     TOO_FEW,

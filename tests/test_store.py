@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from mcsr_bench import files
+from mcsr_bench.data.prepare import prepare
 from mcsr_bench.data.spec import Preparation
+from mcsr_bench.data.store import open_store, store_root
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import UserError, disk_error
-from mcsr_bench.loading import load_dataset
-from mcsr_bench.prepared import prepare
-from mcsr_bench.progress import Listener
+from mcsr_bench.plugin.loading import load_dataset
+from mcsr_bench.plugin.registry import add_plugins
 from mcsr_bench.protocol import MCSR_1, SANET_2021
-from mcsr_bench.registry import add_plugins
-from mcsr_bench.store import open_store, store_root
+from mcsr_bench.system import files
+from mcsr_bench.system.progress import Listener
 
 TOYS = Path(__file__).parent / "toys"
 
@@ -73,7 +73,7 @@ def test_several_processes_build_the_same_bytes(cache, monkeypatch, tmp_path):
     folder = one.store.volumes["p00-v0"].hr_folder
     serial = {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     os.rename(cache, cache.with_name("other"))
-    from mcsr_bench.store import _memory_map
+    from mcsr_bench.data.store import _memory_map
 
     _memory_map.cache_clear()
     [two] = prepared(jobs=2)
@@ -181,8 +181,8 @@ def test_a_half_built_store_is_never_used(cache):
 def test_two_processes_may_build_it_at_once(cache):
     code = (
         "from pathlib import Path; import sys\n"
-        "from mcsr_bench.registry import add_plugins; add_plugins(Path(sys.argv[1]))\n"
-        "from mcsr_bench.prepared import prepare; from mcsr_bench.loading import load_dataset\n"
+        "from mcsr_bench.plugin.registry import add_plugins; add_plugins(Path(sys.argv[1]))\n"
+        "from mcsr_bench.data.prepare import prepare; from mcsr_bench.plugin.loading import load_dataset\n"
         "from mcsr_bench.protocol import MCSR_1\n"
         "[p] = prepare(load_dataset('toy'), MCSR_1, [2]); print(float(abs(p.store.volumes['p07-v0'].target).sum()))"
     )
@@ -198,7 +198,7 @@ def test_a_full_disk_leaves_nothing_behind_and_is_named(monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")  # a write knows no name
 
-    monkeypatch.setattr("mcsr_bench.preparing.write_volume", full)
+    monkeypatch.setattr("mcsr_bench.data.one_case.write_volume", full)
     with pytest.raises(OSError, match="No space left") as error:
         prepared()
     assert str(store_root()) in str(disk_error(error.value))

@@ -8,11 +8,12 @@ import pytest
 from scipy import ndimage, stats
 
 import mcsr_bench as mb
-from mcsr_bench import stress
+from mcsr_bench.audit import stress
+from mcsr_bench.audit.stress import COLUMNS, foreign_auxiliary, perturbations, rotated, stress_run
+from mcsr_bench.data.store import open_store
 from mcsr_bench.engines.processes import Processes
-from mcsr_bench.registry import add_plugins
-from mcsr_bench.store import open_store
-from mcsr_bench.stress import COLUMNS, foreign_auxiliary, perturbations, rotated, stress_run, stress_table
+from mcsr_bench.plugin.registry import add_plugins
+from mcsr_bench.results.stress_table import stress_table
 
 TOYS = Path(__file__).parent / "toys"
 

@@ -5,11 +5,12 @@ import torch
 
 from mcsr_bench.api import experiment_spec
 from mcsr_bench.errors import UserError
-from mcsr_bench.grid import layouts, points
-from mcsr_bench.loading import load_method
-from mcsr_bench.published import published
-from mcsr_bench.registry import methods
-from mcsr_bench.suites import get_suite, suites
+from mcsr_bench.experiment.grid import points
+from mcsr_bench.experiment.layout import layouts
+from mcsr_bench.experiment.suites import get_suite, suites
+from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.plugin.published import published
+from mcsr_bench.plugin.registry import methods
 
 
 def grid(suite, **changes):

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from mcsr_bench import load_method, training
-from mcsr_bench.loading import load_dataset
-from mcsr_bench.prepared import prepare
+from mcsr_bench.data.prepare import prepare
+from mcsr_bench.data.sampler import Sampler
+from mcsr_bench.plugin.loading import load_dataset
+from mcsr_bench.plugin.registry import add_plugins
 from mcsr_bench.protocol import MCSR_1
-from mcsr_bench.registry import add_plugins
-from mcsr_bench.sampling import Sampler
 from mcsr_bench.training import Loop, schedule_factor
-from mcsr_bench.weights import load_tensors, save_tensors
+from mcsr_bench.weights.tensors import load_tensors, save_tensors
 
 TOYS = Path(__file__).parent / "toys"
 
@@ -71,11 +71,11 @@ def test_sigkill_in_a_real_process(data, tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
         "sys.path.insert(0, sys.argv[1])\n"
-        "from mcsr_bench.registry import add_plugins; add_plugins(Path(sys.argv[2]))\n"
+        "from mcsr_bench.plugin.registry import add_plugins; add_plugins(Path(sys.argv[2]))\n"
         "import torch; torch.set_num_threads(1)\n"
-        "from mcsr_bench import load_method; from mcsr_bench.prepared import prepare\n"
-        "from mcsr_bench.loading import load_dataset; from mcsr_bench.protocol import MCSR_1\n"
-        "from mcsr_bench.sampling import Sampler; from mcsr_bench.training import Loop, save_weights\n"
+        "from mcsr_bench import load_method; from mcsr_bench.data.prepare import prepare\n"
+        "from mcsr_bench.plugin.loading import load_dataset; from mcsr_bench.protocol import MCSR_1\n"
+        "from mcsr_bench.data.sampler import Sampler; from mcsr_bench.training import Loop, save_weights\n"
         "[p] = prepare(load_dataset('toy'), MCSR_1, [2])\n"
         "folder = Path(sys.argv[3]); folder.mkdir(exist_ok=True)\n"
         "m = load_method('toynet', 2, 'quick', seed=3, budget=300)\n"

@@ -16,10 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mcsr_bench import Batch, TorchMethod, load_method
 from mcsr_bench.conformance.synthetic import SyntheticData
 from mcsr_bench.methods.lyu.losses import gradient_penalty
-from mcsr_bench.registry import add_plugins
+from mcsr_bench.plugin.registry import add_plugins
 from mcsr_bench.training import Loop, Updater, checked_numbers, loop
 from mcsr_bench.training.updates import Sums
-from mcsr_bench.weights import load_tensors
+from mcsr_bench.weights.tensors import load_tensors
 
 TOYS = Path(__file__).parent / "toys"
 

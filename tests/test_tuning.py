@@ -15,14 +15,17 @@ import h5py
 import numpy as np
 import pytest
 
-from mcsr_bench import api, files, registry, tuning
+from mcsr_bench import api
 from mcsr_bench.cli.options import settings
 from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.errors import UserError
-from mcsr_bench.loading import load_dataset
-from mcsr_bench.progress import Listener
+from mcsr_bench.experiment import tune as tuning
+from mcsr_bench.experiment.tune import TUNED, SearchSpec, tune
+from mcsr_bench.plugin import registry
+from mcsr_bench.plugin.loading import load_dataset
 from mcsr_bench.protocol import MCSR_1
-from mcsr_bench.tuning import TUNED, SearchSpec, tune
+from mcsr_bench.system import files
+from mcsr_bench.system.progress import Listener
 
 TOYS = Path(__file__).parent / "toys"
 SPACE = """

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from mcsr_bench.errors import UserError
-from mcsr_bench.loading import load_method
-from mcsr_bench.method import Batch
-from mcsr_bench.predicting import predict_files
-from mcsr_bench.volumes import upright
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.predicting.files import predict_files
+from mcsr_bench.predicting.volumes import upright
 
 spec = importlib.util.spec_from_file_location("user_pairs", Path(__file__).parent / "user_pairs.py")
 assert spec is not None

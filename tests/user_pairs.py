@@ -13,10 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from mcsr_bench import kspace
-from mcsr_bench.loading import load_method
-from mcsr_bench.method import Method
-from mcsr_bench.training import save_weights
-from mcsr_bench.weights import BundleInfo
+from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.plugin.method import Method
+from mcsr_bench.weights.tensors import BundleInfo, save_weights
 
 spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).parent / "fake_run.py")
 assert spec is not None

@@ -12,10 +12,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from mcsr_bench.dataset import Case, Dataset, DatasetSettings, Finding, Slice, Split, split_by_patient
 from mcsr_bench.errors import UserError
-from mcsr_bench.files import digest
+from mcsr_bench.plugin.case import Case, Finding, Slice
+from mcsr_bench.plugin.dataset import Dataset
+from mcsr_bench.plugin.split import DatasetSettings, Split, split_by_patient
 from mcsr_bench.protocol import Protocol
+from mcsr_bench.system.files import digest
 
 from .simulate import RECIPE, Offset, generate_subject
 

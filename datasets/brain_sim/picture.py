@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from mcsr_bench.errors import UserError
-from mcsr_bench.files import replacing
 from mcsr_bench.kspace import truncate, zero_fill
+from mcsr_bench.system.files import replacing
 
 from .simulate import generate_subject
 

@@ -14,12 +14,13 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from mcsr_bench.dataset import BadDataError, Case, DatasetSettings, Finding, Split
+from mcsr_bench.data.raw.file_pair import FilePairDataset
+from mcsr_bench.data.raw.patients import components
 from mcsr_bench.errors import UserError
-from mcsr_bench.files import digest
+from mcsr_bench.plugin.case import BadDataError, Case, Finding
+from mcsr_bench.plugin.split import DatasetSettings, Split
 from mcsr_bench.protocol import Protocol
-from mcsr_bench.raw.file_pair import FilePairDataset
-from mcsr_bench.raw.patients import components
+from mcsr_bench.system.files import digest
 
 from .catalogue import Coils, Row, catalogue
 from .pairs import PairLists, own_lists, published_lists, shown

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mcsr_bench.dataset import Finding
+from mcsr_bench.data.raw.kspace_file import Volume, inspect, voxel_difference
 from mcsr_bench.errors import UserError
-from mcsr_bench.raw.kspace_file import Volume, inspect, voxel_difference
+from mcsr_bench.plugin.case import Finding
 
 from .pairs import Pair, PairLists, shown
 

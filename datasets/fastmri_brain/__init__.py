@@ -15,20 +15,13 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsr_bench.dataset import (
-    BadDataError,
-    Case,
-    DatasetSettings,
-    Grid,
-    PatientSplitSettings,
-    Split,
-    split_patients,
-)
+from mcsr_bench.data.raw.file_pair import FilePairDataset, path_of
+from mcsr_bench.data.raw.kspace_file import images, inspect
 from mcsr_bench.errors import UserError
-from mcsr_bench.files import digest
+from mcsr_bench.plugin.case import BadDataError, Case, Grid
+from mcsr_bench.plugin.split import DatasetSettings, PatientSplitSettings, Split, split_patients
 from mcsr_bench.protocol import Protocol
-from mcsr_bench.raw.file_pair import FilePairDataset, path_of
-from mcsr_bench.raw.kspace_file import images, inspect
+from mcsr_bench.system.files import digest
 
 from .catalogue import Contrast, Row, catalogue
 

@@ -9,10 +9,10 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Literal
 
-from mcsr_bench.dataset import Finding, Grid
+from mcsr_bench.data.raw.kspace_file import Volume, inspect, voxel_difference
+from mcsr_bench.data.raw.pair import centred_grid
 from mcsr_bench.errors import UserError
-from mcsr_bench.raw.kspace_file import Volume, inspect, voxel_difference
-from mcsr_bench.raw.pair import centred_grid
+from mcsr_bench.plugin.case import Finding, Grid
 
 Contrast = Literal["T1", "T1PRE", "T1POST", "T2", "FLAIR"]
 

@@ -15,22 +15,13 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsr_bench.dataset import (
-    BadDataError,
-    Case,
-    Dataset,
-    DatasetSettings,
-    Finding,
-    PatientSplitSettings,
-    Slice,
-    Split,
-    Stored,
-    split_patients,
-)
+from mcsr_bench.data.raw.kspace_file import Volume, kspace_slice, reconstruction_slice, stored
 from mcsr_bench.errors import UserError
-from mcsr_bench.files import digest
+from mcsr_bench.plugin.case import BadDataError, Case, Finding, Slice, Stored
+from mcsr_bench.plugin.dataset import Dataset
+from mcsr_bench.plugin.split import DatasetSettings, PatientSplitSettings, Split, split_patients
 from mcsr_bench.protocol import Protocol
-from mcsr_bench.raw.kspace_file import Volume, kspace_slice, reconstruction_slice, stored
+from mcsr_bench.system.files import digest
 
 from .catalogue import Subject, patients, shown, subjects
 from .repetitions import Look, Phase, look, mean_images

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcsr_bench.dataset import Finding
+from mcsr_bench.data.raw.kspace_file import Volume, inspect
+from mcsr_bench.data.raw.patients import components
 from mcsr_bench.errors import UserError
-from mcsr_bench.raw.kspace_file import Volume, inspect
-from mcsr_bench.raw.patients import components
+from mcsr_bench.plugin.case import Finding
 
 _NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)_(T1|T2|FLAIR)(\d{1,2})\.h5")
 

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mcsr_bench.data.raw.kspace_file import Volume, combined, kspace_slice, kspace_slices
 from mcsr_bench.errors import UserError
 from mcsr_bench.kspace import crop_centre, pad_centre, to_image, to_kspace
-from mcsr_bench.raw.kspace_file import Volume, combined, kspace_slice, kspace_slices
 
 Phase = Literal["smooth", "global", "none"]
 

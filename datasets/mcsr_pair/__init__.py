@@ -13,26 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from mcsr_bench.dataset import (
-    BadDataError,
-    Case,
-    Dataset,
-    DatasetSettings,
-    Finding,
-    Grid,
-    PatientSplitSettings,
-    Slice,
-    Split,
-    Stored,
-    split_patients,
-)
+from mcsr_bench.data.raw.pair import Contrast, PairFile
+from mcsr_bench.data.raw.pair_file import images, kspace_slices, look
+from mcsr_bench.data.raw.pair_header import CONTRAST_NAME
+from mcsr_bench.data.raw.pair_remarks import remarks
 from mcsr_bench.errors import UserError
-from mcsr_bench.files import digest
+from mcsr_bench.plugin.case import BadDataError, Case, Finding, Grid, Slice, Stored
+from mcsr_bench.plugin.dataset import Dataset
+from mcsr_bench.plugin.split import DatasetSettings, PatientSplitSettings, Split, split_patients
 from mcsr_bench.protocol import Protocol
-from mcsr_bench.raw.pair import Contrast, PairFile
-from mcsr_bench.raw.pair_file import images, kspace_slices, look
-from mcsr_bench.raw.pair_header import CONTRAST_NAME
-from mcsr_bench.raw.pair_remarks import remarks
+from mcsr_bench.system.files import digest
 
 Kind = Literal["target", "auxiliary"]
 _CONTRAST = rf"^{CONTRAST_NAME.pattern}$"

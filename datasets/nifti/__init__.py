@@ -16,23 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from mcsr_bench.dataset import (
-    BadDataError,
-    Case,
-    Dataset,
-    DatasetSettings,
-    Finding,
-    Grid,
-    PatientSplitSettings,
-    Slice,
-    Split,
-    Stored,
-    as_protocol_wants,
-    split_patients,
-)
 from mcsr_bench.errors import UserError
-from mcsr_bench.files import digest
+from mcsr_bench.plugin.case import BadDataError, Case, Finding, Grid, Slice, Stored
+from mcsr_bench.plugin.dataset import Dataset
+from mcsr_bench.plugin.split import DatasetSettings, PatientSplitSettings, Split, as_protocol_wants, split_patients
 from mcsr_bench.protocol import Protocol
+from mcsr_bench.system.files import digest
 
 from .blocks import Block, cut
 from .orientation import Axis, orientation

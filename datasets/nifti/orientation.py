@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsr_bench.dataset import Grid
+from mcsr_bench.plugin.case import Grid
 
 Axis = Literal["axial", "coronal", "sagittal"]
 

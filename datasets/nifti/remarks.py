@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
-from mcsr_bench.dataset import Finding
+from mcsr_bench.plugin.case import Finding
 
 from .orientation import Axis, orientation
 from .volume import Volume

@@ -19,9 +19,9 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from mcsr_bench.data.raw.pair_header import affine_problem
 from mcsr_bench.errors import UserError
-from mcsr_bench.files import cache_folder, writing_to
-from mcsr_bench.raw.pair_header import affine_problem
+from mcsr_bench.system.files import cache_folder, writing_to
 
 from .orientation import Orientation
 

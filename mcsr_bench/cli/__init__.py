@@ -1,4 +1,4 @@
-"""Floor 5: the command line. Arguments and printing, nothing else; every default lives in ``suites/default.toml``."""
+"""The command line. Arguments and printing, nothing else; every default lives in ``suites/default.toml``."""
 
 from __future__ import annotations
 

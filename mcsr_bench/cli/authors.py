@@ -34,7 +34,7 @@ def check(
     if as_json:
         print(json.dumps({name: [asdict(o) for o in outcomes] for name, outcomes in found.items()}, indent=1))
     else:
-        from mcsr_bench.console import print_rows
+        from mcsr_bench.cli.console import print_rows
 
         rows = [(name, o.check, o.status, o.detail) for name, outcomes in found.items() for o in outcomes]
         print_rows(("plugin", "check", "", "what was seen"), rows, file=sys.stdout)
@@ -49,7 +49,7 @@ def new(
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder that gets the plugin's folder.")],
 ) -> None:
     """Write a plugin that passes `check` as it is: the place to begin a method of your own."""
-    from mcsr_bench.scaffold import new_method
+    from mcsr_bench.plugin.scaffold import new_method
 
     if what != "method":
         raise unknown_name("template for", what, ("method",))

@@ -50,8 +50,10 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start the named trials over.")] = False,
 ) -> None:
     """Train, predict and score methods on datasets, and print the table. The same command again resumes."""
-    from mcsr_bench import api, console
-    from mcsr_bench.experiment import make_report, run_experiment
+    from mcsr_bench import api
+    from mcsr_bench.cli import console
+    from mcsr_bench.experiment.report import make_report
+    from mcsr_bench.experiment.run import run_experiment
 
     spec = api.experiment_spec(
         methods=names(methods),
@@ -109,9 +111,10 @@ def prepare(
     to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="The folder of --folds.")] = None,
 ) -> None:
     """Validate datasets and build their prepared data, without training anything."""
-    from mcsr_bench import api, console
+    from mcsr_bench import api
+    from mcsr_bench.cli import console
+    from mcsr_bench.data.prepare import prepare_all, write_folds
     from mcsr_bench.engines.processes import Processes
-    from mcsr_bench.prepared import prepare_all, write_folds
 
     spec = api.data_spec(
         names(dataset),
@@ -151,10 +154,10 @@ def prepare(
 
 
 def _inspect(spec: DataSpec, jobs: int, as_json: bool) -> None:
-    from mcsr_bench import console
-    from mcsr_bench.checking import check_datasets, finding_records
+    from mcsr_bench.cli import console
+    from mcsr_bench.data.check import check_datasets, finding_records
+    from mcsr_bench.data.findings import located
     from mcsr_bench.engines.processes import Processes
-    from mcsr_bench.findings import located
 
     with console.listener() as listener:
         checked = check_datasets(spec, Processes(jobs), listener)

@@ -13,7 +13,7 @@ import typer
 from mcsr_bench.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from mcsr_bench.sources import Source
+    from mcsr_bench.fetching.sources import Source
 
 
 def fetch(
@@ -24,8 +24,9 @@ def fetch(
     ] = False,
 ) -> None:
     """Download a public data set, verified; the same command again goes on where it stopped."""
-    from mcsr_bench import console, fetching
-    from mcsr_bench.sources import sources
+    from mcsr_bench.cli import console
+    from mcsr_bench.fetching import fetch as fetching
+    from mcsr_bench.fetching.sources import sources
 
     known = sources()
     source = known.get(name)
@@ -61,7 +62,7 @@ def fetch(
 
 def _access(name: str, fetchable: dict[str, Source]) -> str:
     """How a user gets a dataset that is not downloaded here, from its card."""
-    from mcsr_bench import registry
+    from mcsr_bench.plugin import registry
 
     known = registry.datasets()
     if name not in known.names():

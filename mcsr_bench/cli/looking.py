@@ -19,7 +19,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """What there is, and why something that was found cannot be used."""
-    from mcsr_bench.listing import listing
+    from mcsr_bench.catalogue import listing
 
     rows = listing(what, plugins or [])
     if as_json:
@@ -43,7 +43,7 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Everything about a method or dataset: sources, assumptions, presets, where paper and released code disagree."""
-    from mcsr_bench import info as about
+    from mcsr_bench import catalogue as about
 
     add_plugins(plugins)
     if what not in ("method", "dataset"):
@@ -58,7 +58,7 @@ def info(
         found = about.method_info(name, scale=scale, preset=preset, settings=given.get(name))
         print(json.dumps(found, indent=1))
         return
-    from mcsr_bench.console import print_rows
+    from mcsr_bench.cli.console import print_rows
 
     print("\n".join(about.method_text(name)))
     rows = about.difference_rows(name)
@@ -81,10 +81,10 @@ def profile(
     as_json: AsJson = False,
 ) -> None:
     """Parameters, multiply-accumulates, latency, throughput, memory and training steps of methods side by side."""
-    from mcsr_bench import console
-    from mcsr_bench import registry as found
-    from mcsr_bench.costs import profile as measure
-    from mcsr_bench.costs import profile_table
+    from mcsr_bench.cli import console
+    from mcsr_bench.cost.table import profile as measure
+    from mcsr_bench.cost.table import profile_table
+    from mcsr_bench.plugin import registry as found
     from mcsr_bench.system.devices import chosen_device
 
     add_plugins(plugins)

@@ -71,7 +71,7 @@ def settings(items: list[str] | None) -> dict[str, dict[str, Any]]:
 
 def add_plugins(paths: list[Path] | None) -> None:
     """Make the plugins of ``--plugins`` known."""
-    from mcsr_bench import registry
+    from mcsr_bench.plugin import registry
 
     for path in paths or []:
         registry.add_plugins(path)

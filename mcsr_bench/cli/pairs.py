@@ -19,9 +19,9 @@ def convert(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Turn raw scans (ISMRMRD, 2-D Cartesian) of one patient into one file of data set mcsr-pair, checked."""
-    from mcsr_bench.raw.mrd import convert as write
-    from mcsr_bench.raw.pair_file import look
-    from mcsr_bench.raw.pair_remarks import centre_remarks, remarks
+    from mcsr_bench.data.raw.mrd import convert as write
+    from mcsr_bench.data.raw.pair_file import look
+    from mcsr_bench.data.raw.pair_remarks import centre_remarks, remarks
 
     given: dict[str, Path] = {}
     for item in sources:

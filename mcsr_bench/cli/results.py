@@ -19,9 +19,9 @@ def report(
     plugins: Plugins = None,
 ) -> None:
     """Write tables (also LaTeX and CSV), statistics and figures of one or several runs."""
-    from mcsr_bench import console
-    from mcsr_bench.report import FORMATS
-    from mcsr_bench.reporting import build_report
+    from mcsr_bench.cli import console
+    from mcsr_bench.experiment.report import build_report
+    from mcsr_bench.plugin.report import FORMATS
 
     tables, written = build_report(
         runs, to, against=names(against) or (), formats=names(formats) or FORMATS, plugins=plugins or ()
@@ -37,9 +37,9 @@ def stress(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Predict again from the stored weights with a wrong auxiliary: zero, another patient's, shifted, rotated, noisy."""
-    from mcsr_bench import console
+    from mcsr_bench.audit.stress import stress_run
+    from mcsr_bench.cli import console
     from mcsr_bench.engines.processes import Processes
-    from mcsr_bench.stress import stress_run
     from mcsr_bench.system.devices import chosen_device
 
     with console.listener() as listener:

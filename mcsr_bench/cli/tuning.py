@@ -34,10 +34,11 @@ def tune(
     plugins: Plugins = None,
 ) -> None:
     """Search a method's settings by cross-validation on the development patients. The same command again resumes."""
-    from mcsr_bench import api, console
-    from mcsr_bench.suites import defaults
-    from mcsr_bench.tuning import TUNED, SearchSpec
-    from mcsr_bench.tuning import tune as search
+    from mcsr_bench import api
+    from mcsr_bench.cli import console
+    from mcsr_bench.experiment.suites import defaults
+    from mcsr_bench.experiment.tune import TUNED, SearchSpec
+    from mcsr_bench.experiment.tune import tune as search
 
     folder = to or Path("runs") / f"tune-{method}"
     given = settings(changes)

@@ -23,8 +23,8 @@ def import_weights(
     plugins: Plugins = None,
 ) -> None:
     """Read a checkpoint written by the authors' own code, without running anything in it, into a bundle for `predict`."""
-    from mcsr_bench.importing import MismatchError
-    from mcsr_bench.importing import import_weights as read
+    from mcsr_bench.weights.importing import MismatchError
+    from mcsr_bench.weights.importing import import_weights as read
 
     add_plugins(plugins)
     given = settings(changes)
@@ -47,7 +47,7 @@ def predict(
     plugins: Plugins = None,
 ) -> None:
     """Super-resolve a volume of your own with stored weights."""
-    from mcsr_bench.predicting import predict_files
+    from mcsr_bench.predicting.files import predict_files
     from mcsr_bench.system.devices import chosen_device
 
     add_plugins(plugins)

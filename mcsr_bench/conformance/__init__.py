@@ -1,4 +1,4 @@
-"""Floor 3: the conformance suite, which authors run on their plugin and CI runs on every built-in (``mcsr-bench check``).
+"""The conformance suite, which authors run on their plugin and CI runs on every built-in (``mcsr-bench check``).
 
 Methods are checked on smooth random images from a seed: no data are needed. What has no stated tolerance holds bit for bit.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mcsr_bench.errors import unknown_name
-from mcsr_bench.registry import datasets, methods
+from mcsr_bench.plugin.registry import datasets, methods
 
 from .learning import Learning
 from .outcome import Outcome, run_checks

@@ -1,4 +1,4 @@
-"""Floor 3: checks of how a method learns, and of what it leaves behind."""
+"""Checks of how a method learns, and of what it leaves behind."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from mcsr_bench.loading import load_method
-from mcsr_bench.method import Batch, Method, TorchMethod
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.plugin.method import Method, TorchMethod
 from mcsr_bench.results.bundle import BundleFiles
-from mcsr_bench.training import Loop, Updater, checked_numbers, load_weights, save_weights
+from mcsr_bench.training import Loop, Updater, checked_numbers
+from mcsr_bench.weights.tensors import load_weights, save_weights
 
 from .outcome import fail, skip
 from .subject import STEPS, Subject, distance, perturb, same, seeded

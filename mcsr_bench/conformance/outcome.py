@@ -1,4 +1,4 @@
-"""Floor 3: what a check of the conformance suite comes to."""
+"""What a check of the conformance suite comes to."""
 
 from __future__ import annotations
 

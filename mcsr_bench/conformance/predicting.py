@@ -1,4 +1,4 @@
-"""Floor 3: checks of what a method predicts."""
+"""Checks of what a method predicts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from mcsr_bench.loading import check_method, load_method
-from mcsr_bench.method import Batch, Method, Settings, TorchMethod, TrainingSettings
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.loading import check_method, load_method
+from mcsr_bench.plugin.method import Method, Settings, TorchMethod, TrainingSettings
+from mcsr_bench.plugin.registry import methods
 from mcsr_bench.protocol import PROTOCOLS
-from mcsr_bench.registry import methods
 
 from .outcome import fail, skip
 from .subject import Subject, distance, same, seeded

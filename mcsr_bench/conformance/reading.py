@@ -1,4 +1,4 @@
-"""Floor 3: checks of a dataset plugin against what it promises."""
+"""Checks of a dataset plugin against what it promises."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsr_bench.cards import DatasetCard
-from mcsr_bench.dataset import Case, Dataset
 from mcsr_bench.errors import UserError
-from mcsr_bench.loading import load_dataset
+from mcsr_bench.plugin.cards import DatasetCard
+from mcsr_bench.plugin.case import Case
+from mcsr_bench.plugin.dataset import Dataset
+from mcsr_bench.plugin.loading import load_dataset
+from mcsr_bench.plugin.registry import datasets
 from mcsr_bench.protocol import MCSR_1, PROTOCOLS
-from mcsr_bench.registry import datasets
 
 from .outcome import Check, fail
 

@@ -1,4 +1,4 @@
-"""Floor 3: the method under test, in the states that the checks share."""
+"""The method under test, in the states that the checks share."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mcsr_bench.cards import MethodCard
-from mcsr_bench.loading import SMOKE, check_method, load_method, preset_values
-from mcsr_bench.method import Batch, Method, TorchMethod
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.cards import MethodCard
+from mcsr_bench.plugin.loading import SMOKE, check_method, load_method, preset_values
+from mcsr_bench.plugin.method import Method, TorchMethod
 from mcsr_bench.plugin.predicted import by_contrast
-from mcsr_bench.registry import methods
+from mcsr_bench.plugin.registry import methods
 
 from .outcome import fail
 from .synthetic import smooth_batch

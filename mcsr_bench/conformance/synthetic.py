@@ -1,4 +1,4 @@
-"""Floor 3: smooth random complex images from a seed, so that methods are checked without any data."""
+"""Smooth random complex images from a seed, so that methods are checked without any data."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def smooth_batch(n: int, lr_shape: tuple[int, int], scale: int, seed: int = 0, *
 
 
 class SyntheticData:
-    """Four training slices and two validation slices in memory (a `mcsr_bench.method.TrainingData`).
+    """Four training slices and two validation slices in memory (a `mcsr_bench.plugin.method.TrainingData`).
 
     The batches repeat after an epoch, so that a falling loss is learning and not the luck of an easy batch.
     """

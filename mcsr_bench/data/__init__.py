@@ -1,1 +1,1 @@
-"""Floor 2: from raw files to batches; what is asked of data (`spec`)."""
+"""From raw files to batches; what is asked of data (`spec`)."""

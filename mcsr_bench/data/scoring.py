@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from mcsr_bench import metrics
+from mcsr_bench.data.store import StoredVolume
 from mcsr_bench.protocol import Protocol
-from mcsr_bench.store import StoredVolume
 
 Rows = list[dict[str, Any]]
 

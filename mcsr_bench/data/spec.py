@@ -9,13 +9,13 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from mcsr_bench import files
-from mcsr_bench.dataset import Dataset
-from mcsr_bench.encoding import StoreDtype
+from mcsr_bench.data.encoding import StoreDtype
 from mcsr_bench.errors import UserError, unknown_name
-from mcsr_bench.loading import load_dataset
+from mcsr_bench.plugin.dataset import Dataset
+from mcsr_bench.plugin.loading import load_dataset
+from mcsr_bench.plugin.registry import add_plugins, datasets
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.registry import add_plugins, datasets
+from mcsr_bench.system import files
 
 Register = Literal["none", "rigid", "affine"]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mcsr_bench.errors import UserError, disk_error
-from mcsr_bench.progress import Listener
+from mcsr_bench.system.progress import Listener
 
 Emit = Callable[[Any], None]
 """Sends a JSON value to whoever follows the job, at once."""

@@ -1,1 +1,1 @@
-"""Floor 1: what an author of a plugin works with: the batch of slices, and how predictions are checked."""
+"""What an author of a plugin works with: the batch of slices, and how predictions are checked."""

@@ -1,4 +1,4 @@
-"""Floor 1: the batch of slices that a method sees.
+"""The batch of slices that a method sees.
 
 Its fields are listed once, each with what it holds; cropping, mirroring, moving, selecting and stacking follow from that list. So
 a subclass that adds an image says whether it is of LR or of HR size, and has all of them.

@@ -1,4 +1,4 @@
-"""Floor 1: what a method predicts, batch by batch, held to the form that the contract gives it.
+"""What a method predicts, batch by batch, held to the form that the contract gives it.
 
 Whatever is scored, stressed or written to a file was predicted here.
 """
@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcsr_bench.method import Method
 from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.method import Method
 
 CONTRASTS = ("target", "auxiliary")
 """What a method may predict; the target is always there."""

@@ -13,9 +13,9 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mcsr_bench import files
 from mcsr_bench.errors import UserError
 from mcsr_bench.metrics import revisions
+from mcsr_bench.system import files
 
 SCHEMA_VERSION: Final = 2
 """Of ``trial.json`` and ``experiment.json``. Files of another version are refused in a sentence."""
@@ -162,7 +162,7 @@ class BundleFiles:
 
     @property
     def weights(self) -> Path:
-        """Of the best validation, see `mcsr_bench.weights`."""
+        """Of the best validation, see `mcsr_bench.weights.tensors`."""
         return self.folder / "weights.safetensors"
 
     @property

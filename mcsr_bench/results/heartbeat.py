@@ -8,8 +8,8 @@ import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from mcsr_bench import files
 from mcsr_bench.results.bundle import Bundle
+from mcsr_bench.system import files
 
 SECONDS = 30.0
 """Between two signs of life."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from mcsr_bench import files
 from mcsr_bench.errors import UserError
 from mcsr_bench.results.bundle import Bundle, RunFolder, TrialRecord
+from mcsr_bench.system import files
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Floor 0: what every room may use: the devices of this machine, and what numbers were computed with."""
+"""What every room may use: the devices of this machine, and what numbers were computed with."""

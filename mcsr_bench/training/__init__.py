@@ -1,18 +1,15 @@
-"""Floor 2: the one training loop, what it does in a step, and the weights that come out."""
+"""The one training loop, what it does in a step, and the weights that come out."""
 
 from __future__ import annotations
 
 from .loop import Loop, schedule_factor
 from .updates import Updater, checked_numbers
 from .validation import validation_psnr
-from .weights import load_weights, save_weights
 
 __all__ = [
     "Loop",
     "Updater",
     "checked_numbers",
-    "load_weights",
-    "save_weights",
     "schedule_factor",
     "validation_psnr",
 ]

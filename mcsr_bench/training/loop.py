@@ -1,4 +1,4 @@
-"""Floor 2: the one training loop.
+"""The one training loop.
 
 Everything random in a step is keyed by (seed, step), and the checkpoint holds everything else, so a run that is killed at any
 step and started again ends with the weights of an uninterrupted one, bit for bit on a CPU.
@@ -18,10 +18,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mcsr_bench import files
-from mcsr_bench.method import TorchMethod, TrainingData, TrainingSettings
+from mcsr_bench.plugin.method import TorchMethod, TrainingData, TrainingSettings
 from mcsr_bench.results.bundle import BundleFiles
-from mcsr_bench.weights import load_tensors, save_tensors
+from mcsr_bench.system import files
+from mcsr_bench.weights.tensors import load_tensors, save_tensors
 
 from .updates import Sums, Updater, checked_numbers, not_finite
 from .validation import look, validation_psnr
@@ -48,7 +48,7 @@ class _State:
 
 
 class Loop:
-    """A `mcsr_bench.method.Run`: trains in a folder, where it leaves its checkpoint and log."""
+    """A `mcsr_bench.plugin.method.Run`: trains in a folder, where it leaves its checkpoint and log."""
 
     def __init__(
         self,

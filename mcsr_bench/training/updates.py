@@ -1,4 +1,4 @@
-"""Floor 2: how a step of training changes weights, and the numbers that it leaves to be logged."""
+"""How a step of training changes weights, and the numbers that it leaves to be logged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mcsr_bench.method import TorchMethod
+from mcsr_bench.plugin.method import TorchMethod
 
 
 class Updater:

@@ -1,4 +1,4 @@
-"""Floor 2: what a method predicts while it is trained: at the first step, and of the validation part."""
+"""What a method predicts while it is trained: at the first step, and of the validation part."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from mcsr_bench import metrics
-from mcsr_bench.method import Batch, Method, TorchMethod, TrainingData
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.method import Method, TorchMethod, TrainingData
 from mcsr_bench.plugin.predicted import checked, magnitude, predict_volume, slices_at_once
 
 

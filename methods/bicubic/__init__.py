@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from mcsr_bench.kspace import lr_coordinates
-from mcsr_bench.method import Batch, Method
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.method import Method
 
 
 class Bicubic(Method):

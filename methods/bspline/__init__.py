@@ -8,7 +8,8 @@ from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from mcsr_bench.kspace import lr_coordinates
-from mcsr_bench.method import Batch, Method
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.method import Method
 
 
 class BSpline(Method):

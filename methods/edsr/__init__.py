@@ -7,8 +7,9 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from mcsr_bench.method import Batch, TorchMethod, TrainingSettings
 from mcsr_bench.nn import EDSRNetwork
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.method import TorchMethod, TrainingSettings
 
 
 class EDSRSettings(TrainingSettings):

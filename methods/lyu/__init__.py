@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mcsr_bench import kspace
-from mcsr_bench.method import Batch, TorchMethod, TrainingSettings, Update, make_optimizer
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.method import TorchMethod, TrainingSettings, Update, make_optimizer
 
 from .losses import VGGFeatures, gradient_penalty, gram
 from .network import Critic, LyuNetwork

@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from mcsr_bench import kspace
-from mcsr_bench.method import Batch, Prediction, TorchMethod, TrainingSettings
+from mcsr_bench.plugin.batch import Batch, Prediction
+from mcsr_bench.plugin.method import TorchMethod, TrainingSettings
 
 from .network import McMRSRNetwork
 from .phase import enlarged, slow_phase

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from mcsr_bench.method import Batch, TorchMethod, TrainingSettings, Update
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.method import TorchMethod, TrainingSettings, Update
 
 from .network import MINetNetwork
 

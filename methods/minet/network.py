@@ -6,7 +6,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from mcsr_bench.nn import ConcatFusion, ContrastReadout, ResidualGroup, conv, sub_pixel_upsampler
+from mcsr_bench.nn import ResidualGroup, conv, sub_pixel_upsampler
+from mcsr_bench.nn.two_branch import ConcatFusion, ContrastReadout
 
 
 class MINetNetwork(nn.Module):

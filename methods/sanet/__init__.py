@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mcsr_bench.method import Batch, Prediction, TorchMethod, TrainingSettings, Update
+from mcsr_bench.plugin.batch import Batch, Prediction
+from mcsr_bench.plugin.method import TorchMethod, TrainingSettings, Update
 
 from .network import SANetNetwork
 

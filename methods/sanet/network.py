@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mcsr_bench.nn import ConcatFusion, ContrastReadout, Form, ResidualGroup, conv, sub_pixel_upsampler
+from mcsr_bench.nn import ResidualGroup, conv, sub_pixel_upsampler
+from mcsr_bench.nn.two_branch import ConcatFusion, ContrastReadout, Form
 
 Norm = Literal["batch", "none"]
 

@@ -7,8 +7,9 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from mcsr_bench.method import Batch, Run, TorchMethod, TrainingData, TrainingSettings
 from mcsr_bench.nn import EDSRNetwork
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.method import Run, TorchMethod, TrainingData, TrainingSettings
 
 from .anti_aliasing import CleanBatch, CleanData, anti_aliased
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mcsr_bench import kspace
-from mcsr_bench.method import Batch, TrainingData
-from mcsr_bench.plugin.batch import LR_IMAGE
+from mcsr_bench.plugin.batch import LR_IMAGE, Batch
+from mcsr_bench.plugin.method import TrainingData
 
 _PLACE = 4  # stream of randomness
 

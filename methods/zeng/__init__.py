@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mcsr_bench.method import Batch, TorchMethod, TrainingSettings
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.method import TorchMethod, TrainingSettings
 
 from .network import ZengNetwork
 

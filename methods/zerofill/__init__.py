@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from mcsr_bench.kspace import zero_fill
-from mcsr_bench.method import Batch, Method
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.method import Method
 
 
 class ZeroFill(Method):

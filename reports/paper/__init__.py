@@ -9,11 +9,11 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 
-from mcsr_bench import files
 from mcsr_bench.metrics import METRICS
-from mcsr_bench.report import FORMATS, Layout, Report, Table
+from mcsr_bench.plugin.report import FORMATS, Layout, Report, Table
 from mcsr_bench.results.load import Results
-from mcsr_bench.statistics import COLUMNS, comparisons, spread
+from mcsr_bench.results.statistics import COLUMNS, comparisons, spread
+from mcsr_bench.system import files
 
 from .extra import extra_tables
 from .figures import Drawing, drawings

@@ -7,9 +7,9 @@ from functools import cache
 
 import numpy as np
 
+from mcsr_bench.cost.counting import SIZE, Cost, cost
 from mcsr_bench.errors import UserError
-from mcsr_bench.profiling import SIZE, Cost, cost
-from mcsr_bench.report import Cell, Table
+from mcsr_bench.plugin.report import Cell, Table
 from mcsr_bench.results.bundle import TrialRecord
 from mcsr_bench.results.load import Results
 

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from mcsr_bench.metrics import METRICS
-from mcsr_bench.report import Cell, Table
+from mcsr_bench.plugin.report import Cell, Table
 from mcsr_bench.results.load import Results
-from mcsr_bench.statistics import Friedman, friedman, patient_scores, spread
-from mcsr_bench.stress import stress_table
+from mcsr_bench.results.statistics import Friedman, friedman, patient_scores, spread
+from mcsr_bench.results.stress_table import stress_table
 
 from .efficiency import efficiency
 from .notes import basis

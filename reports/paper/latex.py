@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcsr_bench.report import Table
+from mcsr_bench.plugin.report import Table
 
 _SIGNS = {
     "\\": r"\textbackslash{}",

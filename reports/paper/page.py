@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from mcsr_bench.report import Table
+from mcsr_bench.plugin.report import Table
 from mcsr_bench.results.load import Results
 
 

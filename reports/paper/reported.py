@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mcsr_bench.metrics import METRICS
-from mcsr_bench.published import METRICS as PAPER_METRICS
-from mcsr_bench.report import Cell, Table
+from mcsr_bench.plugin.published import METRICS as PAPER_METRICS
+from mcsr_bench.plugin.report import Cell, Table
 from mcsr_bench.results.load import Results
 
 from .sheets import Sheet

@@ -10,18 +10,18 @@ import numpy as np
 import pandas as pd
 
 from mcsr_bench.metrics import METRICS
-from mcsr_bench.published import Published, published
-from mcsr_bench.report import Layout, LayoutRow
+from mcsr_bench.plugin.published import Published, published
+from mcsr_bench.plugin.report import Layout, LayoutRow
 from mcsr_bench.results.bundle import Bundle, TrialRecord, label
 from mcsr_bench.results.load import Results
-from mcsr_bench.statistics import comparisons, patient_scores
+from mcsr_bench.results.statistics import comparisons, patient_scores
 
 _PAPER_TABLE = {2: "I", 4: "II"}
 _KEYS = ("scale", "preset", "protocol", "protocol_hash", "track", "contrast")
 STANDARD_METRICS = ("psnr@volume-max", "ssim@volume-max")
 
 Found = dict[str, Any]
-"""A row of `mcsr_bench.statistics.comparisons`."""
+"""A row of `mcsr_bench.results.statistics.comparisons`."""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from mcsr_bench.metrics import METRICS
-from mcsr_bench.report import Cell, LayoutRow, Table
+from mcsr_bench.plugin.report import Cell, LayoutRow, Table
 from mcsr_bench.results.bundle import Bundle
 from mcsr_bench.results.load import Results
-from mcsr_bench.statistics import TOO_FEW
+from mcsr_bench.results.statistics import TOO_FEW
 
 from .notes import notes
 from .sheets import Entry, Found, Sheet

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mcsr_bench import files
 from mcsr_bench.api import experiment_spec
-from mcsr_bench.reporting import build_report
+from mcsr_bench.experiment.report import build_report
+from mcsr_bench.system import files
 
 spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).parents[1] / "fake_run.py")
 fake = importlib.util.module_from_spec(spec)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from mcsr_bench import load_method, metrics
-from mcsr_bench.loading import load_dataset
-from mcsr_bench.prepared import prepare
+from mcsr_bench.data.prepare import prepare
+from mcsr_bench.data.sampler import Sampler
+from mcsr_bench.plugin.loading import load_dataset
+from mcsr_bench.plugin.registry import add_plugins, methods
 from mcsr_bench.protocol import MCSR_1
-from mcsr_bench.registry import add_plugins, methods
-from mcsr_bench.sampling import Sampler
 from mcsr_bench.training import Updater
 
 TOYS = Path(__file__).parents[1] / "toys"

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.registration import phase_cross_correlation
 
-from mcsr_bench.cards import DatasetCard
-from mcsr_bench.dataset import Dataset
 from mcsr_bench.datasets.brain_sim import BrainSim, BrainSimSettings, template
 from mcsr_bench.datasets.brain_sim.fields import random_field
 from mcsr_bench.datasets.brain_sim.physics import SEQUENCES, TISSUES, acquire, receiver_noise, spin_echo, vary
@@ -25,8 +23,10 @@ from mcsr_bench.datasets.brain_sim.picture import draw
 from mcsr_bench.datasets.brain_sim.simulate import FIELD_OF_VIEW, Offset, generate_subject
 from mcsr_bench.errors import UserError
 from mcsr_bench.kspace import truncate
+from mcsr_bench.plugin.cards import DatasetCard
+from mcsr_bench.plugin.dataset import Dataset
+from mcsr_bench.plugin.registry import checked, datasets
 from mcsr_bench.protocol import MCSR_1, SANET_2021
-from mcsr_bench.registry import checked, datasets
 
 Images = NDArray[np.complex64]
 Array = NDArray[Any]

@@ -48,7 +48,7 @@ from damages import (
     write,
 )
 
-from mcsr_bench.store import open_store
+from mcsr_bench.data.store import open_store
 
 FASTMRI = f"singlecoil_train/{fastmri_files.published('train')[1][0]}.h5"
 PARTNER = f"singlecoil_train/{fastmri_files.published('train')[1][1]}.h5"

@@ -13,17 +13,17 @@ import h5py
 import numpy as np
 import pytest
 
-from mcsr_bench.cards import DatasetCard
-from mcsr_bench.dataset import Finding, Stored
+from mcsr_bench.data.manifest import manifest, read_split, write_manifest
+from mcsr_bench.data.prepare import prepare
+from mcsr_bench.data.raw.header import parse
+from mcsr_bench.data.raw.kspace_file import crop_shape, inspect
+from mcsr_bench.data.raw.patients import components
 from mcsr_bench.datasets.fastmri import FastMRI, FastMRISettings
 from mcsr_bench.datasets.fastmri.pairs import published_lists
-from mcsr_bench.prepared import prepare
+from mcsr_bench.plugin.cards import DatasetCard
+from mcsr_bench.plugin.case import Finding, Stored
+from mcsr_bench.plugin.registry import datasets
 from mcsr_bench.protocol import MCSR_1, SANET_2021
-from mcsr_bench.raw.header import parse
-from mcsr_bench.raw.kspace_file import crop_shape, inspect
-from mcsr_bench.raw.patients import components
-from mcsr_bench.registry import datasets
-from mcsr_bench.splits import manifest, read_split, write_manifest
 
 Tree = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from mcsr_bench.dataset import Case, Finding
+from mcsr_bench.data.raw.header import parse
 from mcsr_bench.datasets.fastmri import FastMRI, FastMRISettings
 from mcsr_bench.errors import UserError
+from mcsr_bench.plugin.case import Case, Finding
 from mcsr_bench.protocol import MCSR_1
-from mcsr_bench.raw.header import parse
 
 Tree = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("own_cache")

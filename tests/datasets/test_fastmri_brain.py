@@ -13,13 +13,13 @@ import h5py
 import numpy as np
 import pytest
 
-from mcsr_bench.cards import DatasetCard
-from mcsr_bench.dataset import Finding, Stored
+from mcsr_bench.data.one_case import read_case
 from mcsr_bench.datasets.fastmri_brain import FastMRIBrain, FastMRIBrainSettings
 from mcsr_bench.errors import UserError
-from mcsr_bench.preparing import read_case
+from mcsr_bench.plugin.cards import DatasetCard
+from mcsr_bench.plugin.case import Finding, Stored
+from mcsr_bench.plugin.registry import datasets
 from mcsr_bench.protocol import MCSR_1, SANET_2021
-from mcsr_bench.registry import datasets
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

@@ -16,12 +16,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mcsr_bench.cards import DatasetCard
-from mcsr_bench.dataset import Finding, Stored
 from mcsr_bench.datasets.m4raw import M4Raw, M4RawSettings
 from mcsr_bench.errors import UserError
+from mcsr_bench.plugin.cards import DatasetCard
+from mcsr_bench.plugin.case import Finding, Stored
+from mcsr_bench.plugin.registry import datasets
 from mcsr_bench.protocol import MCSR_1, SANET_2021
-from mcsr_bench.registry import datasets
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

@@ -15,9 +15,10 @@ import pair_files as files
 import pytest
 
 import mcsr_bench as mb
-from mcsr_bench.dataset import BadDataError, Dataset
+from mcsr_bench.plugin.case import BadDataError
+from mcsr_bench.plugin.dataset import Dataset
+from mcsr_bench.plugin.registry import datasets
 from mcsr_bench.protocol import MCSR_1, SANET_2021
-from mcsr_bench.registry import datasets
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 DOCS = Path(__file__).parents[2] / "docs" / "mcsr-pair.md"
@@ -280,7 +281,7 @@ def test_the_page_writes_files_that_the_data_set_reads(tmp_path: Path, monkeypat
 
 
 def test_the_page_names_every_attribute_and_code(here: Callable[..., Any]) -> None:
-    from mcsr_bench.raw.pair_writer import ATTRIBUTES
+    from mcsr_bench.data.raw.pair_writer import ATTRIBUTES
 
     text = DOCS.read_text(encoding="utf-8")
     for name in (*ATTRIBUTES, "patient_id", "site", "scanner", "field_T", "licence", "kspace", "sens", "reference"):

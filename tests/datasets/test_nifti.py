@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from nifti_files import LPS, SHAPE, dataset, folder, refused, save
 
-from mcsr_bench.cards import DatasetCard
 from mcsr_bench.datasets.nifti import NIfTI
 from mcsr_bench.datasets.nifti.blocks import cut
 from mcsr_bench.datasets.nifti.orientation import orientation
+from mcsr_bench.plugin.cards import DatasetCard
+from mcsr_bench.plugin.registry import datasets
 from mcsr_bench.protocol import MCSR_1, SANET_2021
-from mcsr_bench.registry import datasets
 
 MNI = Path(__file__).parents[2].parent / "shared" / "data" / "open_ms" / "mni"
 needs_open_ms = pytest.mark.skipif(not MNI.is_dir(), reason=f"the real volumes are not in {MNI}")

@@ -12,7 +12,7 @@ import pytest
 from nifti_files import LPS, SHAPE, dataset, folder, refused, save
 
 from mcsr_bench.datasets.nifti.orientation import orientation
-from mcsr_bench.loading import load_dataset
+from mcsr_bench.plugin.loading import load_dataset
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 OBLIQUE = np.array([[0.2, -1.9, 0.4, 7], [-1.8, -0.3, 0.5, -9], [0.3, 0.4, 3.1, 2], [0, 0, 0, 1.0]])

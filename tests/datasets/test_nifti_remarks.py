@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from nifti_files import LPS, dataset, folder, save
 
-from mcsr_bench.dataset import Finding
+from mcsr_bench.plugin.case import Finding
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 VOXELS = {"LPS": "axial", "PIR": "sagittal", "LIP": "coronal"}

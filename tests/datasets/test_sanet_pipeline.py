@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from mcsr_bench.api import run
-from mcsr_bench.loading import load_dataset
-from mcsr_bench.prepared import prepare
+from mcsr_bench.data.prepare import prepare
+from mcsr_bench.data.sampler import Sampler
+from mcsr_bench.plugin.loading import load_dataset
 from mcsr_bench.protocol import SANET_2021
-from mcsr_bench.sampling import Sampler
 
 Array = NDArray[np.float64]
 Image = NDArray[np.complex128]

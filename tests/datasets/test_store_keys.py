@@ -10,12 +10,12 @@ import m4raw_files
 import pair_files
 import pytest
 
+from mcsr_bench.data.prepare import Prepared, prepare
 from mcsr_bench.data.spec import Preparation
-from mcsr_bench.dataset import Dataset
-from mcsr_bench.loading import load_dataset
-from mcsr_bench.prepared import Prepared, prepare
+from mcsr_bench.plugin.dataset import Dataset
+from mcsr_bench.plugin.loading import load_dataset
+from mcsr_bench.plugin.registry import datasets
 from mcsr_bench.protocol import MCSR_1
-from mcsr_bench.registry import datasets
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

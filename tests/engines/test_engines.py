@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 import mcsr_bench as mb
-from mcsr_bench import experiment, files, trials
+from mcsr_bench.data.one_case import degrade_part, prepare_part
 from mcsr_bench.engines.base import Engine, Job, Message, Needs, Outcome, Watcher, execute, find, follow
 from mcsr_bench.engines.processes import Processes
-from mcsr_bench.preparing import degrade_part, prepare_part
-from mcsr_bench.system import devices
+from mcsr_bench.experiment import run as experiment
+from mcsr_bench.experiment import trials
+from mcsr_bench.system import devices, files
 
 ROOT = Path(__file__).parents[2]
 TOYS = ROOT / "tests" / "toys"

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
-from mcsr_bench.fetching import FETCHED, UNFINISHED
-from mcsr_bench.progress import Listener
-from mcsr_bench.sources import Source
+from mcsr_bench.fetching.fetch import FETCHED, UNFINISHED
+from mcsr_bench.fetching.sources import Source
+from mcsr_bench.system.progress import Listener
 
 BODY = b"".join(i.to_bytes(4, "big") for i in range(64_000))  # every four bytes say where they are
 

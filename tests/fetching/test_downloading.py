@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from local_server import BODY, PAUSE, Hearing, Page, Server, finals, md5, source, yes
 
-from mcsr_bench import downloading, fetching
-from mcsr_bench.downloading import ResumingDownloader, get_json
 from mcsr_bench.errors import UserError
-from mcsr_bench.fetching import FETCHED, UNFINISHED, fetch
-from mcsr_bench.sources import Source
+from mcsr_bench.fetching import download as downloading
+from mcsr_bench.fetching import fetch as fetching
+from mcsr_bench.fetching.download import ResumingDownloader, get_json
+from mcsr_bench.fetching.fetch import FETCHED, UNFINISHED, fetch
+from mcsr_bench.fetching.sources import Source
 
 
 def test_a_file_comes_whole_and_a_second_fetch_asks_for_nothing(server: Server, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from local_server import BODY, PAUSE, Hearing, Page, Server, finals, md5, source, yes
 
-from mcsr_bench import fetching
 from mcsr_bench.errors import UserError, disk_error
-from mcsr_bench.fetching import fetch
-from mcsr_bench.sources import sources
+from mcsr_bench.fetching import fetch as fetching
+from mcsr_bench.fetching.fetch import fetch
+from mcsr_bench.fetching.sources import sources
 
 
 def test_nothing_is_asked_of_anybody_before_the_licence_is_accepted(server: Server, tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from local_server import BODY, Page, Server, finals, md5, source, yes
 
-from mcsr_bench import fetching, unpacking
 from mcsr_bench.errors import UserError
-from mcsr_bench.fetching import UNFINISHED, fetch
-from mcsr_bench.unpacking import unpack
+from mcsr_bench.fetching import fetch as fetching
+from mcsr_bench.fetching import unpack as unpacking
+from mcsr_bench.fetching.fetch import UNFINISHED, fetch
+from mcsr_bench.fetching.unpack import unpack
 
 
 def zipped(*members: tuple[str, bytes], mode: int = 0) -> bytes:

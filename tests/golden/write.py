@@ -13,7 +13,7 @@ sys.path[:0] = [str(HERE.parent)]
 
 from golden import images, scores  # noqa: E402
 
-from mcsr_bench import sampling  # noqa: E402
+from mcsr_bench.data import sampler as sampling  # noqa: E402
 from mcsr_bench.metrics import METRICS  # noqa: E402
 from mcsr_bench.protocol import REVISIONS  # noqa: E402
 

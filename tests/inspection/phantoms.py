@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import j1
 
-from mcsr_bench.dataset import Case, Finding, Stored
-from mcsr_bench.inspection import Inspector, findings
+from mcsr_bench.data.inspection import Inspector, findings
+from mcsr_bench.plugin.case import Case, Finding, Stored
 
 Complex = NDArray[np.complex128]
 Pair = tuple[NDArray[Any], NDArray[Any]]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mcsr_bench.dataset import Stored
-from mcsr_bench.inspection import Inspector, facts_table, findings
-from mcsr_bench.loading import load_dataset
+from mcsr_bench.data.inspection import Inspector, facts_table, findings
+from mcsr_bench.plugin.case import Stored
+from mcsr_bench.plugin.loading import load_dataset
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "open_ms"
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mcsr_bench.dataset import Case
-from mcsr_bench.inspection import Content, Inspector
+from mcsr_bench.data.inspection import Content, Inspector
+from mcsr_bench.plugin.case import Case
 
 
 @pytest.mark.parametrize(("shape", "fraction"), [((32, 32), 0.01), ((10, 10), 0.01), ((20, 20), 0.05), ((1, 3), 0.01)])

@@ -6,8 +6,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-
-from mcsr_bench.inspection.reconstruction import difference
+from mcsr_bench.data.inspection.reconstruction import difference
 
 
 def test_the_root_sum_of_squares_of_the_middle_is_the_image(lab: ModuleType) -> None:

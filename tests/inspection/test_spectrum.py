@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, signal
 
-from mcsr_bench.dataset import Stored
+from mcsr_bench.plugin.case import Stored
 
 
 @pytest.mark.parametrize("n", [6, 9, 32, 38, 44, 51, 58, 61])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from mcsr_bench import load_method
-from mcsr_bench.method import Batch
+from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.protocol import MCSR_1, SANET_2021, Protocol
 
 NAMES = ("zerofill", "bicubic", "bspline")

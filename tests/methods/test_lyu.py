@@ -14,13 +14,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mcsr_bench.errors import UserError
-from mcsr_bench.loading import load_method
-from mcsr_bench.method import Batch
 from mcsr_bench.methods.lyu import Lyu
 from mcsr_bench.methods.lyu.losses import VGGFeatures, gradient_penalty, gram
 from mcsr_bench.methods.lyu.network import Critic, LyuNetwork
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.plugin.registry import methods
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.registry import methods
 from mcsr_bench.training import Updater
 
 ADVERSARIAL = {"pixel_only": False, "adversarial_weight": 0.5, "perceptual_weight": 2.0, "texture_weight": 3.0}

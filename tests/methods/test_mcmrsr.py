@@ -14,13 +14,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mcsr_bench.errors import UserError
-from mcsr_bench.loading import load_method
-from mcsr_bench.method import Batch
 from mcsr_bench.methods.mcmrsr import McMRSR, data_consistent
 from mcsr_bench.methods.mcmrsr.network import McMRSRNetwork
 from mcsr_bench.methods.mcmrsr.phase import enlarged, slow_phase
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.plugin.registry import methods
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.registry import methods
 from mcsr_bench.training import Updater
 
 

@@ -14,12 +14,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mcsr_bench.conformance.synthetic import SyntheticData
-from mcsr_bench.loading import load_method
-from mcsr_bench.method import Batch
 from mcsr_bench.methods.zeng import Zeng
 from mcsr_bench.methods.zeng.network import ZengNetwork
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.plugin.registry import methods
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.registry import methods
 from mcsr_bench.training import Loop, Updater
 
 FACTORS = {2: [2], 3: [3], 4: [2, 2], 8: [2, 2, 2]}

@@ -10,14 +10,14 @@ from typing import ClassVar
 import pair_files
 import pytest
 
-from mcsr_bench import dataset
+from mcsr_bench.data.prepare import prepare
+from mcsr_bench.data.raw import digests as module
 from mcsr_bench.errors import UserError
-from mcsr_bench.files import read_json
-from mcsr_bench.loading import load_dataset
-from mcsr_bench.prepared import prepare
-from mcsr_bench.progress import Listener
+from mcsr_bench.plugin import dataset
+from mcsr_bench.plugin.loading import load_dataset
 from mcsr_bench.protocol import MCSR_1
-from mcsr_bench.raw import digests as module
+from mcsr_bench.system.files import read_json
+from mcsr_bench.system.progress import Listener
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mcsr_bench.raw.header import MAX_SIZE, Header, parse
+from mcsr_bench.data.raw.header import MAX_SIZE, Header, parse
 
 HEADER = fastmri_files.header((640, 372), (320, 320), acquired=332).encode()
 NUMBERS = st.one_of(

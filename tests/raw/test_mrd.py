@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 import mcsr_bench as mb
-from mcsr_bench.raw.mrd import convert
+from mcsr_bench.data.raw.mrd import convert
 
 ismrmrd = pytest.importorskip("ismrmrd", reason="ismrmrd is not installed")
 
@@ -223,7 +223,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     assert path.stat().st_size > rows * size * 4
     code = f"""
 from pathlib import Path
-from mcsr_bench.raw.mrd import convert
+from mcsr_bench.data.raw.mrd import convert
 peak = lambda: int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 convert(dict.fromkeys("AB", Path({str(path.parent / "small.mrd")!r})), Path({str(tmp_path / "small.h5")!r}), patient_id="P")
 before = peak()

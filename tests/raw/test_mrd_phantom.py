@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 import mcsr_bench as mb
-from mcsr_bench.raw.mrd import convert
+from mcsr_bench.data.raw.mrd import convert
 
 ismrmrd = pytest.importorskip("ismrmrd", reason="ismrmrd is not installed")
 pytestmark = pytest.mark.usefixtures("own_cache")

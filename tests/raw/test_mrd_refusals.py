@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import mcsr_bench as mb
-from mcsr_bench.raw.mrd import convert
+from mcsr_bench.data.raw.mrd import convert
 
 ismrmrd = pytest.importorskip("ismrmrd", reason="ismrmrd is not installed")
 

@@ -12,8 +12,8 @@ import pair_files as files
 import pytest
 
 import mcsr_bench as mb
-from mcsr_bench.raw.pair_file import images, look, validate
-from mcsr_bench.raw.pair_remarks import centre_remarks, remarks
+from mcsr_bench.data.raw.pair_file import images, look, validate
+from mcsr_bench.data.raw.pair_remarks import centre_remarks, remarks
 
 K = np.ones((2, 8, 8), np.complex64)
 Change = Callable[[h5py.File], Any]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import mcsr_bench as mb
-from mcsr_bench.raw.pair_file import images, kspace_slices, look
+from mcsr_bench.data.raw.pair_file import images, kspace_slices, look
 
 K = np.ones((2, 8, 8), np.complex64)
 

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mcsr_bench import files
 from mcsr_bench.api import experiment_spec
-from mcsr_bench.grid import layouts
-from mcsr_bench.registry import reports
+from mcsr_bench.experiment.layout import layouts
+from mcsr_bench.plugin.registry import reports
 from mcsr_bench.results.load import load_results
+from mcsr_bench.system import files
 
 spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).parents[1] / "fake_run.py")
 fake = importlib.util.module_from_spec(spec)
@@ -25,7 +25,7 @@ from mcsr_bench.reports.paper.figures.ranks import cliques  # noqa: E402
 from mcsr_bench.reports.paper.figures.style import Palette  # noqa: E402
 from mcsr_bench.reports.paper.figures.tradeoff import front  # noqa: E402
 from mcsr_bench.reports.paper.sheets import sheets  # noqa: E402
-from mcsr_bench.statistics import Friedman  # noqa: E402
+from mcsr_bench.results.statistics import Friedman  # noqa: E402
 
 METHODS = ("zerofill", "edsr", "zeng", "sanet")
 
@@ -61,7 +61,7 @@ def four(tmp_path):
 
 
 def reports_settings(method):
-    from mcsr_bench.loading import check_method
+    from mcsr_bench.plugin.loading import check_method
 
     return check_method(method, 2, "small", {}).model_dump(mode="json")
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mcsr_bench.registry import reports
+from mcsr_bench.plugin.registry import reports
 from mcsr_bench.results.load import load_results
 
 spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).parents[1] / "fake_run.py")

@@ -12,11 +12,11 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from mcsr_bench import files
 from mcsr_bench.api import experiment_spec
 from mcsr_bench.errors import UserError
-from mcsr_bench.registry import reports
-from mcsr_bench.reporting import build_report
+from mcsr_bench.experiment.report import build_report
+from mcsr_bench.plugin.registry import reports
+from mcsr_bench.system import files
 
 spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).parents[1] / "fake_run.py")
 fake = importlib.util.module_from_spec(spec)

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 import mcsr_bench as mb
-from mcsr_bench import files
-from mcsr_bench.registry import reports
+from mcsr_bench.audit.stress import COLUMNS
+from mcsr_bench.plugin.registry import reports
 from mcsr_bench.results.load import load_results
-from mcsr_bench.stress import COLUMNS
-from mcsr_bench.training import load_weights
+from mcsr_bench.system import files
+from mcsr_bench.weights.tensors import load_weights
 
 reports().load("paper")
 from mcsr_bench.reports.paper.extra import stress  # noqa: E402

@@ -21,13 +21,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from mcsr_bench import files
+from mcsr_bench.data.store import StoredVolume, Volume, open_store
 from mcsr_bench.errors import UserError
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.regions import Regions
 from mcsr_bench.results.bundle import Bundle, TrialRecord
 from mcsr_bench.results.load import Results
-from mcsr_bench.store import StoredVolume, Volume, open_store
+from mcsr_bench.system import files
 
 from ..sheets import STANDARD_METRICS, Sheet
 from .drawing import Drawing

@@ -10,14 +10,14 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from mcsr_bench.data.store import StoredVolume
 from mcsr_bench.errors import UserError
-from mcsr_bench.loading import load_method
-from mcsr_bench.method import Batch
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results.bundle import Bundle, TrialRecord
 from mcsr_bench.results.load import Results
-from mcsr_bench.store import StoredVolume
-from mcsr_bench.training import load_weights
+from mcsr_bench.weights.tensors import load_weights
 
 from ..sheets import Sheet
 from .comparison import chosen_slice

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import matplotlib as mpl
 import pandas as pd
 
-from mcsr_bench.statistics import Friedman
+from mcsr_bench.results.statistics import Friedman
 
 from ..extra import friedman_groups
 from ..sheets import Sheet

@@ -11,7 +11,7 @@ from scipy import stats
 
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.results.load import Results
-from mcsr_bench.statistics import CONFIDENCE, patient_scores
+from mcsr_bench.results.statistics import CONFIDENCE, patient_scores
 
 from ..sheets import STANDARD_METRICS, Sheet
 from ..table import metric_name, title

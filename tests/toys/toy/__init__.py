@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mcsr_bench import Case, Dataset, DatasetSettings, Slice, Split, UserError, split_by_patient
-from mcsr_bench.dataset import Grid
 from mcsr_bench.engines.processes import SLOT
-from mcsr_bench.files import digest
+from mcsr_bench.plugin.case import Grid
 from mcsr_bench.protocol import Protocol
+from mcsr_bench.system.files import digest
 
 
 class ToySettings(DatasetSettings):

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mcsr_bench.dataset import Case, DatasetSettings, Split, split_by_patient
-from mcsr_bench.files import digest
+from mcsr_bench.data.raw.file_pair import FilePairDataset
+from mcsr_bench.data.raw.kspace_file import inspect
+from mcsr_bench.plugin.case import Case
+from mcsr_bench.plugin.split import DatasetSettings, Split, split_by_patient
 from mcsr_bench.protocol import Protocol
-from mcsr_bench.raw.file_pair import FilePairDataset
-from mcsr_bench.raw.kspace_file import inspect
+from mcsr_bench.system.files import digest
 
 
 class ManySettings(DatasetSettings):

@@ -1,0 +1,159 @@
+"""What ``list`` and ``info`` show: from cards alone, without torch; for JSON, ``info`` also counts parameters and arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mcsr_bench.errors import unknown_name
+from mcsr_bench.plugin.cards import MethodCard
+from mcsr_bench.plugin.published import published_numbers
+from mcsr_bench.plugin.registry import Registry, add_plugins, datasets, methods
+
+KINDS = ("methods", "datasets", "protocols", "suites", "metrics")
+
+
+def listing(what: str, plugins: Sequence[Path]) -> list[dict[str, Any]]:
+    """Rows with name, title, available, reason; methods and datasets in the order of tables, metrics with their revision.
+
+    UserError for another kind.
+    """
+    if what not in KINDS:
+        raise unknown_name("list of", what, KINDS)
+    for path in plugins:
+        add_plugins(path)
+    if what == "methods":
+        return _plugins(methods())
+    if what == "datasets":
+        return _plugins(datasets())
+    if what == "protocols":
+        from mcsr_bench.protocol import PROTOCOLS
+
+        return [_row(p.id, p.title) for p in PROTOCOLS.values()]
+    if what == "suites":
+        from mcsr_bench.experiment.suites import suites
+
+        return [_row(name, suite.title) for name, suite in suites().items()]
+    from mcsr_bench.metrics import METRICS
+
+    return [_row(m.id, m.title) | {"revision": m.revision} for m in METRICS.values()]
+
+
+def _plugins(registry: Registry[Any]) -> list[dict[str, Any]]:
+    usable = {name: i for i, name in enumerate(registry.names())}
+    found = sorted(registry.plugins().values(), key=lambda p: (usable.get(p.name, len(usable)), p.name))
+    return [_row(p.name, p.card.title if p.card else "", p.reason) for p in found]
+
+
+def _row(name: str, title: str, reason: str = "") -> dict[str, Any]:
+    return {"name": name, "title": title, "available": not reason, "reason": reason}
+
+
+def method_info(
+    name: str, *, scale: int | None = None, preset: str | None = None, settings: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Everything about a method: its card, the numbers that papers report of it, and its size and cost at HR 320, batch 1.
+
+    scale: 2, or the smallest it has; preset: "paper", or the first it has. A method without a network has 0 parameters and macs.
+    """
+    from mcsr_bench.cost.counting import SIZE, cost
+
+    card = methods().card(name)
+    chosen_scale = scale or (2 if 2 in card.scales else min(card.scales))
+    chosen = preset or ("paper" if "paper" in card.presets or not card.presets else next(iter(card.presets)))
+    found = cost(name, chosen_scale, chosen, settings=settings)
+    described = card.model_dump(mode="json", by_alias=True, exclude={"presets", "differences", "parameters"})
+    return {
+        **described,
+        "scale": chosen_scale,
+        "preset": chosen,
+        "parameters": found.parameters if found else 0,
+        "trainable_parameters": found.trainable_parameters if found else 0,
+        "dead_parameters": found.dead_parameters if found else 0,
+        "macs": found.macs if found else 0,
+        "flops": found.flops if found else 0,
+        "uncounted": list(found.uncounted) if found else [],
+        "size": SIZE,
+        "presets": card.presets,
+        "reported": reported(card),
+        "differences": [d.model_dump(mode="json") for d in card.differences],
+        "declared_dead_parameters": list(card.dead_parameters),
+        "declared_parameters": card.parameters,
+    }
+
+
+def dataset_info(name: str) -> dict[str, Any]:
+    """The card of a dataset."""
+    return datasets().card(name).model_dump(mode="json", by_alias=True)
+
+
+def reported(card: MethodCard) -> list[dict[str, str]]:
+    """The numbers that papers print of a method, as printed."""
+    rows = [p for p in published_numbers() if card.reported_as and p.method_alias == card.reported_as]
+    return [
+        {
+            "table": p.table,
+            "dataset": p.dataset_alias,
+            "scale": p.scale,
+            "variant": p.variant,
+            "metric": p.metric,
+            "mean": p.mean,
+            "std": p.std,
+            "note": p.note,
+        }
+        for p in rows
+    ]
+
+
+def method_text(name: str) -> list[str]:
+    """The card of a method in lines for people, without what stands in `difference_rows`."""
+    card = methods().card(name)
+    lines = [f"{card.name}: {card.title}", f"{card.authors} ({card.year}), {card.venue}"]
+    links = [f"doi:{card.doi}" if card.doi else "", f"arXiv:{card.arxiv}" if card.arxiv else ""]
+    links.append(f"{card.code} ({card.code_licence or 'licence not stated'})" if card.code else "")
+    lines += [" · ".join(link for link in links if link)] if any(links) else []
+    what = "the auxiliary is used" if card.contrasts == "multi" else "single-contrast: the auxiliary is not used"
+    lines.append(f"{what}; {card.track} data; scales {', '.join(map(str, card.scales))}")
+    for title, items in (("Published", card.published), ("Derived", card.derived), ("Assumptions", card.assumptions)):
+        if items:
+            lines += ["", f"{title}:", *(f"- {item}" for item in items)]
+    if card.checked_against:
+        lines += ["", f"Checked against: {card.checked_against}"]
+    if card.dead_parameters:
+        lines += ["", f"Parameters that get no gradient: {', '.join(card.dead_parameters)}"]
+    if card.parameters:
+        lines += ["", "Parameters:"]
+        for preset, sizes in card.parameters.items():
+            lines.append(f"- {preset}: " + ", ".join(f"{scale} {count:,}" for scale, count in sizes.items()))
+    if card.presets:
+        lines += ["", "Presets:"]
+        for preset, values in card.presets.items():
+            lines.append(f"- {preset}: " + ", ".join(f"{key}={_value(value)}" for key, value in values.items()))
+    if card.tuning:
+        lines += ["", f"Searched by tune ({card.tuning.trials} points, {card.tuning.folds} folds by patient):"]
+        lines += [f"- {key}: {searched.text()}" for key, searched in card.tuning.space.items()]
+    return lines
+
+
+def difference_rows(name: str) -> list[tuple[str, str, str, str, str]]:
+    """Where paper and released code disagree: topic, paper, released code, here, setting."""
+    return [(d.topic, d.paper, d.released, d.here, d.setting) for d in methods().card(name).differences]
+
+
+def dataset_text(name: str) -> list[str]:
+    """The card of a dataset in lines for people."""
+    card = datasets().card(name)
+    kind = "real data" if card.real else "simulated, not real data"
+    lines = [
+        f"{card.name}: {card.title}",
+        f"{kind}; {card.track} track; contrasts {', '.join(card.contrasts)}",
+        f"source: {card.source}",
+        f"licence: {card.licence}",
+        f"access: {card.access}",
+    ]
+    return [*lines, *(f"- {note}" for note in card.notes)]
+
+
+def _value(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

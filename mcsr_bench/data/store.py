@@ -1,0 +1,325 @@
+"""Raw data to prepared arrays on disk.
+
+A store holds, for every volume, target and auxiliary (HR, complex, centre-cropped) and, per scale, their LR versions, as ``.npy``
+files that are memory-mapped when read. Scales whose crop is the same share the HR part. The key of a part is a hash of all that
+should change its bytes: the data's fingerprint, the adapter and its settings, the sizes, the protocol, and how the user wanted the
+data prepared. Parts are built volume by volume under a temporary name and moved into place when complete, so that a part that
+exists is whole; one that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from mcsr_bench.data import registration
+from mcsr_bench.data.encoding import UNFINISHED, ComplexArray, PairVolume, open_volume
+from mcsr_bench.data.one_case import FOLDERS, Done, Work, degrade_volumes, prepare_cases, source
+from mcsr_bench.data.spec import Preparation
+from mcsr_bench.engines.base import Engine
+from mcsr_bench.errors import UserError
+from mcsr_bench.plugin.case import Case, Finding
+from mcsr_bench.plugin.dataset import Dataset
+from mcsr_bench.protocol import Protocol
+from mcsr_bench.system import files
+from mcsr_bench.system.progress import Listener
+
+LAYOUT = 3
+"""Raised when the files of a store change their meaning."""
+
+Volume = ComplexArray | PairVolume
+
+
+@dataclass(frozen=True)
+class StoredVolume:
+    """One prepared volume; S slices are those that are not empty, in anatomical order."""
+
+    patient_id: str
+    volume_id: str
+    shape: tuple[int, int]
+    """(H, W) after the crop."""
+    slice_index: tuple[int, ...]
+    """Which slices of the raw volume are left, (S,)."""
+    hr_folder: Path
+    lr_folder: Path
+    position: int
+
+    def _open(self, folder: Path, kind: str) -> Volume:
+        return _memory_map(str(folder / kind / f"{self.position:05d}.npy"))
+
+    @property
+    def target(self) -> Volume:
+        """complex64 (S, H, W), memory-mapped, read-only."""
+        return self._open(self.hr_folder, "target")
+
+    @property
+    def aux(self) -> Volume:
+        """complex64 (S, H, W)."""
+        return self._open(self.hr_folder, "aux")
+
+    @property
+    def target_lr(self) -> Volume:
+        """complex64 (S, h, w)."""
+        return self._open(self.lr_folder, "target")
+
+    @property
+    def aux_lr(self) -> Volume:
+        """complex64 (S, h, w)."""
+        return self._open(self.lr_folder, "aux")
+
+
+@dataclass(frozen=True)
+class Store:
+    """The prepared volumes of a dataset at one scale."""
+
+    key: str
+    scale: int
+    volumes: dict[str, StoredVolume]
+    """By volume_id, in the dataset's order."""
+    findings: tuple[Finding, ...]
+    """What was done to the data while the store was built."""
+    facts: tuple[dict[str, Any], ...]
+    """What was seen of every case, for `mcsr_bench.data.inspection.findings`."""
+    registrations: dict[str, dict[str, Any]]
+    """What the registration did, by the volume_id of those that were registered."""
+
+
+@lru_cache(maxsize=128)
+def _memory_map(path: str) -> Volume:
+    return open_volume(Path(path))
+
+
+def store_root() -> Path:
+    """Where all stores lie."""
+    return files.cache_folder() / "stores"
+
+
+def open_store(key: str) -> Store:
+    """Open a complete store by its key. UserError when it is not in the cache (any more)."""
+    lr_folder = store_root() / key
+    lr_index = _index(lr_folder)
+    hr_folder = store_root() / str(lr_index and lr_index["hr"])
+    hr_index = _index(hr_folder)
+    if lr_index is None or hr_index is None:
+        raise UserError(
+            f"the prepared data {key} are not in {store_root()}, or damaged: run the experiment again to build them"
+        )
+    volumes = {
+        v["volume_id"]: StoredVolume(
+            v["patient_id"], v["volume_id"], tuple(v["shape"]), tuple(v["slice_index"]), hr_folder, lr_folder, position
+        )
+        for position, v in enumerate(hr_index["volumes"])
+    }
+    return Store(
+        key,
+        lr_index["scale"],
+        volumes,
+        findings=tuple(Finding(**f) for f in hr_index["findings"]),
+        facts=tuple(v["facts"] for v in hr_index["volumes"]),
+        registrations={v["volume_id"]: v["registration"] for v in hr_index["volumes"] if v["registration"]},
+    )
+
+
+def build_store(
+    dataset: Dataset,
+    cases: Sequence[Case],
+    protocol: Protocol,
+    scale: int,
+    *,
+    preparation: Preparation | None = None,
+    engine: Engine | None = None,
+    listener: Listener | None = None,
+    plugins: Sequence[Path] = (),
+) -> Store:
+    """The prepared data of all cases at a scale, from the cache, or built now where they are absent or damaged.
+
+    engine: where cases are prepared side by side; None: here, one after the other. plugins: the folders of ``--plugins``. Raises
+    UserError for an image too small for the scale, a volume that is all zero or holds NaN or Inf, grids that differ where
+    registration is off, and whatever the adapter finds wrong.
+    """
+    listener = listener or Listener()
+    preparation = preparation or Preparation()
+    identity = {
+        "layout": LAYOUT,
+        "dataset": dataset.name,
+        "revision": type(dataset).revision,
+        "settings": dataset.settings.model_dump(mode="json", exclude=set(dataset.settings.choosing)),
+        "contrasts": dataset.contrasts,
+        "fingerprint": dataset.fingerprint(),
+        "protocol": protocol.hash,
+        "cases": [asdict(case) | {"files": None} for case in cases],
+        "shapes": [protocol.hr_shape(case.shape, scale) for case in cases],
+        "preparation": preparation.changes,
+        "registration": registration.REVISION,
+    }
+    hr_key = f"{dataset.name}-{files.digest(identity, 16)}"
+    lr_key = f"{hr_key}-x{scale}"
+    root = store_root()
+    work = Work(dataset, cases, protocol, scale, preparation, tuple(plugins))
+
+    def build_hr(folder: Path) -> None:
+        _build_hr(folder, work, engine, listener)
+        if dataset.fingerprint() != identity["fingerprint"]:
+            raise UserError(
+                f"files of dataset '{dataset.name}' changed while they were prepared; run the same command again"
+            )
+
+    _build(root / hr_key, build_hr, listener)
+    _build(root / lr_key, lambda folder: _build_lr(folder, root / hr_key, work, engine, listener), listener)
+    return _moved(open_store(lr_key), cases)
+
+
+def _moved(store: Store, cases: Sequence[Case]) -> Store:
+    """What a store says of files, of where they lie now: it may have been built from the same ones elsewhere."""
+    now = {
+        a: b
+        for said, case in zip(store.facts, cases, strict=True)
+        for a, b in zip(said["files"], case.files, strict=True)
+    }
+
+    def moved(said: dict[str, Any]) -> dict[str, Any]:
+        contrasts = {kind: {**c, "file": now.get(c["file"], c["file"])} for kind, c in said["contrasts"].items()}
+        return {**said, "files": [now[file] for file in said["files"]], "contrasts": contrasts}
+
+    found = tuple(replace(f, file=now.get(f.file, f.file)) for f in store.findings)
+    return replace(store, findings=found, facts=tuple(map(moved, store.facts)))
+
+
+def _build(final: Path, build: Callable[[Path], None], listener: Listener) -> None:
+    def waiting() -> None:
+        listener.warning(f"another process is building the prepared data {final.name}: waiting for it")
+
+    def whole(part: Path) -> bool:
+        return _index(part) is not None
+
+    if final.exists() and not whole(final):
+        listener.warning(f"the prepared data {final} are damaged: they are built again")
+    with files.resumable_folder(final, whole, waiting) as folder:
+        if folder is not None:
+            for kind in FOLDERS.values():
+                (folder / kind).mkdir(exist_ok=True)
+            build(folder)
+            for path in folder.glob(f"*/*{UNFINISHED}"):  # left by a process that was killed
+                path.unlink(missing_ok=True)
+
+
+def _index(part: Path) -> dict[str, Any] | None:
+    """The index of a part that is whole, each file as long as it was written; else None."""
+    try:
+        index: dict[str, Any] = files.read_json(part / "index.json")
+        whole = all((part / name).stat().st_size == size for name, size in index["bytes"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return index if whole else None
+
+
+def _write_index(part: Path, index: Mapping[str, Any]) -> None:
+    """Write the index, last of all."""
+    lengths = {f"{p.parent.name}/{p.name}": p.stat().st_size for p in sorted(part.glob("*/*.npy"))}
+    files.write_json(part / "index.json", {**index, "bytes": lengths})
+
+
+def _build_hr(folder: Path, work: Work, engine: Engine | None, listener: Listener) -> None:
+    known = folder / "volumes"
+    if (folder / "index.json").is_file():  # interrupted at the very end
+        shutil.rmtree(known, ignore_errors=True)
+        return
+    known.mkdir(exist_ok=True)
+    sidecars = [known / f"{position:05d}.json" for position in range(len(work.cases))]
+    missing = [position for position, path in enumerate(sidecars) if not path.is_file()]
+    done = _counted(work.dataset.prepare_message(), len(sidecars), len(missing), listener)
+    prepare_cases(work, folder, missing, engine, done)
+    volumes = [files.read_json(path) for path in sidecars]
+    findings = [f for case, volume in zip(work.cases, volumes, strict=True) for f in _case_findings(case, volume)]
+    registered = [
+        (source(case, "auxiliary"), volume["registration"]) for case, volume in zip(work.cases, volumes, strict=True)
+    ]
+    findings += registration_findings([(file, record) for file, record in registered if record], len(volumes))
+    findings += _precision(volumes, work.preparation)
+    _write_index(folder, {"volumes": volumes, "findings": [asdict(f) for f in findings]})
+    shutil.rmtree(known)
+
+
+def _build_lr(folder: Path, hr_folder: Path, work: Work, engine: Engine | None, listener: Listener) -> None:
+    n = len(work.cases)
+    paths = {p: [folder / kind / f"{p:05d}.npy" for kind in FOLDERS.values()] for p in range(n)}
+    missing = [position for position, made in paths.items() if not all(path.is_file() for path in made)]
+    dtype = work.preparation.store_dtype
+    done = _counted(f"degrading {work.dataset.name} to 1/{work.scale}", n, len(missing), listener)
+    degrade_volumes(folder, hr_folder, missing, work.protocol, work.scale, dtype, engine, done)
+    _write_index(folder, {"hr": hr_folder.name, "scale": work.scale})
+
+
+def _counted(message: str, total: int, missing: int, listener: Listener) -> Done:
+    """Tells the listener how far it is, now and whenever a volume is done."""
+    there = itertools.count(total - missing)
+
+    def done(_: int, __: Any) -> None:
+        listener.preparing(message, next(there), total)
+
+    done(0, None)
+    return done
+
+
+def _case_findings(case: Case, volume: Mapping[str, Any]) -> list[Finding]:
+    out = []
+    shape, kept = tuple(volume["shape"]), volume["slice_index"]
+    if shape != case.shape:
+        text = f"slices of {case.shape[0]} x {case.shape[1]} were centre-cropped to {shape[0]} x {shape[1]}"
+        out.append(Finding("info", "cropped", source(case), text))
+    if len(kept) < case.n_slices:
+        text = f"{case.n_slices - len(kept)} of {case.n_slices} slices are empty and were left out"
+        out.append(Finding("info", "empty-slices", source(case), text))
+    return out
+
+
+def registration_findings(found: Sequence[tuple[str, Mapping[str, Any]]], n_volumes: int) -> list[Finding]:
+    """What registrations, each with the file of its auxiliary, did to a set of so many volumes: the tables say it."""
+    out = []
+    moved = [(file, record) for file, record in found if record["resampled"]]
+    if moved:
+        apart, left = ([r[key] for _, r in moved] for key in ("displacement_mm", "residual_px"))
+        farthest, worst = (moved[values.index(max(values))][0] for values in (apart, left))
+        text = (
+            f"auxiliary registered onto the target ({moved[0][1]['mode']}) in {len(moved)} of {n_volumes} volumes: they were "
+            f"{median(apart):.2g} mm apart (median; largest {max(apart):.2g}, {Path(farthest).name}), {median(left):.2g} pixels "
+            f"are left (largest {max(left):.2g}, {Path(worst).name}); it was interpolated by cubic splines, which costs some "
+            "sharpness, most between thick slices"
+        )
+        out.append(Finding("warning", "registered", farthest, text, marks=True))
+    unknown = [file for file, record in found if not record["voxel_known"]]
+    if unknown:
+        text = "registration took voxels for cubes of 1 mm: the files do not say their size"
+        out.append(Finding("warning", "voxel-size", unknown[0], text, marks=True))
+    affine = [file for file, record in found if record["mode"] == "affine"]
+    if affine:
+        text = (
+            "affine registration stretches and shears the auxiliary as well, which two scans of one patient hardly need"
+        )
+        out.append(Finding("warning", "affine", affine[0], text, marks=True))
+    warned: dict[str, list[str]] = {}
+    for file, record in found:
+        if record["warning"]:
+            warned.setdefault(record["warning"], []).append(file)
+    for text, where in sorted(warned.items()):
+        more = f" and {len(where) - 1} more" if len(where) > 1 else ""
+        code = "affine" if affine else "registered"
+        out.append(Finding("warning", code, where[0], f"{text} ({Path(where[0]).name}{more})", marks=True))
+    return out
+
+
+def _precision(volumes: Sequence[Mapping[str, Any]], preparation: Preparation) -> list[Finding]:
+    known = [v["precision_db"] for v in volumes if v["precision_db"] is not None]
+    if not known:
+        return []
+    text = (
+        f"images are stored as {preparation.store_dtype}: they differ from complex64 by a PSNR of {min(known):.1f} dB "
+        f"(worst volume)"
+    )
+    return [Finding("warning", "store-dtype", "", text, marks=True)]

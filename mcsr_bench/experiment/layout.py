@@ -1,0 +1,44 @@
+"""How the results of an experiment are laid out: the rows of its suites, and the references of its p-values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mcsr_bench.experiment.grid import ExperimentSpec, point_of, suite_rows
+from mcsr_bench.experiment.suites import Suite, get_suite
+from mcsr_bench.plugin.report import Layout, LayoutRow
+from mcsr_bench.results.bundle import label
+
+
+def layouts(spec: ExperimentSpec) -> tuple[Layout, ...]:
+    """How the results of the spec's suites are laid out; empty without suites."""
+    return tuple(_layout(spec, get_suite(name)) for name in spec.suites)
+
+
+def references(asked: Sequence[str], rows: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Those of the references asked for that are among the rows (method, variant); else the first row."""
+    labels = [label(*row) for row in rows]
+    return tuple(name for name in asked if name in labels) or tuple(labels[:1])
+
+
+def _layout(spec: ExperimentSpec, suite: Suite) -> Layout:
+    scales = spec.data.scales or suite.scales
+    rows = []
+    for row in suite_rows(spec, suite):
+        variant = point_of(row, scales[0], spec.preset, spec.settings.get(row.method, {})).variant
+        # What --set changed is no longer the paper's line, and a named setting is one only where the suite says which.
+        paper = row.paper if variant == row.name and (row.paper or not row.name) else None
+        rows.append(LayoutRow(row.method, variant, row.label or row.name or row.method, paper))
+    return Layout(
+        name=suite.id,
+        title=suite.title,
+        kind=suite.kind,
+        scales=scales,
+        paper_table=suite.table,
+        paper_dataset=suite.paper_dataset,
+        metrics=suite.metrics,
+        columns=suite.columns,
+        rows=tuple(rows),
+        against=spec.against if spec.against_given else suite.against,
+        notes=suite.notes,
+    )

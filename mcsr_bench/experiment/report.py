@@ -1,0 +1,126 @@
+"""A report over several runs, from their folders alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from mcsr_bench.errors import UserError
+from mcsr_bench.experiment.grid import ExperimentSpec, method_names
+from mcsr_bench.experiment.layout import layouts, references
+from mcsr_bench.plugin.loading import SMOKE
+from mcsr_bench.plugin.registry import add_plugins, reports
+from mcsr_bench.plugin.report import FORMATS, Layout, Report, Table
+from mcsr_bench.results.bundle import RunFolder, TrialRecord, check_version
+from mcsr_bench.results.load import Results, load_results
+from mcsr_bench.system import files
+
+
+def build_report(
+    runs: Sequence[Path],
+    to: Path,
+    *,
+    against: Sequence[str] = (),
+    formats: Sequence[str] = FORMATS,
+    plugins: Sequence[Path] = (),
+) -> tuple[list[Table], list[Path]]:
+    """Write the report of the runs into the folder ``to``; returns the main tables and the files written.
+
+    against: references of the p-values; empty: those of the runs' suites, or of the first run. Results of preset smoke are no
+    results and are left out. Raises UserError for a folder without results, results of different data or splits in one table, an
+    unknown format, or nothing left to report.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise UserError(f"--formats {name}: allowed are {', '.join(FORMATS)}")
+    if to.exists() and not to.is_dir():
+        raise UserError(f"--to {to}: is a file, not a folder")
+    specs = [_spec(run) for run in runs]
+    for path in (*plugins, *(p for spec in specs for p in spec.data.plugins if p.is_dir())):
+        add_plugins(path)
+    results = load_results(*runs)
+    results = results.of(lambda record: record.preset != SMOKE)
+    if results.volumes.empty:
+        raise UserError(
+            f"{', '.join(map(str, runs))}: no finished trial to report (results of preset smoke are no results)"
+        )
+    _check_data(results)
+    shown = _layouts(specs, against)
+    rows = list(zip(results.trials["method"], results.trials["variant"], strict=True))
+    chosen = references(against or specs[0].against, list(dict.fromkeys(rows)))
+    _check_against(against, results)
+    report: Report = reports().load(specs[0].report)()
+    tables = report.tables(results, against=chosen, layouts=shown)
+    return tables, report.write(results, to, against=chosen, layouts=shown, formats=tuple(formats))
+
+
+def make_report(spec: ExperimentSpec, results: Results) -> tuple[list[Table], list[Path]]:
+    """The tables for the terminal, and the files written to ``OUT/report``."""
+    report: Report = reports().load(spec.report)()
+    shown = layouts(with_earlier_suites(spec))
+    rows = list(zip(results.trials["method"], results.trials["variant"], strict=True))
+    against = references(spec.against, [(name, "") for name in method_names(spec)] if not shown else rows)
+    return (
+        report.tables(results, against=against, layouts=shown),
+        report.write(
+            results,
+            RunFolder(spec.out).report,
+            against=against,
+            layouts=shown,
+            formats=("html", "md", "csv"),
+            brief=True,
+        ),
+    )
+
+
+def with_earlier_suites(spec: ExperimentSpec) -> ExperimentSpec:
+    """The spec with the suites that earlier runs left in the same folder."""
+    path = RunFolder(spec.out).experiment
+    earlier = tuple(files.read_json(path).get("suites", ())) if path.is_file() else ()
+    return spec.model_copy(update={"suites": tuple(dict.fromkeys((*earlier, *spec.suites)))})
+
+
+def _layouts(specs: Sequence[ExperimentSpec], against: Sequence[str]) -> tuple[Layout, ...]:
+    found: dict[tuple[str, tuple[object, ...]], Layout] = {}
+    for spec in specs:
+        if against:
+            spec = spec.model_copy(update={"against": tuple(against), "against_given": True})
+        if spec.preset != SMOKE:
+            found |= {(layout.name, layout.rows): layout for layout in layouts(spec)}
+    return tuple(found.values())
+
+
+def _check_data(results: Results) -> None:
+    """UserError where trials of one table would be of different data: other files, another split, prepared in another way."""
+    first: dict[tuple[object, ...], tuple[TrialRecord, str]] = {}
+    for record, folder in zip(results.records, results.trials["folder"], strict=True):
+        if record.status == "done":
+            table = (record.dataset_label, record.scale, record.preset, record.protocol_hash)
+            other, where = first.setdefault(table, (record, folder))
+            if differs := other.data.differs(record.data):
+                raise UserError(
+                    f"{folder}: has another {differs} than {where}; such results are never mixed, report them one by one"
+                )
+
+
+def _check_against(against: Sequence[str], results: Results) -> None:
+    known = {record.method_label for record in results.records}
+    for name in against:
+        if name not in known:
+            raise UserError(f"--against {name}: that method is not in these runs ({', '.join(sorted(known))})")
+
+
+def _spec(run: Path) -> ExperimentSpec:
+    path = RunFolder(run).experiment
+    if not run.is_dir():
+        raise UserError(f"{run}: no such folder of results")
+    if not path.is_file():
+        raise UserError(f"{run}: no {path.name} there; is it the folder of a run?")
+    try:
+        values = files.read_json(path)
+        check_version(path, values, unsaid=1)
+        return ExperimentSpec.model_validate(values)
+    except (ValueError, ValidationError) as error:
+        raise UserError(f"{path}: not a readable experiment: {str(error).splitlines()[0]}") from None

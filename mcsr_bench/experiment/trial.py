@@ -1,0 +1,285 @@
+"""One trial, from prepared data to scores: train -> predict -> score, each stage resumable.
+
+A stage whose file is there is not run again: the weights end training (and a checkpoint within it resumes it), the predictions end
+predicting, and a record with status "done", written last, ends the trial. What the files are called: `mcsr_bench.results.bundle`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from mcsr_bench.cost.counting import cost
+from mcsr_bench.data import sampler as sampling
+from mcsr_bench.data.sampler import Sampler
+from mcsr_bench.data.scoring import Rows, score_rows
+from mcsr_bench.data.store import StoredVolume, open_store
+from mcsr_bench.engines.base import Emit, registered
+from mcsr_bench.engines.processes import SLOT
+from mcsr_bench.errors import UserError, disk_error, one_line
+from mcsr_bench.metrics import revisions
+from mcsr_bench.plugin.cards import MethodCard
+from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.plugin.method import Method, TorchMethod
+from mcsr_bench.plugin.predicted import predict_volume, slices_at_once
+from mcsr_bench.plugin.registry import add_plugins, methods
+from mcsr_bench.plugin.split import Split
+from mcsr_bench.protocol import get_protocol
+from mcsr_bench.results.bundle import ROLES, Bundle, BundleFiles, DataRecord, RunFolder, TrialRecord, label
+from mcsr_bench.results.heartbeat import Heartbeat
+from mcsr_bench.system import files
+from mcsr_bench.system.devices import device_name, device_of
+from mcsr_bench.system.provenance import git_revision, versions
+from mcsr_bench.training import Loop
+from mcsr_bench.weights.tensors import BundleInfo, load_weights, save_weights
+
+Report = Callable[[str, int, int, str], None]
+"""Called with (stage, done, total, detail)."""
+
+INTERRUPTED = "the run was ended while this trial was at work; the same command goes on with it"
+
+
+class TrialSpec(BaseModel):
+    """Everything a worker needs to run a trial; JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    out: Path
+    """The run's folder."""
+    method: str
+    variant: str = ""
+    settings: dict[str, Any]
+    """All settings of the method."""
+    dataset_variant: str = ""
+    dataset_settings: dict[str, Any]
+    scale: int
+    seed: int
+    preset: str
+    protocol: str
+    data: DataRecord
+    split: dict[str, Any]
+    """A `Split`, as a mapping."""
+    device: str = "cpu"
+    threads: int = 1
+    plugins: tuple[Path, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that should change the numbers (not: device, threads, versions)."""
+        card = methods().card(self.method)
+        return files.digest(
+            {
+                "preparation": self.data.preparation,
+                "revisions": self.data.revisions,
+                "method": self.method,
+                "revision": card.revision,
+                "batches": sampling.REVISION,
+                "settings": self.settings,
+                "scale": self.scale,
+                "seed": self.seed,
+                "protocol": get_protocol(self.protocol).hash,
+                "fingerprint": self.data.fingerprint,
+                "dataset_settings": self.dataset_settings,
+                "contrasts": [self.data.target, self.data.auxiliary],
+                "split": self.data.split_hash,
+            },
+            16,
+        )
+
+    @property
+    def label(self) -> str:
+        """For people: "brain-sim x4 sanet seed 0"."""
+        return f"{self.dataset_label} x{self.scale} {self.method_label} seed {self.seed}"
+
+    @property
+    def dataset_label(self) -> str:
+        """``DATASET[@VARIANT]``."""
+        return label(self.data.name, self.dataset_variant)
+
+    @property
+    def method_label(self) -> str:
+        """``METHOD[@VARIANT]``."""
+        return label(self.method, self.variant)
+
+    def record(self) -> TrialRecord:
+        """The record of this trial as it begins."""
+        card: MethodCard = methods().card(self.method)
+        return TrialRecord(
+            status="running",
+            key=self.key,
+            method=self.method,
+            variant=self.variant,
+            dataset=self.data.name,
+            dataset_variant=self.dataset_variant,
+            scale=self.scale,
+            seed=self.seed,
+            preset=self.preset,
+            protocol=self.protocol,
+            protocol_hash=get_protocol(self.protocol).hash,
+            settings=self.settings,
+            dataset_settings=self.dataset_settings,
+            card=card.model_dump(mode="json", exclude={"presets", "differences"}),
+            data=self.data,
+            versions=versions(),
+            git=git_revision(),
+            device=device_name(self.device),
+            threads=self.threads,
+        )
+
+    @property
+    def place(self) -> BundleFiles:
+        """Where the trial's bundle is."""
+        return RunFolder(self.out).trial(self.dataset_label, self.scale, self.method_label, self.seed)
+
+
+@registered
+def trial_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """A job: run the trial of a JSON spec; its events are [stage, done, total, detail], its result the record."""
+    spec = TrialSpec.model_validate(payload)
+    for path in spec.plugins:
+        add_plugins(path)
+    spec = spec.model_copy(update={"device": device_of(spec.device, int(os.environ.get(SLOT, "0")))})
+    torch.set_num_threads(spec.threads)
+    last = 0.0
+
+    def report(stage: str, done: int, total: int, detail: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done in (0, total) or now - last > 0.2:  # a line per step would cost more than a short step
+            last = now
+            emit([stage, done, total, detail])
+
+    return run_trial(spec, report).model_dump(mode="json")
+
+
+def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:
+    """Run or resume a trial and return its record; whatever goes wrong inside is recorded as "failed" with its reason.
+
+    Raises UserError only for what concerns all trials: an output folder that cannot be written. What is no error at all (Ctrl-C) is
+    recorded as "interrupted", and goes on.
+    """
+    report = report or (lambda *_: None)
+    bundle = Bundle(spec.place.folder, spec.record())
+    record = bundle.record
+    previous = bundle.read_record()
+    if previous is not None and previous.key == record.key:
+        record.seconds, record.profile = previous.seconds, previous.profile
+    try:
+        bundle.folder.mkdir(parents=True, exist_ok=True)
+        with Heartbeat(bundle) as heartbeat:
+            _run_stages(spec, bundle, report, heartbeat)
+        record.status = "done"
+    except Exception as error:  # a trial's error, whatever it is, must not take the others down
+        record.status = "failed"
+        if isinstance(error, OSError) and disk_error(error) is not None:
+            raise disk_error(error) from error  # type: ignore[misc]
+        record.reason = str(error) if isinstance(error, UserError) else one_line(f"{type(error).__name__}: {error}")
+        traceback.print_exc()
+    except BaseException:
+        record.status, record.reason = "interrupted", INTERRUPTED
+        bundle.write()
+        raise
+    bundle.write()
+    return record
+
+
+def _run_stages(spec: TrialSpec, bundle: Bundle, report: Report, heartbeat: Heartbeat) -> None:
+    record = bundle.record
+    protocol = get_protocol(spec.protocol)
+    method = load_method(spec.method, spec.scale, spec.preset, seed=spec.seed, **spec.settings)
+    sampler = Sampler(open_store(spec.data.store), Split(**spec.split), protocol, spec.seed, joint=method.joint)
+    record.notes, record.joint = method.notes(), method.joint
+    if isinstance(method, TorchMethod):
+        parameters = list(method.network.parameters())
+        record.profile["parameters"] = sum(p.numel() for p in parameters)
+        record.profile["trainable_parameters"] = sum(p.numel() for p in parameters if p.requires_grad)
+        method.to(spec.device)
+        record.profile |= _cost(spec)
+    if method.card.trains:
+        _train(spec, bundle, method, sampler, report)
+        heartbeat.beat()
+    if not bundle.predictions.is_file():
+        began = time.perf_counter()
+        with files.replacing(bundle.predictions) as temporary:
+            _predict(spec, temporary, method, sampler, report)
+        record.seconds["predict"] = time.perf_counter() - began
+        heartbeat.beat()
+    if spec.device.startswith("cuda"):
+        record.profile["peak_memory"] = float(torch.cuda.max_memory_allocated(spec.device))
+    began = time.perf_counter()
+    write_scores(bundle, sampler.test_volumes())
+    record.seconds["score"] = time.perf_counter() - began
+    record.files = {path.name: files.file_digest(path) for path in bundle.hashed() if path.is_file()}
+    bundle.checkpoint.unlink(missing_ok=True)
+    report("score", 1, 1, "")
+
+
+def _cost(spec: TrialSpec) -> dict[str, float]:
+    """Size and arithmetic at HR 320; nothing for a network that cannot run on the meta device."""
+    try:
+        found = cost(spec.method, spec.scale, spec.preset, settings=spec.settings)
+    except (RuntimeError, NotImplementedError, ValueError):
+        return {}
+    keys = ("dead_parameters", "macs", "flops")
+    return {} if found is None else {key: float(getattr(found, key)) for key in keys}
+
+
+def _train(spec: TrialSpec, bundle: Bundle, method: Method, sampler: Sampler, report: Report) -> None:
+    record = bundle.record
+    if not bundle.weights.is_file():
+        began = time.perf_counter()
+        loop = Loop(bundle.folder, seed=spec.seed, device=spec.device, key=spec.key, report=partial(report, "train"))
+        method.train(sampler, loop)
+        if np.isfinite(loop.seconds_per_step):
+            record.profile["seconds_per_step"] = loop.seconds_per_step
+        record.seconds["train"] = time.perf_counter() - began + record.seconds.get("train", 0.0)
+        info = BundleInfo(**{name: getattr(spec, name) for name in BundleInfo.model_fields if name != "origin"})
+        save_weights(method, bundle.weights, info.model_dump(mode="json"))
+    load_weights(method, bundle.weights, spec.device)
+
+
+def _predict(spec: TrialSpec, path: Path, method: Method, sampler: Sampler, report: Report) -> None:
+    volumes = sampler.test_volumes()
+    with h5py.File(path, "w") as file:
+        for number, volume in enumerate(volumes):
+            report("predict", number, len(volumes), volume.volume_id)
+            batches = sampler.predicting(volume, slices_at_once(spec.device))
+            group = file.create_group(volume.volume_id)
+            group.attrs["slice_index"] = np.asarray(volume.slice_index)
+            for role, images in predict_volume(method, batches, spec.device).items():
+                group.create_dataset(role, data=images)
+    report("predict", len(volumes), len(volumes), "")
+
+
+def score_tables(bundle: Bundle, volumes: Iterable[StoredVolume]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The scores of a bundle's stored predictions, by every metric there is: tables of volumes and of slices."""
+    record = bundle.record
+    protocol = get_protocol(record.protocol)
+    contrasts = {role: record.data.contrast(role) for role in ROLES}
+    rows: tuple[Rows, Rows] = ([], [])
+    with h5py.File(bundle.predictions, "r") as file:
+        for volume in volumes:
+            group = file[volume.volume_id]
+            stored: dict[str, NDArray[Any]] = {role: group[role][...] for role in ROLES if role in group}
+            for kept, new in zip(rows, score_rows(stored, volume, protocol, record.scale, contrasts), strict=True):
+                kept += new
+    return pd.DataFrame(rows[0]), pd.DataFrame(rows[1])
+
+
+def write_scores(bundle: Bundle, volumes: Iterable[StoredVolume]) -> None:
+    """Score the stored predictions, and note in the record by which revision of each metric."""
+    for path, table in zip((bundle.volumes, bundle.slices), score_tables(bundle, volumes), strict=True):
+        files.write_table(path, table)
+    bundle.record.metrics = revisions()

@@ -1,0 +1,1 @@
+"""Public data sets: downloading, unpacking, and where they come from (`sources`)."""

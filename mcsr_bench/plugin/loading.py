@@ -1,0 +1,77 @@
+"""From a name and settings to a ready method or dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mcsr_bench.errors import UserError
+from mcsr_bench.plugin.cards import DatasetCard, MethodCard
+from mcsr_bench.plugin.dataset import Dataset
+from mcsr_bench.plugin.method import Method
+from mcsr_bench.plugin.registry import checked, datasets, methods
+
+SMOKE = "smoke"
+"""The preset for tests: ``quick`` cut to ten steps. Its numbers are no result."""
+
+_SMOKE_CHANGES = {"budget": 10, "budget_unit": "steps", "validations": 1, "batch_size": 2}
+
+
+def preset_values(card: MethodCard, preset: str) -> dict[str, Any]:
+    """The value of every setting at a preset. UserError when the method has no such preset.
+
+    Methods without settings (interpolation) accept every preset.
+    """
+    if not card.presets:
+        return {}
+    if preset == SMOKE:
+        quick = preset_values(card, "quick")
+        return {**quick, **{k: v for k, v in _SMOKE_CHANGES.items() if k in quick}}
+    if preset not in card.presets:
+        raise UserError(f"--preset {preset}: method '{card.name}' has the presets {', '.join(sorted(card.presets))}")
+    return dict(card.presets[preset])
+
+
+def check_method(name: str, scale: int, preset: str, settings: dict[str, Any]) -> Any:
+    """The validated settings of a method. UserError for an unknown method, preset or setting, or a scale it does not have."""
+    card = methods().card(name)
+    if scale not in card.scales:
+        raise UserError(f"--scale {scale}: method '{name}' has the scales {', '.join(map(str, card.scales))}")
+    values = preset_values(card, preset)
+    return checked(methods().load(name).Settings, {**values, **settings}, name)
+
+
+def load_method(name: str, scale: int, preset: str = "paper", *, seed: int = 0, **settings: Any) -> Method:
+    """A method with freshly initialised weights; ``.network`` of a trained one is a ``torch.nn.Module``.
+
+    The initialisation depends on ``seed`` alone and leaves torch's random state as it was. Raises UserError for an unknown name,
+    preset, scale or setting, or a setting out of range.
+    """
+    values = check_method(name, scale, preset, settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        method = methods().load(name)(methods().card(name), scale, values)
+    assert isinstance(method, Method)
+    return method
+
+
+def smoke_settings(dataset: DatasetCard, method_cards: Iterable[MethodCard], scales: Iterable[int]) -> dict[str, Any]:
+    """What preset ``smoke`` changes of a generated dataset: images as small as the methods and scales allow."""
+    if not dataset.size_setting:
+        return {}
+    smallest = [card.smoke_size for card in method_cards] + [8 * scale for scale in scales]
+    return {dataset.size_setting: max(32, *smallest)}
+
+
+def load_dataset(name: str, data_root: str | Path | None = None, **settings: Any) -> Dataset:
+    """A dataset by name. Raises UserError for an unknown name or setting, or a missing data root."""
+    standard = datasets().card(name).settings
+    dataset_class: type[Dataset] = datasets().load(name)
+    values = checked(dataset_class.Settings, {**standard, **settings}, name)
+    loaded = dataset_class(name, values, None if data_root is None else Path(data_root).expanduser())
+    if dataset_class.needs_root:
+        _ = loaded.root
+    return loaded

@@ -1,0 +1,272 @@
+"""Find a plugin by name, without importing the others.
+
+A plugin is a folder with a ``card.toml``. Built-in ones lie in methods/, datasets/, reports/; third parties add theirs by an entry
+point in the group ``mcsr_bench.methods`` (``.datasets``, ``.reports``) that names their package, or by ``--plugins PATH``, a
+folder whose sub-folders hold a card. Cards are read and checked for every plugin; code is imported for the one that is used.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import sys
+import tomllib
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from mcsr_bench.errors import UserError, unknown_name
+from mcsr_bench.plugin.cards import Card, DatasetCard, MethodCard, ReportCard
+
+C = TypeVar("C", bound=Card)
+
+
+@dataclass(frozen=True)
+class Plugin(Generic[C]):
+    """A plugin that was found: its folder, its card if that could be read, and why it cannot be used if so."""
+
+    name: str
+    folder: Path
+    module: str
+    card: C | None
+    reason: str = ""
+
+    @property
+    def available(self) -> bool:
+        """Whether card, syntax and requirements are in order (its import may still fail when it is used)."""
+        return not self.reason
+
+
+class Registry(Generic[C]):
+    """The plugins of one kind ("method", "dataset", "report")."""
+
+    def __init__(self, kind: str, card_type: type[C], builtin: Path, package: str, group: str) -> None:
+        self.kind = kind
+        self._card_type = card_type
+        self._builtin = builtin
+        self._package = package
+        self._group = group
+        self._extra: tuple[Path, ...] = ()
+        self._found: dict[str, Plugin[C]] | None = None
+
+    def add_folder(self, path: Path) -> None:
+        """Look for plugins in the sub-folders of ``path`` too (``--plugins``). UserError if it is not a folder."""
+        if not path.is_dir():
+            raise UserError(f"--plugins {path}: no such folder")
+        if path.resolve() not in self._extra:
+            self._extra += (path.resolve(),)
+            self._found = None
+
+    def plugins(self) -> dict[str, Plugin[C]]:
+        """Every plugin by name, usable or not, in alphabetical order. A name is the first finder's; built-ins come first."""
+        if self._found is None:
+            found: dict[str, Plugin[C]] = {}
+            for folder, module in self._candidates():
+                plugin = self._inspect(folder, module)
+                if plugin is None:
+                    continue
+                if plugin.name in found:
+                    other = found[plugin.name].folder
+                    reason = f"the name '{plugin.name}' is taken by {other}"
+                    name = f"{plugin.name} ({folder})"
+                    plugin = Plugin(name, folder, module, plugin.card, reason)
+                found[plugin.name] = plugin
+            self._found = {name: _with_base(plugin, found) for name, plugin in sorted(found.items())}
+        return self._found
+
+    def names(self) -> list[str]:
+        """The names of the usable plugins, in the order of the cards' ``order``, then alphabetical."""
+        usable = [p for p in self.plugins().values() if p.available and p.card is not None]
+        return [p.name for p in sorted(usable, key=lambda p: (p.card.order if p.card else 0, p.name))]
+
+    def card(self, name: str) -> C:
+        """The card of a usable plugin; UserError with the nearest name, or with the reason why it is disabled."""
+        plugin = self.plugins().get(name)
+        if plugin is None:
+            raise unknown_name(self.kind, name, self.plugins())
+        if plugin.card is None or plugin.reason:
+            raise UserError(f"{self.kind} '{name}' is disabled: {plugin.reason}")
+        return plugin.card
+
+    def load(self, name: str) -> Any:
+        """Import a plugin and return its class. UserError with the reason when the import fails."""
+        card = self.card(name)
+        if base := _configured(card):
+            return self.load(base)
+        plugin = self.plugins()[name]
+        try:
+            module = self._import(plugin)
+            return getattr(module, card.class_name)
+        except Exception as error:  # a plugin's own code: whatever it raises must not take the others down
+            raise UserError(f"{self.kind} '{name}' cannot be imported: {type(error).__name__}: {error}") from error
+
+    def _candidates(self) -> list[tuple[Path, str]]:
+        out = [(f, f"{self._package}.{f.name}") for f in _sub_folders(self._builtin)]
+        for point in sorted(entry_points(group=self._group), key=lambda p: p.name):
+            module = point.value.split(":")[0]
+            try:
+                spec = importlib.util.find_spec(module)
+            except Exception:  # the parent package of a third party may fail in any way; that is its own reason
+                spec = None
+            if spec is not None and spec.submodule_search_locations:
+                out.append((Path(next(iter(spec.submodule_search_locations))), module))
+            else:
+                out.append((Path(point.name), module))
+        for root in self._extra:
+            out += [(f, f"mcsr_bench_plugin_{f.name}") for f in _sub_folders(root)]
+        return out
+
+    def _inspect(self, folder: Path, module: str) -> Plugin[C] | None:
+        path = folder / "card.toml"
+        if not path.is_file():
+            return Plugin(folder.name, folder, module, None, f"package {module} has no card.toml")
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            return Plugin(folder.name, folder, module, None, f"{path}: {error}")
+        kind = values.get("kind", "method")
+        if kind != self.kind:
+            return None  # a folder of --plugins may hold plugins of several kinds
+        name = str(values.get("name") or folder.name)
+        try:
+            card = self._card_type.model_validate(values)
+        except ValidationError as error:
+            return Plugin(name, folder, module, None, f"{path}: {explain(error)}")
+        code = "" if _configured(card) else _broken_code(folder)
+        return Plugin(name, folder, module, card, code or _missing_requirement(card.requires))
+
+    def _import(self, plugin: Plugin[C]) -> ModuleType:
+        if not plugin.module.startswith("mcsr_bench_plugin_"):
+            return importlib.import_module(plugin.module)
+        if plugin.module in sys.modules:
+            return sys.modules[plugin.module]
+        init = plugin.folder / "__init__.py"
+        spec = importlib.util.spec_from_file_location(
+            plugin.module, init, submodule_search_locations=[str(plugin.folder)]
+        )
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{init} cannot be loaded")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[plugin.module] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[plugin.module]
+            raise
+        return module
+
+
+def _sub_folders(root: Path) -> list[Path]:
+    """The folders directly in ``root`` that hold a card; others are not plugins."""
+    if not root.is_dir():
+        return []
+    return sorted(f for f in root.iterdir() if f.is_dir() and (f / "card.toml").is_file())
+
+
+def _broken_code(folder: Path) -> str:
+    """The first syntax error in a plugin's files, or "" when there is none."""
+    if not (folder / "__init__.py").is_file():
+        return f"{folder}: no __init__.py"
+    for path in sorted(folder.glob("*.py")):
+        try:
+            ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        except (SyntaxError, ValueError) as error:
+            return f"{path}: {error}"
+    return ""
+
+
+def _configured(card: Card) -> str:
+    """The plugin that a card without code configures, or ""."""
+    return card.configures if isinstance(card, DatasetCard) else ""
+
+
+def _with_base(plugin: Plugin[C], found: dict[str, Plugin[C]]) -> Plugin[C]:
+    """A plugin that configures another is as usable as that one, which must have code of its own."""
+    base = _configured(plugin.card) if plugin.card is not None else ""
+    if not base or plugin.reason:
+        return plugin
+    other = found.get(base)
+    if other is None or other.card is None or _configured(other.card):
+        return replace(
+            plugin, reason=f"configures '{base}', which is no {'dataset with a class' if other else 'dataset'}"
+        )
+    return replace(plugin, reason=f"configures '{base}', which is disabled: {other.reason}") if other.reason else plugin
+
+
+def _missing_requirement(requires: tuple[str, ...]) -> str:
+    """The first required module that is not installed, as a reason, or ""."""
+    for name in requires:
+        try:
+            found = importlib.util.find_spec(name) is not None
+        except (ImportError, ValueError):
+            found = False
+        if not found:
+            return f"needs the Python module '{name}', which is not installed"
+    return ""
+
+
+def explain(error: ValidationError) -> str:
+    """A pydantic error as one clause: the key, what is allowed, the value given."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "the card"
+    value = first.get("input")
+    shown = "" if first["type"] == "missing" or isinstance(value, dict) else f" (got {value!r})"
+    return f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}{shown}"
+
+
+def checked(model: type[BaseModel], values: dict[str, Any], where: str) -> Any:
+    """Build a settings model; UserError "where.key must ..." when a value is unknown or out of range."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        if first["type"] == "extra_forbidden":
+            raise unknown_name(f"setting of {where}", key, model.model_fields) from None
+        raise UserError(f"--set {where}.{key}={first.get('input')}: {_allowed(model, key, first)}") from None
+
+
+def _allowed(model: type[BaseModel], key: str, first: Any) -> str:
+    """What a setting may be, e.g. "alpha must lie in 0..1"."""
+    bounds: dict[str, Any] = {}
+    for item in getattr(model.model_fields.get(key), "metadata", ()):
+        bounds.update({n: getattr(item, n) for n in ("ge", "gt", "le", "lt") if getattr(item, n, None) is not None})
+    if first["type"].startswith(("greater_than", "less_than")):
+        if {"ge", "le"} <= bounds.keys():
+            return f"{key} must lie in {bounds['ge']}..{bounds['le']}"
+        words = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
+        return f"{key} must be " + " and ".join(f"{words[n]} {v}" for n, v in bounds.items())
+    return f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+@cache
+def methods() -> Registry[MethodCard]:
+    """The methods."""
+    return Registry("method", MethodCard, _PACKAGE / "methods", "mcsr_bench.methods", "mcsr_bench.methods")
+
+
+@cache
+def datasets() -> Registry[DatasetCard]:
+    """The datasets."""
+    return Registry("dataset", DatasetCard, _PACKAGE / "datasets", "mcsr_bench.datasets", "mcsr_bench.datasets")
+
+
+@cache
+def reports() -> Registry[ReportCard]:
+    """The reports."""
+    return Registry("report", ReportCard, _PACKAGE / "reports", "mcsr_bench.reports", "mcsr_bench.reports")
+
+
+def add_plugins(path: Path) -> None:
+    """``--plugins PATH``: look for plugins of every kind in the sub-folders of ``path``."""
+    for registry in (methods(), datasets(), reports()):
+        registry.add_folder(path)

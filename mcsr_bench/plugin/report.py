@@ -1,0 +1,76 @@
+"""What a report plugin is, and the table that it hands to whoever prints.
+
+A report plugin subclasses `Report` in ``reports/NAME/__init__.py`` beside its card. It reads `Results` and writes files; it
+computes no score.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mcsr_bench.results.load import Results
+from mcsr_bench.results.table import Cell, Table
+
+__all__ = ["FORMATS", "Cell", "Layout", "LayoutRow", "Report", "Table"]
+
+FORMATS = ("html", "md", "latex", "csv")
+"""What a report can be written as; figures come with html (within the page) and latex (as PDF)."""
+
+
+@dataclass(frozen=True)
+class LayoutRow:
+    """A line of a suite's table."""
+
+    method: str
+    variant: str
+    label: str
+    paper: str | None
+    """The paper's name for this line (empty: the method as it is); None: the paper has no such line."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a suite wants its results laid out (`mcsr_bench.experiment.suites.Suite`, with the names that its trials have)."""
+
+    name: str
+    title: str
+    kind: Literal["table", "sweep"]
+    scales: tuple[int, ...]
+    paper_table: str
+    paper_dataset: str
+    metrics: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[LayoutRow, ...]
+    against: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+class Report(ABC):
+    """Turns results into tables and files.
+
+    against: the references that p-values compare with, fixed before looking (``METHOD`` or ``METHOD@VARIANT``). layouts: those
+    of the suites that were run; each has references of its own. Without any, everything is laid out as Tables I and II.
+    """
+
+    @abstractmethod
+    def tables(self, results: Results, *, against: tuple[str, ...], layouts: tuple[Layout, ...] = ()) -> list[Table]:
+        """The tables for the terminal."""
+
+    @abstractmethod
+    def write(
+        self,
+        results: Results,
+        to: Path,
+        *,
+        against: tuple[str, ...],
+        layouts: tuple[Layout, ...] = (),
+        formats: tuple[str, ...] = FORMATS,
+        brief: bool = False,
+    ) -> list[Path]:
+        """Write into the folder ``to`` and return the files, the one to open first in front.
+
+        brief: what `run` leaves at its end: the tables and one picture, within a second or two.
+        """

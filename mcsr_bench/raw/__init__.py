@@ -1,1 +1,0 @@
-"""Floor 1: raw files that several datasets share a format of: HDF5 k-space with an ISMRMRD header, patients, digests."""

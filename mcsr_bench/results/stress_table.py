@@ -1,0 +1,58 @@
+"""What a wrong auxiliary cost each method, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from mcsr_bench.results.bundle import Bundle
+from mcsr_bench.results.statistics import compare_pairs
+from mcsr_bench.results.table import Cell, Table
+from mcsr_bench.system import files
+
+CLEAN, FOREIGN = "clean", "another patient"
+
+
+NOISE = 0.1
+"""Standard deviation of the added complex noise, of the 99th percentile of the auxiliary's magnitude in the volume."""
+
+
+def stress_table(bundles: Sequence[Bundle]) -> Table | None:
+    """PSNR lost per method and perturbation, from the ``stress.csv`` of the finished ones; None without any.
+
+    A method that falls below zero-filling with a wrong auxiliary is marked; the last column tests the auxiliary of another patient
+    against the right one, paired over patients.
+    """
+    parts = []
+    for bundle in bundles:
+        record = bundle.record
+        if bundle.stress.is_file() and record.status == "done":
+            one = files.read_table(bundle.stress, ("patient_id", "volume_id", "contrast"))
+            one["method"], one["dataset"] = record.method_label, record.dataset_label
+            one["scale"], one["seed"] = record.scale, record.seed
+            parts.append(one)
+    if not parts:
+        return None
+    table = pd.concat(parts)
+    names = [name for name in dict.fromkeys(table["perturbation"]) if name != CLEAN]
+    rows = []
+    for (dataset, scale, method), part in table.groupby(["dataset", "scale", "method"], sort=True):
+        psnr, loss, below = (
+            part.pivot_table(index="patient_id", columns="perturbation", values=column)
+            for column in ("psnr", "loss_db", "below_zerofill_db")
+        )
+        cells = [Cell(str(method)), Cell(f"{dataset} {scale}x"), Cell(f"{psnr[CLEAN].mean():.2f}")]
+        for name in names:
+            mark = " ‡" if below[name].mean() > 0 else ""
+            cells.append(Cell(f"{loss[name].mean():+.2f}{mark}"))
+        found = compare_pairs(psnr[CLEAN].to_numpy(), psnr[FOREIGN].to_numpy(), bootstrap=False)
+        cells.append(Cell(found.reason or ("<0.001" if found.p_t < 0.001 else f"{found.p_t:.3f}")))
+        rows.append(tuple(cells))
+    columns = ("method", "data", "clean PSNR (dB)", *names, f"p, clean against {FOREIGN}")
+    notes = (
+        "dB of PSNR (volume maximum) lost when the auxiliary is wrong while predicting, mean over patients; weights unchanged.",
+        f"zero: all zero. {FOREIGN}: the next test patient's. rotated: about the centre. noise: complex, {NOISE:.0%} of the 99th "
+        "percentile of the auxiliary. ‡ below zero-filling: the method would have done better without this auxiliary.",
+    )
+    return Table("stress", "A wrong auxiliary", columns, tuple(rows), notes)

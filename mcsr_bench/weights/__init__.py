@@ -1,0 +1,1 @@
+"""Tensors in files (`tensors`), and weights that other code trained (`rules`, `importing`)."""

@@ -1,0 +1,148 @@
+"""Tensors in safetensors files whose bytes depend on their content alone; checkpoints of other programs, read safely.
+
+The header of a bundle's weights says which method, scale and settings they belong to.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mcsr_bench.errors import UserError
+from mcsr_bench.plugin.method import Method
+from mcsr_bench.system import files
+
+_INFO = "mcsr-bench"
+
+
+class BundleInfo(BaseModel):
+    """What the header of a bundle's weights says: enough to build the method and to use it as it was trained."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    method: str
+    scale: int
+    preset: str
+    settings: dict[str, Any]
+    """Of the method, all of them."""
+    protocol: str
+    """The id of the protocol by which its input is normalised."""
+    key: str = ""
+    """Of the trial that trained them, see `mcsr_bench.experiment.trial`."""
+    origin: dict[str, str] = {}
+    """Of imported weights: ``file``, ``sha256``, ``code``. Empty: trained here."""
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON-able note in one move.
+
+    The format keeps its metadata in random order, so there is one key only, with sorted JSON in it: equal content, equal bytes.
+    """
+    own = {name: tensors[name].detach().to("cpu").contiguous().clone() for name in sorted(tensors)}
+    with files.replacing(path) as temporary:
+        save_file(own, temporary, metadata={_INFO: files.canonical_json(dict(info))})
+
+
+def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read back what `save_tensors` wrote. UserError when the file is missing, damaged or another program's."""
+    tensors, metadata = _safetensors(path, device)
+    if _INFO not in metadata:
+        raise UserError(f"{path}: not written by mcsr-bench (no '{_INFO}' metadata)")
+    return tensors, json.loads(metadata[_INFO])
+
+
+def load_weights(method: Method, path: Path, device: torch.device | str = "cpu") -> None:
+    """Give a method the weights of a bundle. UserError when the file is not readable or does not fit the network."""
+    tensors, _ = load_tensors(path, device)
+    try:
+        method.load_state(tensors)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{path}: these weights do not fit: {str(error).splitlines()[0]}") from None
+
+
+def save_weights(method: Method, path: Path, info: dict[str, Any]) -> None:
+    """Write a method's weights; info: what identifies them."""
+    save_tensors(path, method.state(), info)
+
+
+def read_info(path: Path) -> BundleInfo | None:
+    """The header of a bundle's weights; None where it says less than is needed. UserError when the file cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as handle:
+            metadata = handle.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read as safetensors: {error}") from None
+    try:
+        return BundleInfo.model_validate(json.loads(metadata.get(_INFO, "{}")))
+    except ValidationError:
+        return None
+
+
+def read_foreign(path: Path, containers: Sequence[str] = ()) -> Any:
+    """The content of a checkpoint that another program wrote: tensors in mappings and lists, on the CPU.
+
+    Reads safetensors, and what ``torch.save`` wrote as far as ``torch.load(weights_only=True)`` takes it: code is never unpickled.
+    Raises UserError when the file is missing, damaged, our own, or holds objects besides tensors and plain values; the sentence
+    then has the three lines of Python that extract the tensors where the user trusts the file. containers: keys under which they
+    may lie, besides ``state_dict``.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if path.suffix == ".safetensors":
+        tensors, metadata = _safetensors(path, "cpu")
+        if _INFO in metadata:
+            raise UserError(f"{path}: these weights are mcsr-bench's own; predict --from takes the folder they lie in")
+        return tensors
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of TorchScript archives: the error below says it
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise UserError(f"{path}: cannot be read: permission denied") from None
+    except Exception as error:  # of a file that may be anything: torch has no one exception for it
+        raise UserError(*_refusal(path, error, containers)) from None
+
+
+def _safetensors(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as handle:
+            metadata = handle.metadata() or {}
+            return {name: handle.get_tensor(name) for name in handle.keys()}, metadata  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read as safetensors: {error}") from None
+
+
+def _refusal(path: Path, error: Exception, containers: Sequence[str]) -> tuple[str, ...]:
+    """Why torch did not read a file: a sentence, and lines of code where they help."""
+    message = str(error)
+    found = re.search(r"GLOBAL\s+([\w.]+)", message)
+    script = "TorchScript" in message
+    if not (found or script):
+        reason = message.splitlines()[0].split(". ")[0][:120] if message else type(error).__name__
+        if "weights only" in reason.lower():
+            reason = "it begins like none"
+        return (f"{path}: truncated, damaged or no checkpoint of torch ({reason})",)
+    what = "a TorchScript archive" if script else f"Python objects besides tensors ({found[1] if found else ''})"
+    load = f'torch.jit.load({str(path)!r}, map_location="cpu").state_dict()'
+    if not script:
+        load = f'torch.load({str(path)!r}, map_location="cpu", weights_only=False)'
+    tensors = "state"
+    for key in ("state_dict", *containers):
+        tensors = f'state.get("{key}", {tensors})'
+    return (
+        f"{path}: holds {what}, and code in files is never run here; if you trust where it comes from, take its tensors out with "
+        "these three lines of Python, where the program that wrote it is installed, and import tensors.pt:",
+        "    import torch",
+        f"    state = {load}",
+        f'    torch.save({{k: v for k, v in {tensors}.items() if torch.is_tensor(v)}}, "tensors.pt")',
+    )
