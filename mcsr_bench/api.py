@@ -25,8 +25,8 @@ from mcsr_bench.plugin.cards import MethodCard
 from mcsr_bench.plugin.method import Method, Settings
 from mcsr_bench.plugin.predicted import predict_volume
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.results.bundle import ROLES
 from mcsr_bench.results.load import Results
+from mcsr_bench.roles import ROLES
 from mcsr_bench.system.progress import Listener
 
 

@@ -152,24 +152,24 @@ def run_edsr(s: dict[str, Tensor], x: Tensor, residual_factor: float) -> Tensor:
     return F.conv2d(x, s["add_mean.weight"], s["add_mean.bias"]) if "add_mean.weight" in s else x
 
 
-def run_sanet(s: dict[str, Tensor], aux: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
-    """The released SANet, in evaluation: (target, auxiliary) of aux (B, 1, H, W) and low (B, 1, h, w)."""
-    return _two_branches(s, aux, low, [_separable(s, stage) for stage in range(4)])
+def run_sanet(s: dict[str, Tensor], auxiliary: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
+    """The released SANet, in evaluation: (target, auxiliary) of auxiliary (B, 1, H, W) and low (B, 1, h, w)."""
+    return _two_branches(s, auxiliary, low, [_separable(s, stage) for stage in range(4)])
 
 
-def run_minet(s: dict[str, Tensor], aux: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
+def run_minet(s: dict[str, Tensor], auxiliary: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
     """MINet with its last convolution corrected."""
     fusions = sum(name.startswith("fusion_convs.") and name.endswith(".weight") for name in s)
     concat = [
         lambda a, t, stage=stage: t + _conv(s, f"fusion_convs.{stage}", torch.cat((a, t), 1))
         for stage in range(fusions)
     ]
-    return _two_branches(s, aux, low, concat)
+    return _two_branches(s, auxiliary, low, concat)
 
 
-def _two_branches(s, aux, low, fusions) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+def _two_branches(s, auxiliary, low, fusions) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
     """The stages of SANet and MINet: as many as there are fusions."""
-    a = first_a = _conv(s, "net1.head.0", aux)
+    a = first_a = _conv(s, "net1.head.0", auxiliary)
     t = first_t = _conv(s, "tail.1", _upsampled(s, _conv(s, "net2.head.0", low)))
     maps_a, maps_t = [], []
     for stage, fuse in enumerate(fusions):

@@ -15,9 +15,9 @@ from mcsr_bench.plugin.batch import CONSTANT, HR_IMAGE, LR_IMAGE, PER_SLICE, STA
 from mcsr_bench.protocol import MCSR_1, SANET_2021
 
 SCALE = 2
-LR = ("target_lr", "aux_lr", "edges")
-HR = ("aux", "target", "mask")
-PAIRS = ("target_statistics", "aux_statistics")
+LR = ("target_lr", "auxiliary_lr", "edges")
+HR = ("auxiliary", "target", "mask")
+PAIRS = ("target_statistics", "auxiliary_statistics")
 IDS = ("patient_id", "slice_index", "volume_id")
 
 
@@ -71,8 +71,8 @@ def test_every_field_says_what_it_holds() -> None:
     known = {kind["holds"] for kind in (LR_IMAGE, HR_IMAGE, STATISTICS, PER_SLICE, CONSTANT)}
     assert {f.name: f.metadata.get("holds") in known for f in fields(Batch)} == {f.name: True for f in fields(Batch)}
     by_kind = {kind: {f.name for f in fields(Batch) if f.metadata["holds"] == kind} for kind in known}
-    assert by_kind["LR image"] == {"target_lr", "aux_lr"}
-    assert by_kind["HR image"] == {"aux", "target"}
+    assert by_kind["LR image"] == {"target_lr", "auxiliary_lr"}
+    assert by_kind["HR image"] == {"auxiliary", "target"}
     assert by_kind["statistics"] == set(PAIRS)
     assert by_kind["value per slice"] == set(IDS)
 
@@ -116,7 +116,7 @@ def test_slices_of_a_batch_have_all_that_belongs_to_them(which: slice | list[int
     for name in (*IDS, "coil"):
         assert getattr(part, name) == tuple(getattr(batch, name)[i] for i in chosen)
     assert (part.scale, part.protocol, part.joint, part.site) == (SCALE, MCSR_1, joint, "here")
-    torch.testing.assert_close(part.aux_magnitude, batch.aux_magnitude[chosen])
+    torch.testing.assert_close(part.auxiliary_magnitude, batch.auxiliary_magnitude[chosen])
 
 
 def test_slices_are_copies_and_absent_fields_stay_absent() -> None:
@@ -149,8 +149,10 @@ def test_parts_stacked_are_the_whole(cuts: tuple[int, ...]) -> None:
 def test_stacking_keeps_the_order_and_takes_batches_without_target() -> None:
     one, two = (b.without_target() for b in (make(2, seed=0), make(3, seed=7)))
     both = Batch.stack([one, two])
-    assert torch.equal(both.aux, torch.cat([one.aux, two.aux]))
-    assert torch.equal(both.aux_statistics[1], torch.cat([one.aux_statistics[1], two.aux_statistics[1]]))
+    assert torch.equal(both.auxiliary, torch.cat([one.auxiliary, two.auxiliary]))
+    assert torch.equal(
+        both.auxiliary_statistics[1], torch.cat([one.auxiliary_statistics[1], two.auxiliary_statistics[1]])
+    )
     assert both.patient_id == (*one.patient_id, *two.patient_id)
     assert both.target is None
 
@@ -199,9 +201,9 @@ def test_mirrored_and_transposed_images_turn_about_the_centre_sample() -> None:
 def test_without_target_hides_what_is_learned_and_keeps_the_rest() -> None:
     assert different(make().without_target(), make()) == {"target"}
     joint = make(joint=True).without_target()
-    assert different(joint, make(joint=True)) == {"target", "aux"}
-    assert joint.aux.isnan().all()
-    assert torch.equal(joint.aux_statistics[0], make(joint=True).aux_statistics[0])
+    assert different(joint, make(joint=True)) == {"target", "auxiliary"}
+    assert joint.auxiliary.isnan().all()
+    assert torch.equal(joint.auxiliary_statistics[0], make(joint=True).auxiliary_statistics[0])
 
 
 def test_moving_takes_every_tensor() -> None:

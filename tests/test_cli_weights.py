@@ -43,9 +43,9 @@ def test_a_lightning_checkpoint_becomes_a_bundle_that_predicts(here, tmp_path, v
     assert out.returncode == 0, out.stderr
     assert "sanet at 2x" in out.stdout
     assert "skipped as dead" in out.stdout
-    target, aux = volumes
+    target, auxiliary = volumes
     sr = tmp_path / "sr.nii.gz"
-    out = here("predict", "--from", tmp_path / "bundle", "--target", target, "--aux", aux, "--to", sr)
+    out = here("predict", "--from", tmp_path / "bundle", "--target", target, "--aux", auxiliary, "--to", sr)
     assert out.returncode == 0, out.stderr
     found = nibabel.load(sr)
     assert found.shape == (24, 20, 3)
@@ -79,11 +79,14 @@ def test_pickled_code_is_never_run(here, tmp_path):
 
 
 def test_mistakes_get_a_sentence(here, tmp_path, volumes):
-    target, aux = volumes
+    target, auxiliary = volumes
     for command, sentence in (
         (("import-weights", "sanet", tmp_path / "none.pt", "--to", tmp_path / "b"), "none.pt"),
         (("import-weights", "zerofill", target, "--to", tmp_path / "b"), "has no rules for checkpoints"),
-        (("predict", "--from", tmp_path, "--target", target, "--aux", aux, "--to", tmp_path / "x.nii"), str(tmp_path)),
+        (
+            ("predict", "--from", tmp_path, "--target", target, "--aux", auxiliary, "--to", tmp_path / "x.nii"),
+            str(tmp_path),
+        ),
     ):
         out = here(*command)
         assert out.returncode == 2

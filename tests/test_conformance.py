@@ -135,7 +135,7 @@ def returns(expression: str) -> tuple[str, str, str]:
     return method_with("prediction(self, output, batch)", f"return {expression}")
 
 
-FORWARD = "self.network(batch.target_lr_magnitude[:, None], batch.aux_magnitude[:, None])[:, 0]"
+FORWARD = "self.network(batch.target_lr_magnitude[:, None], batch.auxiliary_magnitude[:, None])[:, 0]"
 LOSS = "self.pixel_loss(output, batch.target_magnitude)"
 
 EDITS: list[tuple[str, str, list[tuple[str, str, str]]]] = [
@@ -162,9 +162,9 @@ EDITS: list[tuple[str, str, list[tuple[str, str, str]]]] = [
     ("shapes", "is float64", [returns("output.double().abs()")]),
     ("shapes", "magnitude below zero", [returns("output - 10")]),
     ("shapes", "under torch.no_grad()", [method_with("predict(self, batch)", "return self.forward(batch).exp()")]),
-    ("shapes", "the contrasts ['aux']", [returns("{'aux': output}")]),
+    ("shapes", "the contrasts ['auxiliary']", [returns("{'auxiliary': output}")]),
     ("shapes", "a ndarray for the target", [returns("output.numpy()")]),
-    ("deterministic", "changed batch.aux in place", [returns("batch.aux.mul_(1.001).abs()")]),
+    ("deterministic", "changed batch.auxiliary in place", [returns("batch.auxiliary.mul_(1.001).abs()")]),
     (
         "deterministic",
         "made with the same seed",
@@ -219,7 +219,11 @@ def test_what_a_method_may_do_passes(edited: Callable[..., list[Outcome]]) -> No
     and says so, a constant that is not saved, both contrasts predicted."""
     outcomes = edited(
         (NETWORK, "self.high = ", "self.gate = nn.Parameter(torch.zeros(1))\n        self.high = "),
-        (NETWORK, "torch.cat((self.low(target_lr), aux)", "torch.cat((self.low(target_lr), self.gate * aux)"),
+        (
+            NETWORK,
+            "torch.cat((self.low(target_lr), auxiliary)",
+            "torch.cat((self.low(target_lr), self.gate * auxiliary)",
+        ),
         (
             NETWORK,
             "conv(width + 1, width), nn.ReLU()",
@@ -235,7 +239,7 @@ def test_what_a_method_may_do_passes(edited: Callable[..., list[Outcome]]) -> No
         (CARD, "size_multiple", 'dead_parameters = ["unused.*"]\nsize_multiple'),
         (CARD, "[parameters]\nquick =", "# quick ="),
         (CARD, "small =", "# small ="),
-        returns("{'target': batch.denormalize_target(output), 'auxiliary': batch.aux.abs()}"),
+        returns("{'target': batch.denormalize_target(output), 'auxiliary': batch.auxiliary.abs()}"),
     )
     assert of("fail", outcomes) == {}
     assert of("skip", outcomes).keys() - {"gpu"} == {"parameters"}
@@ -251,10 +255,10 @@ class Edited(Method):
 
     def train(self, data, run):
         batch = data.batch(0, batch_size=4, patch=0, augment="none")
-        self.factor = (batch.target.abs().mean() / batch.aux.abs().mean())[None]
+        self.factor = (batch.target.abs().mean() / batch.auxiliary.abs().mean())[None]
 
     def predict(self, batch):
-        return self.factor * batch.aux.abs()
+        return self.factor * batch.auxiliary.abs()
 
     def state(self):
         return {"factor": self.factor}

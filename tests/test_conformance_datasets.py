@@ -73,7 +73,7 @@ def edited(plugins: None, tmp_path: Path) -> Callable[..., list[Outcome]]:
 
 
 CASE = 'Case(f"p{i:02d}", f"p{i:02d}-v0", s.slices, (s.size, s.size))'
-YIELD = "yield image, (aux * phase).astype(np.complex64)"
+YIELD = "yield image, (auxiliary * phase).astype(np.complex64)"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ YIELD = "yield image, (aux * phase).astype(np.complex64)"
         (
             "reads",
             "is complex128 (32, 32); complex64 (32, 32) was announced",
-            (CODE, YIELD, "yield image, aux * phase"),
+            (CODE, YIELD, "yield image, auxiliary * phase"),
         ),
         (
             "reads",
@@ -109,7 +109,7 @@ YIELD = "yield image, (aux * phase).astype(np.complex64)"
             "slices of the target were announced and 3 came",
             (CODE, "in range(s.slices):", "in range(s.slices + 1):"),
         ),
-        ("reads", "the auxiliary is zero everywhere", (CODE, YIELD, YIELD.replace("aux *", "0 * aux *"))),
+        ("reads", "the auxiliary is zero everywhere", (CODE, YIELD, YIELD.replace("auxiliary *", "0 * auxiliary *"))),
         (
             "agrees",
             "slice 0 of the target of p00-v0: read and read_contrast differ",

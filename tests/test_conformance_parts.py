@@ -50,13 +50,15 @@ def test_synthetic_slices_are_smooth_complex_and_paired() -> None:
     for one, two in zip(few, many, strict=True):
         assert torch.equal(one, two[:2])
         assert one.dtype == torch.complex64
-    target, aux = (x.numpy() for x in smooth_images(4, (64, 64), seed=2))
-    for images in (target, aux):
+    target, auxiliary = (x.numpy() for x in smooth_images(4, (64, 64), seed=2))
+    for images in (target, auxiliary):
         energy = np.abs(to_kspace(torch.from_numpy(images)).numpy()) ** 2
         assert energy[:, 16:48, 16:48].sum() > 0.99 * energy.sum()
         assert np.angle(images).std() > 0.1
-    alike = [np.corrcoef(np.abs(a).ravel(), np.abs(b).ravel())[0, 1] for a, b in zip(target, aux, strict=True)]
-    other = [np.corrcoef(np.abs(a).ravel(), np.abs(b).ravel())[0, 1] for a, b in zip(target, aux[::-1], strict=True)]
+    alike = [np.corrcoef(np.abs(a).ravel(), np.abs(b).ravel())[0, 1] for a, b in zip(target, auxiliary, strict=True)]
+    other = [
+        np.corrcoef(np.abs(a).ravel(), np.abs(b).ravel())[0, 1] for a, b in zip(target, auxiliary[::-1], strict=True)
+    ]
     assert min(alike) > 0.5 > np.mean(other)
     assert max(alike) < 0.99
 
@@ -66,9 +68,9 @@ def test_synthetic_training_data() -> None:
     assert data.steps_per_epoch(3) == 2
     seen = [data.batch(step, batch_size=2, patch=4, augment="none") for step in range(4)]
     assert seen[0].target_lr.shape == (2, 4, 4)
-    assert seen[0].aux.shape == (2, 8, 8)
-    assert torch.equal(seen[0].aux, seen[2].aux)
-    assert not torch.equal(seen[0].aux, seen[1].aux)
+    assert seen[0].auxiliary.shape == (2, 8, 8)
+    assert torch.equal(seen[0].auxiliary, seen[2].auxiliary)
+    assert not torch.equal(seen[0].auxiliary, seen[1].auxiliary)
     whole = data.batch(0, batch_size=2, patch=0, augment="none")
     assert torch.equal(whole.target_lr[:, 2:6, 2:6], seen[0].target_lr)
     assert torch.equal(whole.target_statistics[1], seen[0].target_statistics[1])

@@ -209,7 +209,7 @@ def test_evaluate_scores_a_function_that_nobody_registered():
     assert list(scores.columns) == ["patient_id", "volume_id", "role", "contrast", *METRICS]
     assert len(scores) == 4
     assert (scores["kspace-error"] < 1e-5).all()
-    arrays = mb.evaluate(lambda batch: np.zeros(batch.aux.shape), dataset="toy", scale=2)
+    arrays = mb.evaluate(lambda batch: np.zeros(batch.auxiliary.shape), dataset="toy", scale=2)
     assert (arrays["nmse@volume"] == 1).all()
     with pytest.raises(ValueError, match="predicted"):
         mb.evaluate(lambda batch: batch.target_lr, dataset="toy", scale=2)
@@ -223,7 +223,7 @@ def test_methods_never_see_the_target_when_predicting():
 
     def look(batch):
         seen.append(batch.target)
-        return batch.aux
+        return batch.auxiliary
 
     mb.evaluate(look, dataset="toy", scale=2)
     assert seen == [None] * 8

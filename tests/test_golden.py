@@ -90,8 +90,8 @@ VIEWS = {
     "target": "target_magnitude",
     "target LR": "target_lr_magnitude",
     "target complex": "target_complex",
-    "auxiliary": "aux_magnitude",
-    "auxiliary LR": "aux_lr_magnitude",
+    "auxiliary": "auxiliary_magnitude",
+    "auxiliary LR": "auxiliary_lr_magnitude",
 }
 
 
@@ -195,7 +195,7 @@ def test_batches(own_cache: Path):
             drawn = zip(batch.volume_id, batch.slice_index, strict=True)
             got[f"{name}: slices"] = " ".join(f"{volume}/{index}" for volume, index in drawn)
             assert batch.target is not None
-            rest = [n for x in (batch.aux, batch.target_lr, batch.aux_lr) for n in CHECKS(x.numpy())[-2:]]
+            rest = [n for x in (batch.auxiliary, batch.target_lr, batch.auxiliary_lr) for n in CHECKS(x.numpy())[-2:]]
             got[name] = CHECKS(batch.target.numpy()) + rest
     agrees(got, "batches", SINGLE)
 

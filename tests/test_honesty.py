@@ -75,7 +75,7 @@ def note(**what):
 
 
 def given(batch):
-    pixels = [hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in batch.aux]
+    pixels = [hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in batch.auxiliary]
     return {"labels": list(batch.patient_id), "pixels": pixels}
 
 
@@ -97,7 +97,7 @@ class Watcher(TorchMethod):
     def prediction(self, output, batch):
         if batch.patient_id:  # not where its cost is counted
             note(what="predict", **given(batch))
-        return batch.aux.abs()
+        return batch.auxiliary.abs()
 """
 
 
@@ -108,7 +108,7 @@ def digest_of(image: np.ndarray) -> str:
 def owners() -> dict[str, str]:
     """Of every auxiliary slice of the toy dataset, by its pixels, whose it is."""
     dataset = mb.load_dataset("toy")
-    return {digest_of(aux): case.patient_id for case in dataset.cases() for _, aux in dataset.read(case)}
+    return {digest_of(auxiliary): case.patient_id for case in dataset.cases() for _, auxiliary in dataset.read(case)}
 
 
 @dataclass
@@ -241,8 +241,10 @@ def auxiliary_psnr(patients: set[str]) -> float:
     values = []
     for case in dataset.cases():
         if case.patient_id in patients:
-            target, aux = (np.abs(np.stack(x).astype(np.complex128)) for x in zip(*dataset.read(case), strict=True))
-            values.append(10 * np.log10(target.max() ** 2 / np.mean((aux - target) ** 2)))
+            target, auxiliary = (
+                np.abs(np.stack(x).astype(np.complex128)) for x in zip(*dataset.read(case), strict=True)
+            )
+            values.append(10 * np.log10(target.max() ** 2 / np.mean((auxiliary - target) ** 2)))
     return float(np.mean(values))
 
 

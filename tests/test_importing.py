@@ -134,10 +134,10 @@ def assert_same(found: Tensor, expected: Tensor) -> None:
 def test_imported_sanet_computes_what_theirs_does(scale: int, tmp_path: Path) -> None:
     state = tables.small_sanet(scale, blocks=2)
     network = network_of(imported("sanet", state, tmp_path))
-    aux, low = torch.randn(1, 1, 5 * scale, 6 * scale), torch.randn(1, 1, 5, 6)
+    auxiliary, low = torch.randn(1, 1, 5 * scale, 6 * scale), torch.randn(1, 1, 5, 6)
     with torch.no_grad():
-        target, auxiliary = network(aux, low)
-    expected = tables.run_sanet(state, aux, low)
+        target, auxiliary = network(auxiliary, low)
+    expected = tables.run_sanet(state, auxiliary, low)
     assert_same(target, expected[0])
     assert_same(auxiliary, expected[1])
     assert not torch.allclose(target, auxiliary, rtol=0.1)
@@ -147,10 +147,10 @@ def test_imported_minet_computes_what_theirs_does(tmp_path: Path) -> None:
     """In the size of the table: all seven stages, the trailing convolution last."""
     state = tables.filled(table_of(MINET))
     network = network_of(imported("minet", state, tmp_path))
-    aux, low = torch.randn(1, 1, 8, 12), torch.randn(1, 1, 4, 6)
+    auxiliary, low = torch.randn(1, 1, 8, 12), torch.randn(1, 1, 4, 6)
     with torch.no_grad():
-        target, auxiliary = network(aux, low)
-    expected = tables.run_minet(state, aux, low)
+        target, auxiliary = network(auxiliary, low)
+    expected = tables.run_minet(state, auxiliary, low)
     assert_same(target, expected[0])
     assert_same(auxiliary, expected[1])
 
@@ -162,12 +162,12 @@ def test_net1_is_the_auxiliary_and_net2_the_target(bias: str, output: str, tmp_p
     """One value more moves the output of its own branch alone."""
     state = tables.small_sanet()
     changed = {**state, bias: state[bias] + 0.5}
-    aux, low = torch.randn(1, 1, 8, 8), torch.randn(1, 1, 4, 4)
+    auxiliary, low = torch.randn(1, 1, 8, 8), torch.randn(1, 1, 4, 4)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     with torch.no_grad():
-        before = network_of(imported("sanet", state, tmp_path / "a"))(aux, low)
-        after = network_of(imported("sanet", changed, tmp_path / "b"))(aux, low)
+        before = network_of(imported("sanet", state, tmp_path / "a"))(auxiliary, low)
+        after = network_of(imported("sanet", changed, tmp_path / "b"))(auxiliary, low)
     moved = {name: not torch.equal(x, y) for name, x, y in zip(("target", "auxiliary"), before, after, strict=True)}
     assert moved == {"target": output == "target", "auxiliary": output == "auxiliary"}
 
@@ -176,7 +176,7 @@ def test_the_last_convolution_reads_auxiliary_maps_first(tmp_path: Path) -> None
     """With M_Int closed, H is the mean of one known map: number 1 is the auxiliary's second, number 5 the target's second."""
     state = tables.small_sanet()
     state["net2.la.gamma"] = torch.zeros(1)
-    aux, low = torch.randn(1, 1, 8, 8), torch.randn(1, 1, 4, 4)
+    auxiliary, low = torch.randn(1, 1, 8, 8), torch.randn(1, 1, 4, 4)
     for number, branch in ((1, "auxiliary_groups"), (5, "target_groups")):
         kernel = torch.zeros_like(state["net2.last_conv.weight"])
         kernel[:, 8 * number : 8 * number + 8, 1, 1] = 1 / 8
@@ -187,7 +187,7 @@ def test_the_last_convolution_reads_auxiliary_maps_first(tmp_path: Path) -> None
         getattr(network, branch)[1].register_forward_hook(lambda m, i, o, s=seen: s.update(map=o))
         network.readout.reduce.register_forward_hook(lambda m, i, o, s=seen: s.update(integrated=o))
         with torch.no_grad():
-            network(aux, low)
+            network(auxiliary, low)
         expected = seen["map"].mean(1, keepdim=True).expand_as(seen["integrated"])
         torch.testing.assert_close(seen["integrated"], expected)
 

@@ -76,7 +76,7 @@ def test_settings_change_the_count():
 
 def test_synthetic_batches_have_the_shapes_of_the_scale():
     batch = synthetic_batch(4, 32, batch_size=3)
-    assert [tuple(getattr(batch, n).shape) for n in ("target", "aux", "target_lr", "aux_lr")] == [
+    assert [tuple(getattr(batch, n).shape) for n in ("target", "auxiliary", "target_lr", "auxiliary_lr")] == [
         (3, 32, 32),
         (3, 32, 32),
         (3, 8, 8),

@@ -59,24 +59,24 @@ def test_a_volume_however_it_is_divided(ends: tuple[int, ...]) -> None:
 def test_both_contrasts_in_single_precision_and_without_a_graph() -> None:
     def both(batch: Batch) -> dict[str, Tensor]:
         weight = torch.ones((), requires_grad=True)
-        return {"target": filled(batch).abs().double() * weight, "auxiliary": batch.aux.to(torch.complex128)}
+        return {"target": filled(batch).abs().double() * weight, "auxiliary": batch.auxiliary.to(torch.complex128)}
 
     found = predict_volume(Given(both), divided(3, 5))
     assert {name: image.dtype for name, image in found.items()} == {"target": np.float32, "auxiliary": np.complex64}
     np.testing.assert_allclose(found["target"], filled(BATCH).abs().numpy(), rtol=1e-6)
-    np.testing.assert_array_equal(found["auxiliary"], BATCH.aux.numpy())
+    np.testing.assert_array_equal(found["auxiliary"], BATCH.auxiliary.numpy())
 
 
 def test_a_method_may_reuse_its_output_and_give_the_contrasts_in_any_order() -> None:
     buffer = torch.empty(1, *BATCH.hr_shape)
 
     def reusing(batch: Batch) -> dict[str, Tensor]:
-        images = {"target": buffer.copy_(filled(batch).abs()), "auxiliary": batch.aux}
+        images = {"target": buffer.copy_(filled(batch).abs()), "auxiliary": batch.auxiliary}
         return images if batch.slice_index[0] % 2 else dict(reversed(images.items()))
 
     found = predict_volume(Given(reusing), divided(1, 2, 3, 4, 5))
     np.testing.assert_array_equal(found["target"], filled(BATCH).abs().numpy())
-    np.testing.assert_array_equal(found["auxiliary"], BATCH.aux.numpy())
+    np.testing.assert_array_equal(found["auxiliary"], BATCH.auxiliary.numpy())
 
 
 def test_batches_are_taken_one_at_a_time() -> None:
@@ -106,12 +106,15 @@ def complex_from_third(batch: Batch) -> Tensor:
     [
         (lambda b: filled(b)[:, None], r"given predicted \(2, 1, 16, 12\) for the target, not \(2, 16, 12\)"),
         (lambda b: b.target_lr, r"given predicted \(2, 8, 6\) for the target, not \(2, 16, 12\)"),
-        (lambda b: {"target": filled(b), "auxiliary": b.aux_lr}, r"\(2, 8, 6\) for the auxiliary"),
+        (lambda b: {"target": filled(b), "auxiliary": b.auxiliary_lr}, r"\(2, 8, 6\) for the auxiliary"),
         (lambda b: filled(b).abs().int(), "given predicted int32 for the target, not real or complex"),
         (lambda b: filled(b).numpy(), "given predicted a ndarray for the target, not a tensor"),
         (lambda b: None, "given predicted a NoneType for the target"),
-        (lambda b: {"auxiliary": b.aux}, r"given predicted the contrasts \['auxiliary'\]; 'target' must be there"),
-        (lambda b: {"target": filled(b), "T3": b.aux}, r"given predicted the contrasts \['T3', 'target'\]"),
+        (
+            lambda b: {"auxiliary": b.auxiliary},
+            r"given predicted the contrasts \['auxiliary'\]; 'target' must be there",
+        ),
+        (lambda b: {"target": filled(b), "T3": b.auxiliary}, r"given predicted the contrasts \['T3', 'target'\]"),
         (lambda b: filled(b).abs().double() * 1e300, "given predicted NaN or Inf for the target in slice 0, 1 of v"),
         (nan_in_third, "given predicted NaN or Inf for the target in slice 2 of v"),
         (complex_from_third, "predicted complex64 for the target in slice 2, 3 of v, but float32 for the target for"),
@@ -125,7 +128,7 @@ def test_what_no_method_may_predict(function: Callable[[Batch], Any], message: s
 def test_no_slices_and_slices_without_ids() -> None:
     with pytest.raises(ValueError, match="given: there are no slices to predict"):
         predict_volume(Given(filled), [])
-    nameless = Batch.of(BATCH.target_lr, BATCH.aux, BATCH.aux_lr, scale=2, protocol=BATCH.protocol)
+    nameless = Batch.of(BATCH.target_lr, BATCH.auxiliary, BATCH.auxiliary_lr, scale=2, protocol=BATCH.protocol)
     with pytest.raises(ValueError, match=r"NaN or Inf for the target$"):
         predict_volume(Given(lambda b: filled(b) * torch.nan), [nameless])
 

@@ -41,10 +41,10 @@ def test_hdf5_image_and_kspace_agree(tmp_path: Path) -> None:
     acquired = kspace.crop_centre(k, (10, 12)).numpy()
     by_image = pairs.hdf5(tmp_path / "image.h5", image=pairs.degraded(high, 2))
     by_kspace = pairs.hdf5(tmp_path / "kspace.h5", kspace=acquired)
-    aux = pairs.hdf5(tmp_path / "aux.h5", kspace=k.numpy())
+    auxiliary = pairs.hdf5(tmp_path / "auxiliary.h5", kspace=k.numpy())
     folder = pairs.trial(tmp_path)
     for target in (by_image, by_kspace):
-        predict_files(folder, target, aux, tmp_path / "sr.hdf5")
+        predict_files(folder, target, auxiliary, tmp_path / "sr.hdf5")
         with h5py.File(tmp_path / "sr.hdf5") as file:
             found = file["image"][...]
         assert found.dtype == np.complex64
@@ -69,16 +69,16 @@ def test_real_hdf5(tmp_path: Path) -> None:
 def test_predicts_what_a_trial_of_these_weights_would(protocol: str, scale: int, tmp_path: Path) -> None:
     """Degraded by the protocol (which may leave LR brighter) and predicted directly; and from files of true amplitude."""
     folder, method = pairs.bundle(tmp_path, "sanet", scale, protocol)
-    target, aux = pairs.band_limited(2, (8, 8), scale) * 40, pairs.band_limited(2, (8, 8), scale, seed=1) * 7
+    target, auxiliary = pairs.band_limited(2, (8, 8), scale) * 40, pairs.band_limited(2, (8, 8), scale, seed=1) * 7
     chosen = get_protocol(protocol)
     expected = []
-    for t, a in zip(torch.from_numpy(target), torch.from_numpy(aux), strict=True):
+    for t, a in zip(torch.from_numpy(target), torch.from_numpy(auxiliary), strict=True):
         batch = Batch.of(
             chosen.degrade(t[None], scale), a[None], chosen.degrade(a[None], scale), scale=scale, protocol=chosen
         )
         expected.append(method.predict(batch.without_target()))
     low = pairs.hdf5(tmp_path / "t.h5", image=pairs.degraded(target, scale))
-    outcome = predict_files(folder, low, pairs.hdf5(tmp_path / "a.h5", image=aux), tmp_path / "sr.h5")
+    outcome = predict_files(folder, low, pairs.hdf5(tmp_path / "a.h5", image=auxiliary), tmp_path / "sr.h5")
     with h5py.File(tmp_path / "sr.h5") as file:
         np.testing.assert_allclose(file["image"][...], torch.cat(expected).numpy(), rtol=1e-4, atol=1e-3)
     assert outcome.info.protocol == protocol
@@ -98,8 +98,8 @@ def test_the_folder_of_a_trial_predicts_what_the_trial_did(tmp_path: Path, own_c
                 volume = store.volumes[name]
                 low = np.asarray(volume.target_lr) / 2  # sanet-2021 leaves it twice as bright
                 target = pairs.hdf5(tmp_path / f"t{number}.h5", image=low)
-                aux = pairs.hdf5(tmp_path / f"a{number}.h5", image=np.asarray(volume.aux))
-                predict_files(Path(folder), target, aux, tmp_path / "sr.h5")
+                auxiliary = pairs.hdf5(tmp_path / f"a{number}.h5", image=np.asarray(volume.auxiliary))
+                predict_files(Path(folder), target, auxiliary, tmp_path / "sr.h5")
                 with h5py.File(tmp_path / "sr.h5") as file:
                     np.testing.assert_allclose(file["image"][...], group["target"][...], rtol=1e-5, atol=1e-5)
         if record.method == "toynet":
@@ -115,8 +115,8 @@ def test_auxiliary_is_used_where_the_method_does(tmp_path: Path) -> None:
     for method, differs in (("sanet", True), ("edsr", False)):
         folder, _ = pairs.bundle(tmp_path / method, method)
         found = []
-        for aux in auxiliaries:
-            outcome = predict_files(folder, target, aux, tmp_path / "sr.h5")
+        for auxiliary in auxiliaries:
+            outcome = predict_files(folder, target, auxiliary, tmp_path / "sr.h5")
             with h5py.File(tmp_path / "sr.h5") as file:
                 found.append(file["image"][...])
         assert differs is not np.array_equal(*found)
@@ -125,10 +125,10 @@ def test_auxiliary_is_used_where_the_method_does(tmp_path: Path) -> None:
 
 def test_joint_super_resolution_takes_two_lr_volumes(tmp_path: Path) -> None:
     folder, method = pairs.bundle(tmp_path, "sanet", joint=True)
-    target, aux = (pairs.degraded(pairs.band_limited(1, (8, 6), 2, seed), 2) for seed in (0, 1))
-    files = pairs.hdf5(tmp_path / "t.h5", image=target), pairs.hdf5(tmp_path / "a.h5", image=aux)
+    target, auxiliary = (pairs.degraded(pairs.band_limited(1, (8, 6), 2, seed), 2) for seed in (0, 1))
+    files = pairs.hdf5(tmp_path / "t.h5", image=target), pairs.hdf5(tmp_path / "a.h5", image=auxiliary)
     outcome = predict_files(folder, *files, tmp_path / "sr.h5")
-    images = torch.from_numpy(target), torch.full((1, 16, 12), torch.nan + 0j), torch.from_numpy(aux)
+    images = torch.from_numpy(target), torch.full((1, 16, 12), torch.nan + 0j), torch.from_numpy(auxiliary)
     batch = Batch.of(*images, scale=2, protocol=get_protocol("mcsr-1"), joint=True)
     prediction = method.predict(batch)
     assert isinstance(prediction, dict)
@@ -138,10 +138,14 @@ def test_joint_super_resolution_takes_two_lr_volumes(tmp_path: Path) -> None:
 
 
 def test_progress_and_lines(tmp_path: Path) -> None:
-    target, aux, _ = pairs.nifti_pair(tmp_path)
+    target, auxiliary, _ = pairs.nifti_pair(tmp_path)
     seen: list[tuple[int, int]] = []
     outcome = predict_files(
-        pairs.trial(tmp_path), target, aux, tmp_path / "sr.nii", report=lambda done, total: seen.append((done, total))
+        pairs.trial(tmp_path),
+        target,
+        auxiliary,
+        tmp_path / "sr.nii",
+        report=lambda done, total: seen.append((done, total)),
     )
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert isinstance(outcome, PredictionOutcome)
@@ -149,20 +153,20 @@ def test_progress_and_lines(tmp_path: Path) -> None:
 
 
 def test_a_pair_on_different_grids_is_remarked(tmp_path: Path) -> None:
-    target, aux, _ = pairs.nifti_pair(tmp_path)
-    image = nibabel.load(aux)
+    target, auxiliary, _ = pairs.nifti_pair(tmp_path)
+    image = nibabel.load(auxiliary)
     moved = image.affine.copy()
     moved[:3, 3] += (0, 3, 4)
-    pairs.save(aux, np.asarray(image.dataobj), moved)
-    assert "up to 5 mm off" in predict_files(pairs.trial(tmp_path), target, aux, tmp_path / "sr.nii").notes[0]
+    pairs.save(auxiliary, np.asarray(image.dataobj), moved)
+    assert "up to 5 mm off" in predict_files(pairs.trial(tmp_path), target, auxiliary, tmp_path / "sr.nii").notes[0]
 
 
 # --- what cannot be
 
 
-def refused(tmp_path: Path, folder: Path, target: Path, aux: Path | None, to: str) -> str:
+def refused(tmp_path: Path, folder: Path, target: Path, auxiliary: Path | None, to: str) -> str:
     with pytest.raises(UserError) as raised:
-        predict_files(folder, target, aux, tmp_path / to)
+        predict_files(folder, target, auxiliary, tmp_path / to)
     assert r"\n" not in str(raised.value)  # how UserError shows a line break
     assert not list(tmp_path.glob("sr*"))
     return str(raised.value)
@@ -183,13 +187,13 @@ def test_sizes_that_do_not_belong_together(tmp_path: Path) -> None:
 
 
 def test_files_of_other_kinds(tmp_path: Path) -> None:
-    folder, (target, aux, _) = pairs.trial(tmp_path), pairs.nifti_pair(tmp_path)
+    folder, (target, auxiliary, _) = pairs.trial(tmp_path), pairs.nifti_pair(tmp_path)
     image = pairs.hdf5(tmp_path / "a.h5", image=np.ones((2, 8, 8)))
     assert "files of one kind" in refused(tmp_path, folder, target, image, "sr.nii")
-    assert "to be a file like the target" in refused(tmp_path, folder, target, aux, "sr.h5")
-    assert "a volume is a NIfTI file" in refused(tmp_path, folder, target, aux, "sr.png")
-    assert "over a file that is read" in refused(tmp_path, folder, target, aux, target.name)
-    assert "no such file" in refused(tmp_path, folder, tmp_path / "x.nii", aux, "sr.nii")
+    assert "to be a file like the target" in refused(tmp_path, folder, target, auxiliary, "sr.h5")
+    assert "a volume is a NIfTI file" in refused(tmp_path, folder, target, auxiliary, "sr.png")
+    assert "over a file that is read" in refused(tmp_path, folder, target, auxiliary, target.name)
+    assert "no such file" in refused(tmp_path, folder, tmp_path / "x.nii", auxiliary, "sr.nii")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", bytes(range(256)) * 4])
@@ -215,20 +219,20 @@ def test_hdf5_without_what_is_needed(tmp_path: Path) -> None:
 
 def test_bundles_that_are_none(tmp_path: Path) -> None:
     target = pairs.hdf5(tmp_path / "t.h5", image=np.ones((2, 8, 8)))
-    aux = pairs.hdf5(tmp_path / "a.h5", image=np.ones((2, 16, 16)))
+    auxiliary = pairs.hdf5(tmp_path / "a.h5", image=np.ones((2, 16, 16)))
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "no such folder" in refused(tmp_path, tmp_path / "x", target, aux, "sr.h5")
-    assert "holds no trial and no imported weights" in refused(tmp_path, empty, target, aux, "sr.h5")
+    assert "no such folder" in refused(tmp_path, tmp_path / "x", target, auxiliary, "sr.h5")
+    assert "holds no trial and no imported weights" in refused(tmp_path, empty, target, auxiliary, "sr.h5")
     (empty / "weights.safetensors").write_bytes(b"nothing")
-    assert "cannot be read as safetensors" in refused(tmp_path, empty, target, aux, "sr.h5")
+    assert "cannot be read as safetensors" in refused(tmp_path, empty, target, auxiliary, "sr.h5")
     running = pairs.trial(tmp_path, seed=1, status="running")
-    assert "its status is 'running'" in refused(tmp_path, running, target, aux, "sr.h5")
+    assert "its status is 'running'" in refused(tmp_path, running, target, auxiliary, "sr.h5")
     settings = load_method("sanet", 2, "quick").settings.model_dump(mode="json")
     lost = pairs.trial(tmp_path, "sanet", preset="quick", settings=settings)
-    assert "has no weights.safetensors" in refused(tmp_path, lost, target, aux, "sr.h5")
+    assert "has no weights.safetensors" in refused(tmp_path, lost, target, auxiliary, "sr.h5")
     folder, _ = pairs.bundle(tmp_path, "sanet")
-    assert "--aux is missing" in refused(tmp_path, folder, target, None, "sr.h5")
+    assert "--auxiliary is missing" in refused(tmp_path, folder, target, None, "sr.h5")
 
 
 def test_the_header_of_a_trial_says_as_much_as_its_record(tmp_path: Path) -> None:

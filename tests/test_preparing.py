@@ -80,7 +80,7 @@ def test_an_interrupted_build_goes_on_where_it_stopped(monkeypatch, tmp_path, st
             prepared()
     [left] = store_root().glob(".*.building")
     for name in ("00003.77.part", "00003.raw.77.part"):  # what a kill in the middle of a volume leaves
-        (left / "aux" / name).write_bytes(b"half")
+        (left / "auxiliary" / name).write_bytes(b"half")
     calls.clear()
     with monkeypatch.context() as patch:
         patch.setattr(preparing, step, lambda *args: calls.append(args) or real(*args))
@@ -103,7 +103,7 @@ def test_a_store_of_pairs_takes_half_and_says_what_it_costs(jobs):
     assert exact.store.key != pairs.store.key
     worst = np.inf
     for name, volume in exact.store.volumes.items():
-        for kind in ("target", "aux"):
+        for kind in ("target", "auxiliary"):
             before = np.abs(np.asarray(getattr(volume, kind)).astype(np.complex128))
             after = np.abs(np.asarray(getattr(pairs.store.volumes[name], kind)).astype(np.complex128))
             worst = min(worst, 10 * np.log10(before.max() ** 2 / np.mean((before - after) ** 2)))
@@ -191,7 +191,9 @@ def test_an_auxiliary_on_another_grid_is_registered(tmp_path):
         assert found["resampled"]
         assert found["displacement_mm"] < 0.5
         np.testing.assert_array_equal(one.store.volumes[name].target, volume.target)
-        moved, expected = (np.abs(np.asarray(v.aux)[:, 4:-4, 4:-4]).ravel() for v in (one.store.volumes[name], volume))
+        moved, expected = (
+            np.abs(np.asarray(v.auxiliary)[:, 4:-4, 4:-4]).ravel() for v in (one.store.volumes[name], volume)
+        )
         assert np.corrcoef(moved, expected)[0, 1] > 0.98
     [mark] = [m for m in one.data.marks if "registered" in m]
     assert "(rigid) in 5 of 5 volumes" in mark
@@ -215,7 +217,7 @@ def test_an_asked_registration_leaves_what_is_aligned_untouched():
     assert asked.data.preparation == {"register": "rigid"}
     for name, volume in plain.store.volumes.items():
         assert not asked.store.registrations[name]["resampled"]
-        np.testing.assert_array_equal(asked.store.volumes[name].aux, volume.aux)
+        np.testing.assert_array_equal(asked.store.volumes[name].auxiliary, volume.auxiliary)
 
 
 def test_an_unusable_case_is_a_finding_on_its_file_and_the_others_are_looked_at(here):
@@ -251,7 +253,7 @@ def test_a_program_is_warned_as_a_terminal_is(tmp_path):
     ):
         mb.run("zerofill", "toy", 2, settings=settings, plugins=TOYS, register="affine", out=tmp_path, jobs=1)
     with pytest.warns(UserWarning, match=r"registered onto the target \(rigid\)"):
-        mb.evaluate(lambda batch: np.zeros(batch.aux.shape), "toy", 2, settings=settings["toy"])
+        mb.evaluate(lambda batch: np.zeros(batch.auxiliary.shape), "toy", 2, settings=settings["toy"])
 
 
 def test_findings_of_registrations_name_the_files():

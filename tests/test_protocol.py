@@ -37,10 +37,10 @@ def test_degradations_of_both_protocols(scale):
 
 
 def test_normalisation_of_mcsr_1_uses_lr_statistics_for_the_target_and_the_auxiliarys_own():
-    target, aux = random_pair(1), random_pair(2) * 5
-    low, aux_low = numpy_lr(target, 2) / 2, numpy_lr(aux, 2) / 2
+    target, auxiliary = random_pair(1), random_pair(2) * 5
+    low, auxiliary_low = numpy_lr(target, 2) / 2, numpy_lr(auxiliary, 2) / 2
     batch = Batch.of(
-        *(torch.from_numpy(x.astype(np.complex64)) for x in (low, aux, aux_low)),
+        *(torch.from_numpy(x.astype(np.complex64)) for x in (low, auxiliary, auxiliary_low)),
         scale=2,
         protocol=MCSR_1,
         target=torch.from_numpy(target),
@@ -48,18 +48,20 @@ def test_normalisation_of_mcsr_1_uses_lr_statistics_for_the_target_and_the_auxil
     mean, std = np.abs(low).mean((1, 2)), np.abs(low).std((1, 2), ddof=1)
     expected = (np.abs(target) - mean[:, None, None]) / std[:, None, None]
     np.testing.assert_allclose(batch.target_magnitude.numpy(), expected, atol=1e-4)
-    own = (np.abs(aux) - np.abs(aux).mean((1, 2), keepdims=True)) / np.abs(aux).std((1, 2), ddof=1, keepdims=True)
-    np.testing.assert_allclose(batch.aux_magnitude.numpy(), own, atol=1e-4)
+    own = (np.abs(auxiliary) - np.abs(auxiliary).mean((1, 2), keepdims=True)) / np.abs(auxiliary).std(
+        (1, 2), ddof=1, keepdims=True
+    )
+    np.testing.assert_allclose(batch.auxiliary_magnitude.numpy(), own, atol=1e-4)
     np.testing.assert_allclose(batch.denormalize_target(batch.target_magnitude).numpy(), np.abs(target), atol=1e-4)
     np.testing.assert_allclose(batch.target_lr_complex.numpy(), low / std[:, None, None], atol=1e-4)
 
 
 def test_normalisation_of_sanet_2021_uses_lr_statistics_everywhere_and_clamps_the_reference_too():
-    target, aux = random_pair(1), random_pair(2)
+    target, auxiliary = random_pair(1), random_pair(2)
     target[0, 3, 4] = 500
-    low, aux_low = numpy_lr(target, 2), numpy_lr(aux, 2)
+    low, auxiliary_low = numpy_lr(target, 2), numpy_lr(auxiliary, 2)
     batch = Batch.of(
-        *(torch.from_numpy(x.astype(np.complex64)) for x in (low, aux, aux_low)),
+        *(torch.from_numpy(x.astype(np.complex64)) for x in (low, auxiliary, auxiliary_low)),
         scale=2,
         protocol=SANET_2021,
         target=torch.from_numpy(target),
@@ -67,9 +69,9 @@ def test_normalisation_of_sanet_2021_uses_lr_statistics_everywhere_and_clamps_th
     mean, std = np.abs(low).mean((1, 2)), np.abs(low).std((1, 2), ddof=1) + 1e-11
     expected = np.clip((np.abs(target) - mean[:, None, None]) / std[:, None, None], -6, 6)
     np.testing.assert_allclose(batch.target_magnitude.numpy(), expected, atol=1e-4)
-    m, s = np.abs(aux_low).mean((1, 2)), np.abs(aux_low).std((1, 2), ddof=1)
+    m, s = np.abs(auxiliary_low).mean((1, 2)), np.abs(auxiliary_low).std((1, 2), ddof=1)
     np.testing.assert_allclose(
-        batch.aux_magnitude.numpy(), (np.abs(aux) - m[:, None, None]) / s[:, None, None], atol=1e-4
+        batch.auxiliary_magnitude.numpy(), (np.abs(auxiliary) - m[:, None, None]) / s[:, None, None], atol=1e-4
     )
     reference = SANET_2021.scoring_reference(target, low.astype(np.complex64))
     np.testing.assert_allclose(np.abs(reference), expected * std[:, None, None] + mean[:, None, None], rtol=1e-5)

@@ -40,12 +40,12 @@ def test_it_holds_cropped_hr_and_its_degraded_lr():
     dataset = load_dataset("toy", size=37)
     case = dataset.cases()[4]
     volume = one.store.volumes[case.volume_id]
-    for i, (target, aux) in enumerate(dataset.read(case)):
+    for i, (target, auxiliary) in enumerate(dataset.read(case)):
         hr = torch.from_numpy(target[37 // 2 - 16 : 37 // 2 + 16, 37 // 2 - 16 : 37 // 2 + 16])
         np.testing.assert_array_equal(volume.target[i], hr.numpy())
         np.testing.assert_allclose(volume.target_lr[i], MCSR_1.degrade(hr, 2).numpy(), atol=1e-6)
-        assert volume.aux[i].shape == (32, 32)
-        assert aux.shape == (37, 37)
+        assert volume.auxiliary[i].shape == (32, 32)
+        assert auxiliary.shape == (37, 37)
     assert volume.target.dtype == np.complex64
     assert any("cropped to 32 x 32" in f.message for f in one.store.findings)
 
@@ -150,12 +150,12 @@ def test_a_damaged_store_is_noticed_and_built_again(kind, store_dtype):
     sound = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     damages = [
         (folder / "target/00003.npy", lambda path: path.write_bytes(sound[path][:-8])),
-        (folder / "aux/00003.npy", Path.unlink),
+        (folder / "auxiliary/00003.npy", Path.unlink),
         (folder / "index.json", lambda path: path.write_bytes(sound[path][:100])),
         (folder / "index.json", Path.unlink),
     ]
     if store_dtype == "float16-pair":
-        damages.append((folder / "aux/00003.scale.npy", Path.unlink))
+        damages.append((folder / "auxiliary/00003.scale.npy", Path.unlink))
     for path, damage in damages:
         damage(path)
         with pytest.raises(UserError, match="or damaged: run the experiment again"):

@@ -42,20 +42,20 @@ def test_every_perturbation_is_what_it_says(run_folder):
     store = open_store(record.data.store)
     test = list(results.volumes["volume_id"].unique())
     volume = store.volumes[test[0]]
-    aux = np.asarray(volume.aux)
+    auxiliary = np.asarray(volume.auxiliary)
     foreign = foreign_auxiliary(store, test[0], test)
     found = dict(perturbations(volume, foreign))
     assert list(found) == [
         *("clean", "zero", "another patient", "shifted 1 px", "shifted 2 px", "shifted 4 px", "rotated 2 deg", "noise")
     ]
-    assert np.array_equal(found["clean"], aux)
+    assert np.array_equal(found["clean"], auxiliary)
     assert not found["zero"].any()
-    assert any(np.array_equal(foreign, np.asarray(store.volumes[v].aux)) for v in test[1:])
-    assert not np.array_equal(foreign, aux)
+    assert any(np.array_equal(foreign, np.asarray(store.volumes[v].auxiliary)) for v in test[1:])
+    assert not np.array_equal(foreign, auxiliary)
     for pixels in (1, 2, 4):
-        np.testing.assert_array_equal(found[f"shifted {pixels} px"][:, :, pixels:], aux[:, :, :-pixels])
-    noise = found["noise"] - aux
-    assert noise.real.std() == pytest.approx(0.1 * np.percentile(np.abs(aux), 99), rel=0.05)
+        np.testing.assert_array_equal(found[f"shifted {pixels} px"][:, :, pixels:], auxiliary[:, :, :-pixels])
+    noise = found["noise"] - auxiliary
+    assert noise.real.std() == pytest.approx(0.1 * np.percentile(np.abs(auxiliary), 99), rel=0.05)
     assert abs(np.corrcoef(noise.real.ravel(), noise.imag.ravel())[0, 1]) < 0.1
     again = dict(perturbations(volume, foreign))
     assert all(np.array_equal(found[name], again[name]) for name in found)
@@ -77,9 +77,12 @@ def test_rotation_turns_about_the_centre_sample_and_keeps_the_phase():
 @pytest.mark.parametrize(
     ("output", "sentence"),
     [
-        (lambda batch: batch.aux.abs() / batch.aux.abs().amax((1, 2), keepdim=True), "toynet predicted NaN or Inf"),
         (
-            lambda batch: batch.aux.abs()[:, None],
+            lambda batch: batch.auxiliary.abs() / batch.auxiliary.abs().amax((1, 2), keepdim=True),
+            "toynet predicted NaN or Inf",
+        ),
+        (
+            lambda batch: batch.auxiliary.abs()[:, None],
             r"toynet predicted \(1, 1, 32, 32\) for the target, not \(1, 32, 32\)",
         ),
     ],

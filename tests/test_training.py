@@ -187,7 +187,7 @@ def test_batches_depend_on_seed_and_step_alone(data):
     two = data.batch(5, batch_size=2, patch=4, augment="dihedral")
     assert torch.equal(one.target_lr, two.target_lr)
     assert one.target_lr.shape == (2, 4, 4)
-    assert one.target.shape == one.aux.shape == (2, 8, 8)
+    assert one.target.shape == one.auxiliary.shape == (2, 8, 8)
 
 
 def test_augmented_pairs_still_belong_together(data):
@@ -206,7 +206,7 @@ def test_patches_of_lr_and_hr_show_the_same_place(data):
     patch = whole.crop(torch.tensor([2]), torch.tensor([5]), 4)
     assert torch.equal(patch.target_lr[0], whole.target_lr[0, 2:6, 5:9])
     assert torch.equal(patch.target[0], whole.target[0, 4:12, 10:18])
-    assert torch.equal(patch.aux[0], whole.aux[0, 4:12, 10:18])
+    assert torch.equal(patch.auxiliary[0], whole.auxiliary[0, 4:12, 10:18])
     torch.testing.assert_close(patch.target_lr_magnitude, whole.target_lr_magnitude[:, 2:6, 5:9])
 
 

@@ -31,8 +31,8 @@ spec.loader.exec_module(pairs)
 @pytest.mark.parametrize("low", [(12, 10), (9, 10), (7, 11)])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_nifti_is_restored_where_it_lies(low: tuple[int, int], scale: int, suffix: str, tmp_path: Path) -> None:
-    target, aux, high = pairs.nifti_pair(tmp_path, low, scale, suffix)
-    outcome = predict_files(pairs.trial(tmp_path, scale=scale), target, aux, tmp_path / f"sr{suffix}")
+    target, auxiliary, high = pairs.nifti_pair(tmp_path, low, scale, suffix)
+    outcome = predict_files(pairs.trial(tmp_path, scale=scale), target, auxiliary, tmp_path / f"sr{suffix}")
     assert (outcome.slices, outcome.shape) == (
         3,
         (low[1] * scale, low[0] * scale),
@@ -45,7 +45,7 @@ def test_nifti_is_restored_where_it_lies(low: tuple[int, int], scale: int, suffi
     centre_high = found.affine @ [low[0] * scale // 2, low[1] * scale // 2, 1, 1]
     np.testing.assert_allclose(centre_high, centre_low, atol=1e-4)
     np.testing.assert_allclose(found.header.get_zooms(), np.array([1.0, 1.25, 4.0]) / [scale, scale, 1], rtol=1e-5)
-    np.testing.assert_allclose(found.affine, nibabel.load(aux).affine, atol=1e-4)
+    np.testing.assert_allclose(found.affine, nibabel.load(auxiliary).affine, atol=1e-4)
 
 
 def test_a_blob_stays_where_it_is_in_the_world(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_blob_stays_where_it_is_in_the_world(tmp_path: Path) -> None:
 
 def test_header_is_kept(tmp_path: Path) -> None:
     """qform and sform that differ, each of its own; units, description, codes."""
-    target, aux, _ = pairs.nifti_pair(tmp_path)
+    target, auxiliary, _ = pairs.nifti_pair(tmp_path)
     image = nibabel.load(target)
     other = image.affine.copy()
     other[:3, 3] += 5
@@ -80,7 +80,7 @@ def test_header_is_kept(tmp_path: Path) -> None:
     image.header["descrip"] = b"a scan"
     image.header["cal_max"] = 7
     nibabel.save(image, target)
-    predict_files(pairs.trial(tmp_path), target, aux, tmp_path / "sr.nii")
+    predict_files(pairs.trial(tmp_path), target, auxiliary, tmp_path / "sr.nii")
     found = nibabel.load(tmp_path / "sr.nii")
     (qform, q), (sform, s) = found.get_qform(coded=True), found.get_sform(coded=True)
     assert (int(q), int(s)) == (1, 4)
@@ -92,11 +92,11 @@ def test_header_is_kept(tmp_path: Path) -> None:
 
 
 def test_nifti_2_stays_nifti_2_and_bytes_are_repeatable(tmp_path: Path) -> None:
-    target, aux, _ = pairs.nifti_pair(tmp_path)
+    target, auxiliary, _ = pairs.nifti_pair(tmp_path)
     image = nibabel.load(target)
     nibabel.save(nibabel.Nifti2Image(np.asarray(image.dataobj), image.affine), target)
     for name in ("a.nii.gz", "b.nii.gz"):
-        predict_files(pairs.trial(tmp_path, variant=name), target, aux, tmp_path / name)
+        predict_files(pairs.trial(tmp_path, variant=name), target, auxiliary, tmp_path / name)
     assert isinstance(nibabel.load(tmp_path / "a.nii.gz"), nibabel.Nifti2Image)
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
 
@@ -107,11 +107,13 @@ def test_slice_axis_is_where_the_sizes_agree(axis: int, tmp_path: Path) -> None:
     lr = np.moveaxis(pairs.degraded(np.moveaxis(high, axis, 0), 2), 0, axis)
     in_plane = tuple(a for a in range(3) if a != axis)
     target = pairs.save(tmp_path / "t2.nii", lr, pairs.oblique())
-    aux = pairs.save(tmp_path / "t1.nii", high, pairs.finer(pairs.oblique(), lr.shape, (in_plane[0], in_plane[1]), 2))
-    assert predict_files(pairs.trial(tmp_path), target, aux, tmp_path / "sr.nii").slices == 5
+    auxiliary = pairs.save(
+        tmp_path / "t1.nii", high, pairs.finer(pairs.oblique(), lr.shape, (in_plane[0], in_plane[1]), 2)
+    )
+    assert predict_files(pairs.trial(tmp_path), target, auxiliary, tmp_path / "sr.nii").slices == 5
     found = nibabel.load(tmp_path / "sr.nii")
     np.testing.assert_allclose(found.get_fdata(), np.abs(high), rtol=1e-4)
-    np.testing.assert_allclose(found.affine, nibabel.load(aux).affine, atol=1e-4)
+    np.testing.assert_allclose(found.affine, nibabel.load(auxiliary).affine, atol=1e-4)
 
 
 @pytest.mark.parametrize("axis", [None, 0])
@@ -160,8 +162,8 @@ def test_slices_are_upright_for_the_method_and_voxels_as_before(
     lr = np.zeros((8, 8, 1))
     lr[2, 5] = 1  # at the patient's right (x = -2) and posterior (y = -5) in LPS
     target = pairs.save(tmp_path / "t2.nii", lr, lps)
-    aux = pairs.save(tmp_path / "t1.nii", np.ones((16, 16, 1)), pairs.finer(lps, lr.shape, (0, 1), 2))
-    predict_files(pairs.trial(tmp_path), target, aux, tmp_path / "sr.nii")
+    auxiliary = pairs.save(tmp_path / "t1.nii", np.ones((16, 16, 1)), pairs.finer(lps, lr.shape, (0, 1), 2))
+    predict_files(pairs.trial(tmp_path), target, auxiliary, tmp_path / "sr.nii")
     # Rows go from anterior to posterior, columns from the patient's right: in LPS y is the row and x the column, as stored.
     assert torch.argmax(seen[0].target_lr.abs()).item() == 5 * 8 + 2
 
@@ -178,17 +180,17 @@ def test_even_sizes_are_mirrored_about_the_centre_sample() -> None:
 
 
 def test_compressed_output_is_compressed(tmp_path: Path) -> None:
-    target, aux, _ = pairs.nifti_pair(tmp_path)
-    predict_files(pairs.trial(tmp_path), target, aux, tmp_path / "sr.nii.gz")
+    target, auxiliary, _ = pairs.nifti_pair(tmp_path)
+    predict_files(pairs.trial(tmp_path), target, auxiliary, tmp_path / "sr.nii.gz")
     assert len(gzip.decompress((tmp_path / "sr.nii.gz").read_bytes())) == 352 + 4 * 24 * 20 * 3
 
 
 # --- what cannot be
 
 
-def refused(tmp_path: Path, folder: Path, target: Path, aux: Path | None, to: str) -> str:
+def refused(tmp_path: Path, folder: Path, target: Path, auxiliary: Path | None, to: str) -> str:
     with pytest.raises(UserError) as raised:
-        predict_files(folder, target, aux, tmp_path / to)
+        predict_files(folder, target, auxiliary, tmp_path / to)
     assert r"\n" not in str(raised.value)  # how UserError shows a line break
     assert not list(tmp_path.glob("sr*"))
     return str(raised.value)
@@ -197,9 +199,9 @@ def refused(tmp_path: Path, folder: Path, target: Path, aux: Path | None, to: st
 @pytest.mark.parametrize("keep", [100, 400, -1000, -5])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_truncated_nifti(keep: int, suffix: str, tmp_path: Path) -> None:
-    target, aux, _ = pairs.nifti_pair(tmp_path, suffix=suffix)
+    target, auxiliary, _ = pairs.nifti_pair(tmp_path, suffix=suffix)
     target.write_bytes(target.read_bytes()[:keep])
-    assert str(target) in refused(tmp_path, pairs.trial(tmp_path), target, aux, f"sr{suffix}")
+    assert str(target) in refused(tmp_path, pairs.trial(tmp_path), target, auxiliary, f"sr{suffix}")
 
 
 def test_nifti_volumes_that_are_no_magnitudes(tmp_path: Path) -> None:
@@ -220,8 +222,8 @@ def test_nifti_volumes_that_are_no_magnitudes(tmp_path: Path) -> None:
 
 def test_volumes_stored_another_way_round(tmp_path: Path) -> None:
     """Voxel for voxel, a mirrored auxiliary would be taken for the other side of the head."""
-    target, aux, _ = pairs.nifti_pair(tmp_path)
-    folder, image = pairs.trial(tmp_path), nibabel.load(aux)
+    target, auxiliary, _ = pairs.nifti_pair(tmp_path)
+    folder, image = pairs.trial(tmp_path), nibabel.load(auxiliary)
     for i, code in enumerate("".join(nibabel.aff2axcodes(image.affine))):
         codes = list(nibabel.aff2axcodes(image.affine))
         codes[i] = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}[code]

@@ -107,11 +107,11 @@ def nifti_pair(
 ) -> tuple[Path, Path, NDArray[np.complex64]]:
     """Target of LR size and auxiliary of HR size with slices along the last voxel axis, and the true target as voxels."""
     high = band_limited(3, low, scale).transpose(1, 2, 0)
-    aux = band_limited(3, low, scale, seed=1).transpose(1, 2, 0)
+    auxiliary = band_limited(3, low, scale, seed=1).transpose(1, 2, 0)
     lr = degraded(high.transpose(2, 0, 1), scale).transpose(1, 2, 0)
     affine = oblique()
     target = save(tmp_path / f"t2{suffix}", lr, affine)
-    return target, save(tmp_path / f"t1{suffix}", aux, finer(affine, lr.shape, (0, 1), scale)), high
+    return target, save(tmp_path / f"t1{suffix}", auxiliary, finer(affine, lr.shape, (0, 1), scale)), high
 
 
 def hdf5(path: Path, **datasets: NDArray[Any]) -> Path:

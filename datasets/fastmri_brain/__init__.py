@@ -21,6 +21,7 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.case import BadDataError, Case, Grid
 from mcsr_bench.plugin.split import DatasetSettings, PatientSplitSettings, Split, split_patients
 from mcsr_bench.protocol import Protocol
+from mcsr_bench.roles import Role
 from mcsr_bench.system.files import digest
 
 from .catalogue import Contrast, Row, catalogue
@@ -76,13 +77,13 @@ class FastMRIBrain(FilePairDataset):
         """As of every such dataset; two grids with one centre where the auxiliary has other voxels."""
         return _row(case).grids or super().grids(case)
 
-    def read_contrast(self, case: Case, kind: Literal["target", "auxiliary"]) -> Iterator[NDArray[np.complex64]]:
+    def read_contrast(self, case: Case, role: Role) -> Iterator[NDArray[np.complex64]]:
         """The slices of one contrast on the grid that `grids` says."""
         row = _row(case)
         if not row.registered:
-            yield from super().read_contrast(case, kind)
+            yield from super().read_contrast(case, role)
             return
-        volume = row.target if kind == "target" else row.auxiliary
+        volume = row.target if role == "target" else row.auxiliary
         with closing(images(volume.path, volume.shape)) as slices:
             yield from slices
 

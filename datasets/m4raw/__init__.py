@@ -21,6 +21,7 @@ from mcsr_bench.plugin.case import BadDataError, Case, Finding, Slice, Stored
 from mcsr_bench.plugin.dataset import Dataset
 from mcsr_bench.plugin.split import DatasetSettings, PatientSplitSettings, Split, split_patients
 from mcsr_bench.protocol import Protocol
+from mcsr_bench.roles import Role
 from mcsr_bench.system.files import digest
 
 from .catalogue import Subject, patients, shown, subjects
@@ -114,21 +115,19 @@ class M4Raw(Dataset):
         ):
             yield from islice(zip(target, auxiliary, strict=False), case.n_slices)
 
-    def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"], index: int) -> NDArray[np.complex64]:
+    def raw_kspace(self, case: Case, role: Role, index: int) -> NDArray[np.complex64]:
         """All coils of a slice of the first repetition, rolled as `read` does: what is said of its centre holds for images."""
         plan = self._plan(case)
-        rows, columns = self._offset(plan.target if kind == "target" else plan.auxiliary)
-        return np.roll(kspace_slice(self._first(case, kind).path, index), (-rows, -columns), axis=(-2, -1))
+        rows, columns = self._offset(plan.target if role == "target" else plan.auxiliary)
+        return np.roll(kspace_slice(self._first(case, role).path, index), (-rows, -columns), axis=(-2, -1))
 
-    def reconstruction(
-        self, case: Case, kind: Literal["target", "auxiliary"], index: int
-    ) -> NDArray[np.float32] | None:
+    def reconstruction(self, case: Case, role: Role, index: int) -> NDArray[np.float32] | None:
         """The image that the first repetition's file holds of a slice."""
-        return reconstruction_slice(self._first(case, kind).path, index)
+        return reconstruction_slice(self._first(case, role).path, index)
 
-    def stored(self, case: Case, kind: Literal["target", "auxiliary"]) -> Stored:
+    def stored(self, case: Case, role: Role) -> Stored:
         """Array of the first repetition's file, and how much of it its header says was acquired."""
-        return stored(self._first(case, kind))
+        return stored(self._first(case, role))
 
     def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
         """By patient with a seed; a protocol of ``validation-is-test`` chooses its checkpoint on the test part."""
@@ -158,9 +157,9 @@ class M4Raw(Dataset):
             self.cases()
         return self._plans[case.volume_id]
 
-    def _first(self, case: Case, kind: Literal["target", "auxiliary"]) -> Volume:
+    def _first(self, case: Case, role: Role) -> Volume:
         subject = self._plan(case).subject
-        return subject.target[0] if kind == "target" else subject.auxiliary[0]
+        return subject.target[0] if role == "target" else subject.auxiliary[0]
 
     def _images(
         self, side: tuple[Volume, ...], seen: Look, shape: tuple[int, int]

@@ -22,9 +22,9 @@ from mcsr_bench.plugin.case import BadDataError, Case, Finding, Grid, Slice, Sto
 from mcsr_bench.plugin.dataset import Dataset
 from mcsr_bench.plugin.split import DatasetSettings, PatientSplitSettings, Split, split_patients
 from mcsr_bench.protocol import Protocol
+from mcsr_bench.roles import Role
 from mcsr_bench.system.files import digest
 
-Kind = Literal["target", "auxiliary"]
 _CONTRAST = rf"^{CONTRAST_NAME.pattern}$"
 
 
@@ -92,20 +92,20 @@ class McsrPair(Dataset):
         with closing(self._images(case, "target")) as target, closing(self._images(case, "auxiliary")) as auxiliary:
             yield from zip(target, auxiliary, strict=False)
 
-    def read_contrast(self, case: Case, kind: Kind) -> Iterator[NDArray[np.complex64]]:
+    def read_contrast(self, case: Case, role: Role) -> Iterator[NDArray[np.complex64]]:
         """The slices of one contrast on its own grid; with a slice map, the auxiliary's that belong to the target's."""
-        with closing(self._images(case, kind)) as slices:
+        with closing(self._images(case, role)) as slices:
             yield from slices
 
-    def raw_kspace(self, case: Case, kind: Kind, index: int) -> NDArray[np.complex64]:
+    def raw_kspace(self, case: Case, role: Role, index: int) -> NDArray[np.complex64]:
         """All coils of the slice that `read_contrast` gives at this place, as stored."""
         found = self._file(case)
-        [samples] = kspace_slices(found.path, self._contrast(found, kind).name, [self._order(found, kind)[index]])
+        [samples] = kspace_slices(found.path, self._contrast(found, role).name, [self._order(found, role)[index]])
         return samples
 
-    def stored(self, case: Case, kind: Kind) -> Stored:
+    def stored(self, case: Case, role: Role) -> Stored:
         """As the file says it."""
-        contrast = self._contrast(self._file(case), kind)
+        contrast = self._contrast(self._file(case), role)
         return Stored(contrast.stored_shape, "complex64", contrast.coils or 1, contrast.acquired)
 
     def grids(self, case: Case) -> tuple[Grid, Grid] | None:
@@ -144,18 +144,18 @@ class McsrPair(Dataset):
             self._files[case.volume_id] = found
         return self._files[case.volume_id]
 
-    def _contrast(self, found: PairFile, kind: Kind) -> Contrast:
-        return found.contrasts[self.contrasts[0 if kind == "target" else 1]]
+    def _contrast(self, found: PairFile, role: Role) -> Contrast:
+        return found.contrasts[self.contrasts[0 if role == "target" else 1]]
 
-    def _order(self, found: PairFile, kind: Kind) -> Sequence[int]:
+    def _order(self, found: PairFile, role: Role) -> Sequence[int]:
         """The slices of a contrast in the order in which they are handed out."""
         target, auxiliary = self.contrasts
-        mapped = found.slice_map(auxiliary, target) if kind == "auxiliary" else None
-        return range(self._contrast(found, kind).shape[0]) if mapped is None else mapped
+        mapped = found.slice_map(auxiliary, target) if role == "auxiliary" else None
+        return range(self._contrast(found, role).shape[0]) if mapped is None else mapped
 
-    def _images(self, case: Case, kind: Kind) -> Generator[NDArray[np.complex64], None, None]:
+    def _images(self, case: Case, role: Role) -> Generator[NDArray[np.complex64], None, None]:
         found = self._file(case)
-        return images(found.path, self._contrast(found, kind), self._order(found, kind))
+        return images(found.path, self._contrast(found, role), self._order(found, role))
 
     def _case(self, volume: str, found: PairFile) -> Case:
         n, H, W = found.contrasts[self.settings.target].shape

@@ -21,6 +21,7 @@ from mcsr_bench.plugin.case import BadDataError, Case, Finding, Grid, Slice, Sto
 from mcsr_bench.plugin.dataset import Dataset
 from mcsr_bench.plugin.split import DatasetSettings, PatientSplitSettings, Split, as_protocol_wants, split_patients
 from mcsr_bench.protocol import Protocol
+from mcsr_bench.roles import Role
 from mcsr_bench.system.files import digest
 
 from .blocks import Block, cut
@@ -123,13 +124,11 @@ class NIfTI(Dataset):
         ):
             yield from zip(target, auxiliary, strict=True)
 
-    def read_contrast(
-        self, case: Case, kind: Literal["target", "auxiliary"]
-    ) -> Generator[NDArray[np.complex64], None, None]:
+    def read_contrast(self, case: Case, role: Role) -> Generator[NDArray[np.complex64], None, None]:
         """The slices of one contrast as it lies in its file, upright."""
         if self.settings.split == "slice" and case.volume_id not in self._blocks:
             self.cases()
-        volume = self._volume(case, kind)
+        volume = self._volume(case, role)
         turn = orientation(volume.affine, self.settings.axis)
         block = self._blocks.get(case.volume_id)
         slices = range(block.start, block.stop) if block else range(turn.shape(volume.shape)[0])
@@ -142,9 +141,9 @@ class NIfTI(Dataset):
         """From the affines; of a block of slices as if it were the whole volume, for both contrasts alike."""
         return self._grids([self._volume(case, "target"), self._volume(case, "auxiliary")])
 
-    def stored(self, case: Case, kind: Literal["target", "auxiliary"]) -> Stored:
+    def stored(self, case: Case, role: Role) -> Stored:
         """The whole volume of a contrast, as (slices, H, W)."""
-        volume = self._volume(case, kind)
+        volume = self._volume(case, role)
         return Stored(orientation(volume.affine, self.settings.axis).shape(volume.shape), str(volume.dtype))
 
     def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
@@ -194,10 +193,10 @@ class NIfTI(Dataset):
         same = [target for target, auxiliary in both.values() if target == auxiliary]
         if same:
             raise UserError(f"{same[0]} matches both {self.name}.target_pattern and {self.name}.auxiliary_pattern")
-        for found, kind in ((targets, "auxiliary"), (auxiliaries, "target")):
+        for found, role in ((targets, "auxiliary"), (auxiliaries, "target")):
             alone = [path for who, path in found.items() if who not in both]
             if alone:
-                message = f"{len(alone)} volumes have no {kind} and are left out, e.g. {alone[0].name}"
+                message = f"{len(alone)} volumes have no {role} and are left out, e.g. {alone[0].name}"
                 self.note(Finding("warning", "unpaired", str(alone[0]), message))
         return both
 
@@ -228,8 +227,8 @@ class NIfTI(Dataset):
                 return targets, auxiliaries
         return None
 
-    def _volume(self, case: Case, kind: Literal["target", "auxiliary"]) -> Volume:
-        return inspect(Path(case.files[0 if kind == "target" else 1]))
+    def _volume(self, case: Case, role: Role) -> Volume:
+        return inspect(Path(case.files[0 if role == "target" else 1]))
 
     def _grids(self, volumes: Sequence[Volume]) -> tuple[Grid, Grid]:
         target, auxiliary = (

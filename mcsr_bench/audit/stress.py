@@ -54,16 +54,16 @@ def perturbations(volume: StoredVolume, foreign: Images) -> Iterator[tuple[str, 
 
     foreign: another patient's auxiliary on the same slices.
     """
-    aux = np.asarray(volume.aux)
-    yield CLEAN, aux
-    yield "zero", np.zeros_like(aux)
+    auxiliary = np.asarray(volume.auxiliary)
+    yield CLEAN, auxiliary
+    yield "zero", np.zeros_like(auxiliary)
     yield FOREIGN, foreign
     for pixels in (1, 2, 4):
-        yield f"shifted {pixels} px", np.roll(aux, pixels, axis=-1)
-    yield f"rotated {DEGREES:g} deg", rotated(aux, DEGREES)
+        yield f"shifted {pixels} px", np.roll(auxiliary, pixels, axis=-1)
+    yield f"rotated {DEGREES:g} deg", rotated(auxiliary, DEGREES)
     rng = np.random.default_rng(int(files.digest(volume.volume_id, 12), 16))
-    noise = rng.normal(size=(2, *aux.shape)) * NOISE * np.percentile(np.abs(aux), 99)
-    yield "noise", (aux + noise[0] + 1j * noise[1]).astype(np.complex64)
+    noise = rng.normal(size=(2, *auxiliary.shape)) * NOISE * np.percentile(np.abs(auxiliary), 99)
+    yield "noise", (auxiliary + noise[0] + 1j * noise[1]).astype(np.complex64)
 
 
 def rotated(images: Images, degrees: float) -> Images:
@@ -94,7 +94,7 @@ def foreign_auxiliary(store: Store, volume_id: str, test: Sequence[str]) -> Imag
     if chosen is None:
         raise UserError(f"{volume_id}: no other test patient has its matrix, so there is no foreign auxiliary")
     n = len(chosen.slice_index)
-    return np.stack([np.asarray(chosen.aux[min(i, n - 1)]) for i in range(len(volume.slice_index))])
+    return np.stack([np.asarray(chosen.auxiliary[min(i, n - 1)]) for i in range(len(volume.slice_index))])
 
 
 def stress_trial(folder: Path, device: str = "cpu", report: Callable[[int, int], None] | None = None) -> pd.DataFrame:
@@ -118,8 +118,8 @@ def stress_trial(folder: Path, device: str = "cpu", report: Callable[[int, int],
         low = torch.from_numpy(np.array(volume.target_lr))
         filled = np.abs(kspace.zero_fill(low, volume.shape).numpy()).astype(np.float64) / protocol.lr_gain(record.scale)
         scores: dict[str, float] = {}
-        for name, aux in perturbations(volume, foreign_auxiliary(store, volume_id, test)):
-            batches = _batches(low, torch.from_numpy(aux), protocol, record.scale, slices_at_once(device))
+        for name, auxiliary in perturbations(volume, foreign_auxiliary(store, volume_id, test)):
+            batches = _batches(low, torch.from_numpy(auxiliary), protocol, record.scale, slices_at_once(device))
             image = predict_volume(method, batches, device)["target"]
             scores[name] = metrics.psnr(magnitude(image), truth, peak=float(truth.max()))
         zerofill = metrics.psnr(filled, truth, peak=float(truth.max()))
@@ -197,9 +197,11 @@ def stressable(record: TrialRecord) -> bool:
     return record.status == "done" and bool(record.card.get("trains", True)) and given
 
 
-def _batches(target_lr: Tensor, aux: Tensor, protocol: Protocol, scale: int, at_once: int) -> Iterator[Batch]:
+def _batches(target_lr: Tensor, auxiliary: Tensor, protocol: Protocol, scale: int, at_once: int) -> Iterator[Batch]:
     """The slices of a volume with an auxiliary (S, H, W) and what its degradation gives."""
     for first in range(0, len(target_lr), at_once):
         part = slice(first, first + at_once)
-        low = protocol.degrade(aux[part], scale)
-        yield Batch.of(target_lr=target_lr[part], aux=aux[part], aux_lr=low, scale=scale, protocol=protocol)
+        low = protocol.degrade(auxiliary[part], scale)
+        yield Batch.of(
+            target_lr=target_lr[part], auxiliary=auxiliary[part], auxiliary_lr=low, scale=scale, protocol=protocol
+        )

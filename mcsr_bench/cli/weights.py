@@ -42,7 +42,10 @@ def predict(
     bundle: Annotated[Path, typer.Option("--from", metavar="BUNDLE", help="A trial's folder, or an imported bundle.")],
     target: Annotated[Path, typer.Option(metavar="FILE", help="The low-resolution target: NIfTI or HDF5.")],
     to: Annotated[Path, typer.Option(metavar="FILE", help="The super-resolved volume, of the target's kind.")],
-    aux: Annotated[Path | None, typer.Option(metavar="FILE", help="The auxiliary at full resolution.")] = None,
+    auxiliary: Annotated[
+        Path | None,
+        typer.Option("--auxiliary", "--aux", metavar="FILE", help="The auxiliary at full resolution."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     plugins: Plugins = None,
 ) -> None:
@@ -51,6 +54,6 @@ def predict(
     from mcsr_bench.system.devices import chosen_device
 
     add_plugins(plugins)
-    outcome = predict_files(bundle, target, aux, to, device=chosen_device(device))
+    outcome = predict_files(bundle, target, auxiliary, to, device=chosen_device(device))
     print("\n".join(outcome.lines()), file=sys.stderr)
     print(to)

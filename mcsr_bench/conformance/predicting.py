@@ -97,7 +97,7 @@ class Predicting:
         kept = batch[:]
         method = subject.perturbed()
         outputs = [subject.predict(batch, method, seed) for seed in (1, 2)]  # so that what is drawn at random differs
-        for name in ("target_lr", "aux", "aux_lr"):
+        for name in ("target_lr", "auxiliary", "auxiliary_lr"):
             if not torch.equal(getattr(batch, name), getattr(kept, name)):
                 fail(f"predict changed batch.{name} in place")
         if not same(*outputs):
@@ -114,8 +114,8 @@ class Predicting:
         """A batch of 3 gives what 3 batches of 1 give."""
         side = self.subject.lr_side(self.subject.scale) * self.subject.scale
         brightness = torch.tensor([1.0, 100.0, 0.01])[:, None, None]  # what is taken over the whole batch shows
-        target, aux = smooth_images(3, (side, side), seed=0)
-        together = make_batch(brightness * target, brightness * aux, self.subject.scale)
+        target, auxiliary = smooth_images(3, (side, side), seed=0)
+        together = make_batch(brightness * target, brightness * auxiliary, self.subject.scale)
         whole = self.subject.predict(together)
         worst = 0.0
         for i in range(3):
@@ -141,7 +141,12 @@ class Predicting:
         """The output changes with the auxiliary if the card says ``multi``, and does not if it says ``single``."""
         batch = self.subject.batch(2)
         other = smooth_batch(2, self.subject.lr_shapes(batch.scale)[0], batch.scale, seed=1)
-        changed = replace(batch, aux=other.aux, aux_lr=other.aux_lr, aux_statistics=other.aux_statistics)
+        changed = replace(
+            batch,
+            auxiliary=other.auxiliary,
+            auxiliary_lr=other.auxiliary_lr,
+            auxiliary_statistics=other.auxiliary_statistics,
+        )
         one, two = self.subject.predict(batch), self.subject.predict(changed)
         difference = distance({"target": one["target"]}, {"target": two["target"]})
         if self.subject.card.contrasts == "multi":
@@ -224,15 +229,15 @@ class Predicting:
 def _hard_slices(subject: Subject, scale: int) -> tuple[list[str], Batch]:
     """Slices that divide by zero, overflow or underflow where a method is careless, with a name each."""
     side = subject.lr_side(scale) * scale
-    target, aux = (x[0] for x in smooth_images(1, (side, side), seed=3))
+    target, auxiliary = (x[0] for x in smooth_images(1, (side, side), seed=3))
     zero, one = torch.zeros_like(target), torch.ones_like(target)
     pairs = {
         "zero": (zero, zero),
-        "a zero target": (zero, aux),
+        "a zero target": (zero, auxiliary),
         "a zero auxiliary": (target, zero),
         "constant": (one, one),
-        "amplitude 1e-12": (1e-12 * target, 1e-12 * aux),
-        "amplitude 1e12": (1e12 * target, 1e12 * aux),
+        "amplitude 1e-12": (1e-12 * target, 1e-12 * auxiliary),
+        "amplitude 1e12": (1e12 * target, 1e12 * auxiliary),
     }
     targets, auxiliaries = (torch.stack([pair[i] for pair in pairs.values()]) for i in (0, 1))
     return list(pairs), make_batch(targets, auxiliaries, scale)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,10 @@ from mcsr_bench.plugin.dataset import Dataset
 from mcsr_bench.plugin.loading import load_dataset
 from mcsr_bench.plugin.registry import datasets
 from mcsr_bench.protocol import MCSR_1, PROTOCOLS
+from mcsr_bench.roles import ROLES, Role
 
 from .outcome import Check, fail
 
-Kind = Literal["target", "auxiliary"]
-KINDS: tuple[Kind, ...] = ("target", "auxiliary")
 _GENERATED = re.compile(r"simulat|generat|synthetic|phantom", re.IGNORECASE)
 
 
@@ -134,16 +133,16 @@ class Reading:
                 fail(
                     f"{case.volume_id}: the target's grid is {grids[0].shape}, {(case.n_slices, *case.shape)} was announced"
                 )
-            for i, kind in enumerate(KINDS):
+            for i, role in enumerate(ROLES):
                 shape = grids[i].shape if grids else (case.n_slices, *case.shape)
-                self._contrast(case, kind, shape)
+                self._contrast(case, role, shape)
         total = sum(case.n_slices for case in self._sample)
         return f"{total} slices of {len(self._sample)} volumes: {', '.join(c.volume_id for c in self._sample)}"
 
-    def _contrast(self, case: Case, kind: Kind, shape: tuple[int, int, int]) -> None:
+    def _contrast(self, case: Case, role: Role, shape: tuple[int, int, int]) -> None:
         peak, n = 0.0, 0
-        for n, image in enumerate(_slices(self._dataset, case, kind), 1):
-            at = f"slice {n - 1} of the {kind} of {case.volume_id}"
+        for n, image in enumerate(_slices(self._dataset, case, role), 1):
+            at = f"slice {n - 1} of the {role} of {case.volume_id}"
             if image.shape != shape[1:] or image.dtype != np.complex64:
                 fail(f"{at} is {image.dtype} {image.shape}; complex64 {shape[1:]} was announced")
             if not np.isfinite(image).all():
@@ -152,32 +151,32 @@ class Reading:
                 fail(f'{at} has a phase, but track = "magnitude"')
             peak = max(peak, float(np.abs(image).max()))
         if n != shape[0]:
-            fail(f"{case.volume_id}: {shape[0]} slices of the {kind} were announced and {n} came")
+            fail(f"{case.volume_id}: {shape[0]} slices of the {role} were announced and {n} came")
         if peak == 0:
-            fail(f"{case.volume_id}: the {kind} is zero everywhere")
+            fail(f"{case.volume_id}: the {role} is zero everywhere")
 
     def agrees(self) -> str:
         """What inspection and registration see is what is read: each contrast by itself, and k-space of coils, rows, columns."""
         case = self._sample[0]
-        for kind in KINDS:
-            alone = self._dataset.read_contrast(case, kind)
-            for n, (one, other) in enumerate(zip(_slices(self._dataset, case, kind), alone, strict=True)):
+        for role in ROLES:
+            alone = self._dataset.read_contrast(case, role)
+            for n, (one, other) in enumerate(zip(_slices(self._dataset, case, role), alone, strict=True)):
                 if not np.array_equal(one, other):
-                    fail(f"slice {n} of the {kind} of {case.volume_id}: read and read_contrast differ")
-            raw = self._dataset.raw_kspace(case, kind, 0)
+                    fail(f"slice {n} of the {role} of {case.volume_id}: read and read_contrast differ")
+            raw = self._dataset.raw_kspace(case, role, 0)
             if raw is not None and (raw.ndim != 3 or raw.dtype != np.complex64):
                 fail(
-                    f"raw_kspace of the {kind} of {case.volume_id} is {raw.dtype} {raw.shape}; complex64 (coils, H, W) is needed"
+                    f"raw_kspace of the {role} of {case.volume_id} is {raw.dtype} {raw.shape}; complex64 (coils, H, W) is needed"
                 )
-            image = self._dataset.reconstruction(case, kind, 0)
+            image = self._dataset.reconstruction(case, role, 0)
             if image is not None and (image.ndim != 2 or image.dtype != np.float32):
                 fail(
-                    f"reconstruction of the {kind} of {case.volume_id} is {image.dtype} {image.shape}; float32 (h, w) is needed"
+                    f"reconstruction of the {role} of {case.volume_id} is {image.dtype} {image.shape}; float32 (h, w) is needed"
                 )
-            stored = self._dataset.stored(case, kind)
+            stored = self._dataset.stored(case, role)
             if stored is not None and raw is not None and stored.shape[-2:] != raw.shape[-2:]:
                 fail(
-                    f"stored says {stored.shape[-2:]} of the {kind} of {case.volume_id}, raw_kspace is {raw.shape[-2:]}"
+                    f"stored says {stored.shape[-2:]} of the {role} of {case.volume_id}, raw_kspace is {raw.shape[-2:]}"
                 )
         return f"{case.volume_id}, both contrasts"
 
@@ -222,18 +221,18 @@ class Reading:
 
 def _content(dataset: Dataset, case: Case) -> str:
     total = hashlib.sha256()
-    for kind in KINDS:
-        for image in _slices(dataset, case, kind):
+    for role in ROLES:
+        for image in _slices(dataset, case, role):
             total.update(np.ascontiguousarray(image).tobytes())
     return total.hexdigest()
 
 
-def _slices(dataset: Dataset, case: Case, kind: Kind) -> Iterator[NDArray[np.complex64]]:
+def _slices(dataset: Dataset, case: Case, role: Role) -> Iterator[NDArray[np.complex64]]:
     """The slices of a contrast as the engine gets them: by `read`, or by `read_contrast` where the grids differ."""
     grids = dataset.grids(case)
     if grids and grids[0].difference(grids[1]):
-        yield from dataset.read_contrast(case, kind)
+        yield from dataset.read_contrast(case, role)
         return
     for pair in dataset.read(case):
         target, auxiliary = pair
-        yield target if kind == "target" else auxiliary
+        yield target if role == "target" else auxiliary

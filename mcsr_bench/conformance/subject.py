@@ -17,7 +17,7 @@ from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.cards import MethodCard
 from mcsr_bench.plugin.loading import SMOKE, check_method, load_method, preset_values
 from mcsr_bench.plugin.method import Method, TorchMethod
-from mcsr_bench.plugin.predicted import by_contrast
+from mcsr_bench.plugin.predicted import by_role
 from mcsr_bench.plugin.registry import methods
 
 from .outcome import fail
@@ -103,7 +103,7 @@ class Subject:
         with seeded(seed):
             output = chosen.predict(batch)
         try:
-            return by_contrast(self.name, output)
+            return by_role(self.name, output)
         except ValueError as error:
             fail(str(error))
 

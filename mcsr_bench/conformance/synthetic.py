@@ -21,31 +21,31 @@ def smooth_images(n: int, shape: tuple[int, int], seed: int) -> tuple[Tensor, Te
     Slice i of ``seed`` is the same whatever n is.
     """
     pairs = [_pair(shape, np.random.default_rng(np.random.SeedSequence([seed, i]))) for i in range(n)]
-    target, aux = (torch.from_numpy(np.stack(part).astype(np.complex64)) for part in zip(*pairs, strict=True))
-    return target, aux
+    target, auxiliary = (torch.from_numpy(np.stack(part).astype(np.complex64)) for part in zip(*pairs, strict=True))
+    return target, auxiliary
 
 
 def _pair(shape: tuple[int, int], rng: np.random.Generator) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
     y, x = (np.linspace(-1, 1, n, endpoint=False) for n in shape)
-    target, aux = np.zeros((2, *shape))
+    target, auxiliary = np.zeros((2, *shape))
     for _ in range(12):
         centre, width = rng.uniform(-0.7, 0.7, 2), rng.uniform(0.08, 0.4, 2)
         blob = np.exp(-((((y - centre[0]) / width[0]) ** 2)[:, None] + (((x - centre[1]) / width[1]) ** 2)[None]))
         target += rng.uniform(0.1, 1) * blob
-        aux += rng.uniform(0.1, 1) * blob
+        auxiliary += rng.uniform(0.1, 1) * blob
     slope = rng.uniform(-1, 1, (2, 3))
     phases = [np.exp(1j * (a + b * y[:, None] + c * x[None])) for a, b, c in slope]
-    return target * phases[0], aux * phases[1]
+    return target * phases[0], auxiliary * phases[1]
 
 
-def make_batch(target: Tensor, aux: Tensor, scale: int, *, training: bool = False) -> Batch:
+def make_batch(target: Tensor, auxiliary: Tensor, scale: int, *, training: bool = False) -> Batch:
     """A batch of whole slices from HR images, degraded as `mcsr-1` does; with target only for training."""
-    lr, aux_lr = MCSR_1.degrade(target, scale), MCSR_1.degrade(aux, scale)
+    lr, auxiliary_lr = MCSR_1.degrade(target, scale), MCSR_1.degrade(auxiliary, scale)
     n = len(target)
     return Batch.of(
         lr,
-        aux,
-        aux_lr,
+        auxiliary,
+        auxiliary_lr,
         scale=scale,
         protocol=MCSR_1,
         target=target if training else None,
@@ -57,8 +57,8 @@ def make_batch(target: Tensor, aux: Tensor, scale: int, *, training: bool = Fals
 
 def smooth_batch(n: int, lr_shape: tuple[int, int], scale: int, seed: int = 0, *, training: bool = False) -> Batch:
     """A batch of n smooth random slices whose LR images are of ``lr_shape``."""
-    target, aux = smooth_images(n, (lr_shape[0] * scale, lr_shape[1] * scale), seed)
-    return make_batch(target, aux, scale, training=training)
+    target, auxiliary = smooth_images(n, (lr_shape[0] * scale, lr_shape[1] * scale), seed)
+    return make_batch(target, auxiliary, scale, training=training)
 
 
 class SyntheticData:

@@ -100,8 +100,8 @@ def synthetic_batch(
     low = size // scale
     return Batch.of(
         target_lr=images(0, low),
-        aux=images(1, size),
-        aux_lr=images(2, low),
+        auxiliary=images(1, size),
+        auxiliary_lr=images(2, low),
         target=images(3, size),
         scale=scale,
         protocol=MCSR_1,

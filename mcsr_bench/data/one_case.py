@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,11 +26,9 @@ from mcsr_bench.plugin.case import BadDataError, Case, Grid, Slice
 from mcsr_bench.plugin.dataset import Dataset
 from mcsr_bench.plugin.loading import load_dataset
 from mcsr_bench.protocol import Protocol, get_protocol
+from mcsr_bench.roles import ROLES, Role
 from mcsr_bench.system import files
 
-KINDS: tuple[Literal["target", "auxiliary"], ...] = ("target", "auxiliary")
-FOLDERS = {"target": "target", "auxiliary": "aux"}
-"""Where the volumes of a contrast lie in a store."""
 RAW_SLICES = 3
 """Slices of k-space that are looked at per contrast, from the middle of the volume."""
 
@@ -153,35 +151,35 @@ def prepare_case(work: Work, folder: Path, position: int) -> None:
     case = work.cases[position]
     shape = work.protocol.hr_shape(case.shape, work.scale)
     inspector = _inspector(work.dataset, case)
-    raw = {kind: folder / FOLDERS[kind] / f"{position:05d}.raw.{os.getpid()}{UNFINISHED}" for kind in KINDS}
+    raw = {role: folder / role / f"{position:05d}.raw.{os.getpid()}{UNFINISHED}" for role in ROLES}
     slices, registration = read_case(work.dataset, case, work.preparation.register)
     contents = _contents(work.protocol)
     n = 0
     with (
         files.writing_to(folder),
         raw["target"].open("wb") as target_file,
-        raw["auxiliary"].open("wb") as aux_file,
+        raw["auxiliary"].open("wb") as auxiliary_file,
     ):
         for pair in slices:
-            for kind, image, handle in zip(KINDS, pair, (target_file, aux_file), strict=True):
-                _check_slice(work.dataset, case, kind, n, image)
-                inspector.add(kind, n, image)
+            for role, image, handle in zip(ROLES, pair, (target_file, auxiliary_file), strict=True):
+                _check_slice(work.dataset, case, role, n, image)
+                inspector.add(role, n, image)
                 cropped = crop_centre(torch.from_numpy(image), shape).contiguous().numpy()
-                contents[kind].add(cropped)
+                contents[role].add(cropped)
                 handle.write(cropped.tobytes())
             n += 1
     if n != case.n_slices:
         raise UserError(f"{source(case)}: {case.n_slices} slices were announced and {n} could be read")
     kept = _kept(contents, case)
-    volumes = {kind: np.memmap(path, np.complex64, "r", shape=(n, *shape)) for kind, path in raw.items()}
+    volumes = {role: np.memmap(path, np.complex64, "r", shape=(n, *shape)) for role, path in raw.items()}
     _inspect_raw(work.dataset, case, inspector)
     precision = []
-    for kind in KINDS:
-        path = folder / FOLDERS[kind] / f"{position:05d}.npy"
+    for role in ROLES:
+        path = folder / role / f"{position:05d}.npy"
         with files.writing_to(folder):
-            write_volume(path, (volumes[kind][i] for i in kept), (len(kept), *shape), work.preparation.store_dtype)
+            write_volume(path, (volumes[role][i] for i in kept), (len(kept), *shape), work.preparation.store_dtype)
         if work.preparation.store_dtype != "complex64":
-            precision.append(precision_db(volumes[kind], kept, open_volume(path)))
+            precision.append(precision_db(volumes[role], kept, open_volume(path)))
     del volumes
     for path in raw.values():
         path.unlink()
@@ -203,12 +201,12 @@ def degrade_volume(
     folder: Path, hr_folder: Path, position: int, protocol: Protocol, scale: int, dtype: StoreDtype
 ) -> None:
     """Write the LR target and auxiliary of one HR volume, in one move each."""
-    for kind in FOLDERS.values():
-        volume = open_volume(hr_folder / kind / f"{position:05d}.npy")
+    for role in ROLES:
+        volume = open_volume(hr_folder / role / f"{position:05d}.npy")
         n, H, W = volume.shape
         low = (protocol.degrade(torch.from_numpy(np.array(volume[i])), scale).contiguous().numpy() for i in range(n))
         with files.writing_to(folder):
-            write_volume(folder / kind / f"{position:05d}.npy", low, (n, H // scale, W // scale), dtype)
+            write_volume(folder / role / f"{position:05d}.npy", low, (n, H // scale, W // scale), dtype)
 
 
 def inspect_case(work: Work, position: int) -> dict[str, Any]:
@@ -221,9 +219,9 @@ def inspect_case(work: Work, position: int) -> dict[str, Any]:
         shape = work.protocol.hr_shape(case.shape, work.scale)
         slices, registration = read_case(work.dataset, case, work.preparation.register)
         for pair in slices:
-            for kind, image in zip(KINDS, pair, strict=True):
-                inspector.add(kind, n, image)
-                contents[kind].add(crop_centre(torch.from_numpy(image), shape).numpy())
+            for role, image in zip(ROLES, pair, strict=True):
+                inspector.add(role, n, image)
+                contents[role].add(crop_centre(torch.from_numpy(image), shape).numpy())
             n += 1
         _inspect_raw(work.dataset, case, inspector)
         if n != case.n_slices:
@@ -248,7 +246,7 @@ def read_case(
     grids = dataset.grids(case)
     difference = grids[0].difference(grids[1]) if grids else ""
     if difference and register == "none":
-        places = list(dict.fromkeys(source(case, kind) for kind in KINDS))
+        places = list(dict.fromkeys(source(case, role) for role in ROLES))
         what = " and ".join(places) if len(places) > 1 else f"{places[0]}: its contrasts"
         raise UserError(
             f"{what} lie on different grids ({difference}); --register rigid puts the auxiliary onto the target's grid"
@@ -257,7 +255,7 @@ def read_case(
         return dataset.read(case), lambda: None
     from mcsr_bench.data.registration import register as onto
 
-    target, auxiliary = (np.stack(list(dataset.read_contrast(case, kind))) for kind in KINDS)
+    target, auxiliary = (np.stack(list(dataset.read_contrast(case, role))) for role in ROLES)
     here, there = grids or (_unit_grid(target), _unit_grid(auxiliary))
     try:
         moved, found = onto(target, here, auxiliary, there, "affine" if register == "affine" else "rigid")
@@ -267,10 +265,10 @@ def read_case(
     return iter(zip(target, moved, strict=True)), lambda: record
 
 
-def source(case: Case, kind: str = "target") -> str:
+def source(case: Case, role: str = "target") -> str:
     """The raw file behind a contrast (adapters list the target's first), or the volume."""
     if len(case.files) == 2:
-        return case.files[0 if kind == "target" else 1]
+        return case.files[0 if role == "target" else 1]
     return case.files[0] if case.files else case.volume_id
 
 
@@ -322,41 +320,41 @@ def _part(payload: dict[str, Any], emit: Emit, step: Callable[[int], Any]) -> No
 
 def _inspector(dataset: Dataset, case: Case) -> Inspector:
     grids = dataset.grids(case)
-    target, auxiliary = (dataset.stored(case, kind) for kind in KINDS)
+    target, auxiliary = (dataset.stored(case, role) for role in ROLES)
     return Inspector(case, dataset.contrasts, dataset.track, grids[0].voxel if grids else None, (target, auxiliary))
 
 
 def _inspect_raw(dataset: Dataset, case: Case, inspector: Inspector) -> None:
     """Show the inspector the k-space of slices from the middle of the volume, where files hold k-space."""
     grids = dataset.grids(case)
-    for position, kind in enumerate(KINDS):
+    for position, role in enumerate(ROLES):
         n = grids[position].shape[0] if grids else case.n_slices  # an auxiliary on a grid of its own may have fewer
         first = max(0, n // 2 - RAW_SLICES // 2)
         for index in range(first, min(first + RAW_SLICES, n)):
-            samples = dataset.raw_kspace(case, kind, index)
+            samples = dataset.raw_kspace(case, role, index)
             if samples is not None:
-                inspector.add_raw(kind, index, samples, dataset.reconstruction(case, kind, index))
+                inspector.add_raw(role, index, samples, dataset.reconstruction(case, role, index))
 
 
-def _check_slice(dataset: Dataset, case: Case, kind: str, index: int, image: NDArray[Any]) -> None:
+def _check_slice(dataset: Dataset, case: Case, role: str, index: int, image: NDArray[Any]) -> None:
     if image.shape != case.shape or image.dtype != np.complex64:
         raise UserError(
-            f"{source(case)}: dataset '{dataset.name}' gave {image.dtype} {image.shape} for slice {index} of the {kind}, "
+            f"{source(case)}: dataset '{dataset.name}' gave {image.dtype} {image.shape} for slice {index} of the {role}, "
             f"complex64 {case.shape} was announced"
         )
     if not np.isfinite(image).all():
-        raise UserError(f"{source(case, kind)}: slice {index} of the {kind} holds NaN or Inf")
+        raise UserError(f"{source(case, role)}: slice {index} of the {role} holds NaN or Inf")
 
 
-def _contents(protocol: Protocol) -> dict[Literal["target", "auxiliary"], Content]:
-    return {kind: Content(protocol.empty_level, protocol.empty_fraction) for kind in KINDS}
+def _contents(protocol: Protocol) -> dict[Role, Content]:
+    return {role: Content(protocol.empty_level, protocol.empty_fraction) for role in ROLES}
 
 
-def _kept(contents: Mapping[Literal["target", "auxiliary"], Content], case: Case) -> list[int]:
+def _kept(contents: Mapping[Role, Content], case: Case) -> list[int]:
     """The slices with signal in both contrasts. UserError where a volume is zero, or no slice is left."""
-    for kind, content in contents.items():
+    for role, content in contents.items():
         if content.zero:
-            raise UserError(f"{source(case, kind)}: the {kind} volume {case.volume_id} is zero everywhere")
+            raise UserError(f"{source(case, role)}: the {role} volume {case.volume_id} is zero everywhere")
     both = zip(*(content.occupied() for content in contents.values()), strict=True)
     kept = [index for index, occupied in enumerate(both) if all(occupied)]
     if not kept:

@@ -87,8 +87,8 @@ class Sampler:
 
         return Batch.of(
             target_lr=load(volume.target_lr),
-            aux=load(volume.aux),
-            aux_lr=load(volume.aux_lr),
+            auxiliary=load(volume.auxiliary),
+            auxiliary_lr=load(volume.auxiliary_lr),
             target=load(volume.target) if with_target else None,
             scale=self.scale,
             protocol=self._protocol,

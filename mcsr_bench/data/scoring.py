@@ -20,7 +20,7 @@ def score_prediction(
     prediction: NDArray[np.number], volume: StoredVolume, protocol: Protocol, scale: int, role: str = "target"
 ) -> metrics.VolumeScores:
     """The scores of a predicted volume (S, H, W), magnitude or complex, against what the protocol says the reference is."""
-    image, low = (volume.target, volume.target_lr) if role == "target" else (volume.aux, volume.aux_lr)
+    image, low = (volume.target, volume.target_lr) if role == "target" else (volume.auxiliary, volume.auxiliary_lr)
     reference = protocol.scoring_reference(np.asarray(image), np.asarray(low))
 
     def degrade(x: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:

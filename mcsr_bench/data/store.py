@@ -20,17 +20,18 @@ from typing import Any
 
 from mcsr_bench.data import registration
 from mcsr_bench.data.encoding import UNFINISHED, ComplexArray, PairVolume, open_volume
-from mcsr_bench.data.one_case import FOLDERS, Done, Work, degrade_volumes, prepare_cases, source
+from mcsr_bench.data.one_case import Done, Work, degrade_volumes, prepare_cases, source
 from mcsr_bench.data.spec import Preparation
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.case import Case, Finding
 from mcsr_bench.plugin.dataset import Dataset
 from mcsr_bench.protocol import Protocol
+from mcsr_bench.roles import ROLES
 from mcsr_bench.system import files
 from mcsr_bench.system.progress import Listener
 
-LAYOUT = 3
+LAYOUT = 4
 """Raised when the files of a store change their meaning."""
 
 Volume = ComplexArray | PairVolume
@@ -50,8 +51,8 @@ class StoredVolume:
     lr_folder: Path
     position: int
 
-    def _open(self, folder: Path, kind: str) -> Volume:
-        return _memory_map(str(folder / kind / f"{self.position:05d}.npy"))
+    def _open(self, folder: Path, role: str) -> Volume:
+        return _memory_map(str(folder / role / f"{self.position:05d}.npy"))
 
     @property
     def target(self) -> Volume:
@@ -59,9 +60,9 @@ class StoredVolume:
         return self._open(self.hr_folder, "target")
 
     @property
-    def aux(self) -> Volume:
+    def auxiliary(self) -> Volume:
         """complex64 (S, H, W)."""
-        return self._open(self.hr_folder, "aux")
+        return self._open(self.hr_folder, "auxiliary")
 
     @property
     def target_lr(self) -> Volume:
@@ -69,9 +70,9 @@ class StoredVolume:
         return self._open(self.lr_folder, "target")
 
     @property
-    def aux_lr(self) -> Volume:
+    def auxiliary_lr(self) -> Volume:
         """complex64 (S, h, w)."""
-        return self._open(self.lr_folder, "aux")
+        return self._open(self.lr_folder, "auxiliary")
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def _moved(store: Store, cases: Sequence[Case]) -> Store:
     }
 
     def moved(said: dict[str, Any]) -> dict[str, Any]:
-        contrasts = {kind: {**c, "file": now.get(c["file"], c["file"])} for kind, c in said["contrasts"].items()}
+        contrasts = {role: {**c, "file": now.get(c["file"], c["file"])} for role, c in said["contrasts"].items()}
         return {**said, "files": [now[file] for file in said["files"]], "contrasts": contrasts}
 
     found = tuple(replace(f, file=now.get(f.file, f.file)) for f in store.findings)
@@ -202,8 +203,8 @@ def _build(final: Path, build: Callable[[Path], None], listener: Listener) -> No
         listener.warning(f"the prepared data {final} are damaged: they are built again")
     with files.resumable_folder(final, whole, waiting) as folder:
         if folder is not None:
-            for kind in FOLDERS.values():
-                (folder / kind).mkdir(exist_ok=True)
+            for role in ROLES:
+                (folder / role).mkdir(exist_ok=True)
             build(folder)
             for path in folder.glob(f"*/*{UNFINISHED}"):  # left by a process that was killed
                 path.unlink(missing_ok=True)
@@ -248,7 +249,7 @@ def _build_hr(folder: Path, work: Work, engine: Engine | None, listener: Listene
 
 def _build_lr(folder: Path, hr_folder: Path, work: Work, engine: Engine | None, listener: Listener) -> None:
     n = len(work.cases)
-    paths = {p: [folder / kind / f"{p:05d}.npy" for kind in FOLDERS.values()] for p in range(n)}
+    paths = {p: [folder / role / f"{p:05d}.npy" for role in ROLES] for p in range(n)}
     missing = [position for position, made in paths.items() if not all(path.is_file() for path in made)]
     dtype = work.preparation.store_dtype
     done = _counted(f"degrading {work.dataset.name} to 1/{work.scale}", n, len(missing), listener)

@@ -37,8 +37,9 @@ from mcsr_bench.plugin.predicted import predict_volume, slices_at_once
 from mcsr_bench.plugin.registry import add_plugins, methods
 from mcsr_bench.plugin.split import Split
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.results.bundle import ROLES, Bundle, BundleFiles, DataRecord, RunFolder, TrialRecord, label
+from mcsr_bench.results.bundle import Bundle, BundleFiles, DataRecord, RunFolder, TrialRecord, label
 from mcsr_bench.results.heartbeat import Heartbeat
+from mcsr_bench.roles import ROLES
 from mcsr_bench.system import files
 from mcsr_bench.system.devices import device_name, device_of
 from mcsr_bench.system.provenance import git_revision, versions

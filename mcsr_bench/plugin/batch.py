@@ -54,14 +54,14 @@ class Batch:
 
     target_lr: Tensor = field(metadata=LR_IMAGE)
     """(B, h, w)."""
-    aux: Tensor = field(metadata=HR_IMAGE)
+    auxiliary: Tensor = field(metadata=HR_IMAGE)
     """(B, H, W), the auxiliary contrast at full resolution."""
-    aux_lr: Tensor = field(metadata=LR_IMAGE)
+    auxiliary_lr: Tensor = field(metadata=LR_IMAGE)
     """(B, h, w), the auxiliary degraded like the target."""
     scale: int = field(metadata=CONSTANT)
     protocol: BenchProtocol = field(metadata=CONSTANT)
     target_statistics: Statistics = field(metadata=STATISTICS)
-    aux_statistics: Statistics = field(metadata=STATISTICS)
+    auxiliary_statistics: Statistics = field(metadata=STATISTICS)
     target: Tensor | None = field(default=None, metadata=HR_IMAGE)
     """(B, H, W); None when predicting."""
     patient_id: tuple[str, ...] = field(default=(), metadata=PER_SLICE)
@@ -74,8 +74,8 @@ class Batch:
     def of(
         cls,
         target_lr: Tensor,
-        aux: Tensor,
-        aux_lr: Tensor,
+        auxiliary: Tensor,
+        auxiliary_lr: Tensor,
         *,
         scale: int,
         protocol: BenchProtocol,
@@ -86,15 +86,15 @@ class Batch:
         joint: bool = False,
     ) -> Batch:
         """A batch of whole slices with statistics as the protocol says; joint: the auxiliary's are those of its LR image."""
-        aux_source = aux_lr if joint or protocol.auxiliary_statistics == "lr" else aux
+        auxiliary_source = auxiliary_lr if joint or protocol.auxiliary_statistics == "lr" else auxiliary
         return cls(
             target_lr=target_lr,
-            aux=aux,
-            aux_lr=aux_lr,
+            auxiliary=auxiliary,
+            auxiliary_lr=auxiliary_lr,
             scale=scale,
             protocol=protocol,
             target_statistics=protocol.statistics(target_lr.abs()),
-            aux_statistics=protocol.statistics(aux_source.abs()),
+            auxiliary_statistics=protocol.statistics(auxiliary_source.abs()),
             target=target,
             patient_id=patient_id,
             slice_index=slice_index,
@@ -108,7 +108,7 @@ class Batch:
     @property
     def hr_shape(self) -> tuple[int, int]:
         """(H, W)."""
-        return self.aux.shape[-2], self.aux.shape[-1]
+        return self.auxiliary.shape[-2], self.auxiliary.shape[-1]
 
     @property
     def target_lr_magnitude(self) -> Tensor:
@@ -121,14 +121,14 @@ class Batch:
         return self.protocol.normalize(self._require_target().abs(), *self.target_statistics)
 
     @property
-    def aux_magnitude(self) -> Tensor:
+    def auxiliary_magnitude(self) -> Tensor:
         """Normalised |auxiliary|, float32 (B, H, W)."""
-        return self.protocol.normalize(self.aux.abs(), *self.aux_statistics)
+        return self.protocol.normalize(self.auxiliary.abs(), *self.auxiliary_statistics)
 
     @property
-    def aux_lr_magnitude(self) -> Tensor:
+    def auxiliary_lr_magnitude(self) -> Tensor:
         """Normalised |auxiliary LR|, float32 (B, h, w)."""
-        return self.protocol.normalize(self.aux_lr.abs(), *self.aux_statistics)
+        return self.protocol.normalize(self.auxiliary_lr.abs(), *self.auxiliary_statistics)
 
     @property
     def target_lr_complex(self) -> Tensor:
@@ -141,14 +141,14 @@ class Batch:
         return self._require_target() / self.target_statistics[1][:, None, None]
 
     @property
-    def aux_complex(self) -> Tensor:
+    def auxiliary_complex(self) -> Tensor:
         """Auxiliary over the standard deviation of its magnitude, complex64 (B, H, W)."""
-        return self.aux / self.aux_statistics[1][:, None, None]
+        return self.auxiliary / self.auxiliary_statistics[1][:, None, None]
 
     @property
-    def aux_lr_complex(self) -> Tensor:
+    def auxiliary_lr_complex(self) -> Tensor:
         """Auxiliary LR over the same standard deviation, complex64 (B, h, w)."""
-        return self.aux_lr / self.aux_statistics[1][:, None, None]
+        return self.auxiliary_lr / self.auxiliary_statistics[1][:, None, None]
 
     def denormalize_target(self, output: Tensor) -> Tensor:
         """A normalised target magnitude (B, H, W) back in physical units; a magnitude cannot be negative: cut at 0."""
@@ -157,7 +157,7 @@ class Batch:
 
     def denormalize_auxiliary(self, output: Tensor) -> Tensor:
         """A normalised auxiliary magnitude (B, H, W) back in physical units, cut at 0."""
-        mean, std = self.aux_statistics
+        mean, std = self.auxiliary_statistics
         return (output * std[:, None, None] + mean[:, None, None]).clamp_min(0)
 
     def denormalize_complex(self, output: Tensor) -> Tensor:
@@ -241,7 +241,9 @@ class Batch:
 
         In joint super-resolution the full-resolution auxiliary is NaN then, so that a method which looks at it is found out.
         """
-        return replace(self, target=None, aux=torch.full_like(self.aux, torch.nan) if self.joint else self.aux)
+        return replace(
+            self, target=None, auxiliary=torch.full_like(self.auxiliary, torch.nan) if self.joint else self.auxiliary
+        )
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""

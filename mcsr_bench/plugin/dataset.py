@@ -20,6 +20,7 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.case import Case, Finding, Grid, Slice, Stored
 from mcsr_bench.plugin.split import DatasetSettings, Split
 from mcsr_bench.protocol import Protocol
+from mcsr_bench.roles import Role
 from mcsr_bench.system.digests import digests
 from mcsr_bench.system.progress import Listener
 
@@ -88,22 +89,20 @@ class Dataset(ABC):
         """
         return None
 
-    def read_contrast(self, case: Case, kind: Literal["target", "auxiliary"]) -> Iterator[NDArray[np.complex64]]:
+    def read_contrast(self, case: Case, role: Role) -> Iterator[NDArray[np.complex64]]:
         """The slices of one contrast on its own grid, complex64 (H, W), in anatomical order, one at a time."""
         for target, auxiliary in self.read(case):
-            yield target if kind == "target" else auxiliary
+            yield target if role == "target" else auxiliary
 
-    def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"], index: int) -> NDArray[np.complex64] | None:
+    def raw_kspace(self, case: Case, role: Role, index: int) -> NDArray[np.complex64] | None:
         """K-space of one slice as it lies in the file, complex64 (coils, H, W), for inspection; None where files hold images."""
         return None
 
-    def reconstruction(
-        self, case: Case, kind: Literal["target", "auxiliary"], index: int
-    ) -> NDArray[np.float32] | None:
+    def reconstruction(self, case: Case, role: Role, index: int) -> NDArray[np.float32] | None:
         """The magnitude image (h, w) that the file holds beside `raw_kspace`, for inspection; None where it holds none."""
         return None
 
-    def stored(self, case: Case, kind: Literal["target", "auxiliary"]) -> Stored | None:
+    def stored(self, case: Case, role: Role) -> Stored | None:
         """How a contrast lies in its file, for the inspection report; None for data that are not read from files."""
         return None
 

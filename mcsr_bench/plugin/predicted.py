@@ -15,9 +15,7 @@ from torch import Tensor
 
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.method import Method
-
-CONTRASTS = ("target", "auxiliary")
-"""What a method may predict; the target is always there."""
+from mcsr_bench.roles import ROLES
 
 _ON_A_GPU = 8
 
@@ -66,7 +64,7 @@ def checked(method: Method, output: object, batch: Batch) -> dict[str, Tensor]:
     Raises ValueError as `predict_volume` does.
     """
     name, out = method.card.name, {}
-    for contrast, image in by_contrast(name, output).items():
+    for contrast, image in by_role(name, output).items():
         expected = (len(batch), *batch.hr_shape)
         if tuple(image.shape) != expected:
             raise ValueError(f"{name} predicted {tuple(image.shape)} for the {contrast}, not {expected}")
@@ -82,13 +80,13 @@ def checked(method: Method, output: object, batch: Batch) -> dict[str, Tensor]:
     return out
 
 
-def by_contrast(name: str, output: object) -> dict[str, Tensor]:
+def by_role(name: str, output: object) -> dict[str, Tensor]:
     """The prediction of a method of that name by contrast, "target" and perhaps "auxiliary".
 
     ValueError for other contrasts, and for what is not a tensor.
     """
-    named: dict[Any, Any] = output if isinstance(output, dict) else {CONTRASTS[0]: output}
-    if CONTRASTS[0] not in named or not named.keys() <= set(CONTRASTS):
+    named: dict[Any, Any] = output if isinstance(output, dict) else {ROLES[0]: output}
+    if ROLES[0] not in named or not named.keys() <= set(ROLES):
         raise ValueError(
             f"{name} predicted the contrasts {sorted(map(str, named))}; 'target' must be there, 'auxiliary' may be"
         )

@@ -45,7 +45,7 @@ class PredictionOutcome:
 def predict_files(
     bundle: Path,
     target: Path,
-    aux: Path | None,
+    auxiliary: Path | None,
     to: Path,
     device: str = "cpu",
     *,
@@ -53,7 +53,7 @@ def predict_files(
 ) -> PredictionOutcome:
     """Super-resolve a volume with the method and weights of a bundle, slice by slice, and write it to ``to``.
 
-    bundle: the folder of a finished trial, or of imported weights (`weights.importing`). target: a volume of LR size; aux:
+    bundle: the folder of a finished trial, or of imported weights (`weights.importing`). target: a volume of LR size; auxiliary:
     the same slices of the other contrast at HR size (LR size for a method that super-resolves both jointly), None for a
     single-contrast method. Kinds of files, layout, slice axis, grid and amplitudes: `predicting.volumes`. The output is of the
     target's kind, its geometry the target's with ``scale`` times as many samples in the plane: NIfTI has magnitudes, HDF5 what
@@ -64,16 +64,16 @@ def predict_files(
     together, and sizes that the method cannot take.
     """
     bundle, target, to = Path(bundle), Path(target), Path(to)
-    aux = None if aux is None else Path(aux)
+    auxiliary = None if auxiliary is None else Path(auxiliary)
     if kind(to) != kind(target):
         raise UserError(f"{to}: the output is to be a file like the target, which ends in {' or '.join(kind(target))}")
-    if any(to.resolve() == path.resolve() for path in (target, aux) if path is not None):
+    if any(to.resolve() == path.resolve() for path in (target, auxiliary) if path is not None):
         raise UserError(f"{to}: would be written over a file that is read")
     info = read_bundle(bundle)
     method = _loaded(bundle, info, device)
-    if aux is None and method.card.contrasts == "multi":
-        raise UserError(f"--aux is missing: {info.method} uses the auxiliary contrast")
-    pair = read_pair(target, aux, info.scale, joint=method.joint)
+    if auxiliary is None and method.card.contrasts == "multi":
+        raise UserError(f"--auxiliary is missing: {info.method} uses the auxiliary contrast")
+    pair = read_pair(target, auxiliary, info.scale, joint=method.joint)
     _check_multiple(method, target, pair)
     protocol = get_protocol(info.protocol)
     total, at_once = len(pair.target), slices_at_once(device)
@@ -84,7 +84,9 @@ def predict_files(
     tell = report or (lambda *_: None)
     volume = predict_volume(method, batches, device, lambda done: tell(done, total))["target"]
     write_volume(to, volume, pair.space, info.scale)
-    return PredictionOutcome(info, to, len(volume), volume.shape[1:], (*_notes(method, aux, pair), *method.notes()))
+    return PredictionOutcome(
+        info, to, len(volume), volume.shape[1:], (*_notes(method, auxiliary, pair), *method.notes())
+    )
 
 
 def read_bundle(folder: Path) -> BundleInfo:
@@ -123,15 +125,17 @@ def _batch(pair: Pair, which: range, scale: int, protocol: Protocol, *, joint: b
     shape = (len(which), low.shape[-2] * scale, low.shape[-1] * scale)
     # A file's LR image is as bright as the HR image; a protocol may have trained on brighter ones.
     gain = protocol.lr_gain(scale)
-    if pair.aux is None:
-        aux, aux_lr = torch.zeros(shape, dtype=torch.complex64), torch.zeros_like(low)
+    if pair.auxiliary is None:
+        auxiliary, auxiliary_lr = torch.zeros(shape, dtype=torch.complex64), torch.zeros_like(low)
     else:
-        given = torch.from_numpy(np.ascontiguousarray(pair.aux[part]))
+        given = torch.from_numpy(np.ascontiguousarray(pair.auxiliary[part]))
         if joint:
-            aux, aux_lr = torch.full(shape, torch.nan, dtype=torch.complex64), given * gain
+            auxiliary, auxiliary_lr = torch.full(shape, torch.nan, dtype=torch.complex64), given * gain
         else:
-            aux, aux_lr = given, protocol.degrade(given, scale)
-    return Batch.of(low * gain, aux, aux_lr, scale=scale, protocol=protocol, slice_index=tuple(which), joint=joint)
+            auxiliary, auxiliary_lr = given, protocol.degrade(given, scale)
+    return Batch.of(
+        low * gain, auxiliary, auxiliary_lr, scale=scale, protocol=protocol, slice_index=tuple(which), joint=joint
+    )
 
 
 def _check_multiple(method: Method, target: Path, pair: Pair) -> None:
@@ -141,11 +145,11 @@ def _check_multiple(method: Method, target: Path, pair: Pair) -> None:
         raise UserError(f"{target}: its slices are {h} x {w}, and {method.card.name} takes multiples of {m}")
 
 
-def _notes(method: Method, aux: Path | None, pair: Pair) -> list[str]:
+def _notes(method: Method, auxiliary: Path | None, pair: Pair) -> list[str]:
     notes = list(pair.notes)
     if method.card.track == "complex" and not pair.has_phase and isinstance(method, TorchMethod):
         notes.append(f"{method.card.name} works on complex images, and these have no phase: it was taken as zero.")
-    if aux is not None and method.card.contrasts == "single":
+    if auxiliary is not None and method.card.contrasts == "single":
         notes.append(f"{method.card.name} does not look at the auxiliary.")
     if method.joint:
         notes.append("Of the two contrasts that are super-resolved jointly, the target was written.")

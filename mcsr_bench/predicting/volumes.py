@@ -96,7 +96,7 @@ class Pair:
 
     target: Complex
     """(S, h, w), of LR size."""
-    aux: Complex | None
+    auxiliary: Complex | None
     """(S, H, W), of HR size (joint super-resolution: of LR size); None where none was given."""
     has_phase: bool
     space: Space
@@ -111,20 +111,22 @@ def kind(path: Path) -> tuple[str, ...]:
     raise UserError(f"{path}: a volume is a NIfTI file ({' or '.join(NIFTI)}) or an HDF5 file ({' or '.join(HDF5)})")
 
 
-def read_pair(target: Path, aux: Path | None, scale: int, *, joint: bool = False) -> Pair:
+def read_pair(target: Path, auxiliary: Path | None, scale: int, *, joint: bool = False) -> Pair:
     """Read a target of LR size with its auxiliary of HR size (joint: of LR size too).
 
     Raises UserError, one sentence that names the file, for files that are missing, damaged, of different kinds, of sizes that do
     not belong together, or hold NaN, Inf or (magnitudes) clearly negative values.
     """
-    for path in (target, aux):
+    for path in (target, auxiliary):
         if path is not None and not path.is_file():
             raise UserError(f"{path}: no such file")
-    if aux is not None and kind(aux) != kind(target):
-        raise UserError(f"{aux}: target and auxiliary are to be files of one kind, and {target.name} is not like it")
+    if auxiliary is not None and kind(auxiliary) != kind(target):
+        raise UserError(
+            f"{auxiliary}: target and auxiliary are to be files of one kind, and {target.name} is not like it"
+        )
     ratio = 1 if joint else scale
     pair = _nifti_pair if kind(target) == NIFTI else _hdf5_pair
-    return pair(target, aux, scale, ratio)
+    return pair(target, auxiliary, scale, ratio)
 
 
 def write_volume(to: Path, volume: NDArray[Any], space: Space, scale: int) -> None:
@@ -173,20 +175,20 @@ def upright(affine: NDArray[np.float64], axis: int) -> Turn:
     return Turn((axis, rows, columns), (bool(codes[rows, 1] > 0), bool(codes[columns, 1] > 0)))
 
 
-def _nifti_pair(target: Path, aux: Path | None, scale: int, ratio: int) -> Pair:
+def _nifti_pair(target: Path, auxiliary: Path | None, scale: int, ratio: int) -> Pair:
     image, data = _read_nifti(target)
-    other = None if aux is None else _read_nifti(aux)
+    other = None if auxiliary is None else _read_nifti(auxiliary)
     axis = _slice_axis(image, None if other is None else other[1].shape, ratio)
     turn = upright(image.affine, axis)
     space = Space(NIFTI, image, turn)
     notes: list[str] = []
     if other is None:
         return Pair(turn.slices(data).astype(np.complex64), None, False, space)
-    _check_sizes(target, turn.slices(data).shape, aux, turn.slices(other[1]).shape, ratio)
+    _check_sizes(target, turn.slices(data).shape, auxiliary, turn.slices(other[1]).shape, ratio)
     if _turned(image, other[0]):
         ways = ["".join(map(str, nibabel.aff2axcodes(a))) for a in (other[0].affine, image.affine)]
         raise UserError(
-            f"{aux}: its voxel axes run to {ways[0]}, those of {target} to {ways[1]}; reorient one of them, and register it"
+            f"{auxiliary}: its voxel axes run to {ways[0]}, those of {target} to {ways[1]}; reorient one of them, and register it"
         )
     grid = image.affine if ratio == 1 else finer_affine(image.affine, space, scale)
     apart = _apart(grid, other[0].affine, other[1].shape)
@@ -228,12 +230,12 @@ def _read_to_the_end(path: Path) -> None:
             pass
 
 
-def _slice_axis(image: Any, aux_shape: tuple[int, ...] | None, ratio: int) -> int:
+def _slice_axis(image: Any, auxiliary_shape: tuple[int, ...] | None, ratio: int) -> int:
     shape = image.shape
-    if aux_shape is not None and ratio > 1:
+    if auxiliary_shape is not None and ratio > 1:
         for axis in range(3):
             wanted = tuple(n if a == axis else ratio * n for a, n in enumerate(shape))
-            if tuple(aux_shape) == wanted:
+            if tuple(auxiliary_shape) == wanted:
                 return axis
     named = image.header.get_dim_info()[2]
     return 2 if named is None else int(named)
@@ -257,13 +259,13 @@ def _apart(a: NDArray[np.float64], b: NDArray[np.float64], shape: tuple[int, ...
     return float(np.linalg.norm(corners @ (a - b).T, axis=1).max())
 
 
-def _hdf5_pair(target: Path, aux: Path | None, scale: int, ratio: int) -> Pair:
+def _hdf5_pair(target: Path, auxiliary: Path | None, scale: int, ratio: int) -> Pair:
     low, phase = _read_hdf5(target, 1 / scale)
-    if aux is None:
+    if auxiliary is None:
         return Pair(low, None, phase, Space(HDF5))
-    high, aux_phase = _read_hdf5(aux, 1 / scale if ratio == 1 else 1.0)
-    _check_sizes(target, low.shape, aux, high.shape, ratio)
-    return Pair(low, high, phase and aux_phase, Space(HDF5))
+    high, auxiliary_phase = _read_hdf5(auxiliary, 1 / scale if ratio == 1 else 1.0)
+    _check_sizes(target, low.shape, auxiliary, high.shape, ratio)
+    return Pair(low, high, phase and auxiliary_phase, Space(HDF5))
 
 
 def _read_hdf5(path: Path, amplitude: float) -> tuple[Complex, bool]:
@@ -306,14 +308,14 @@ def _magnitudes(path: Path, data: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.maximum(data, 0)
 
 
-def _check_sizes(target: Path, low: tuple[int, ...], aux: Path | None, high: tuple[int, ...], ratio: int) -> None:
+def _check_sizes(target: Path, low: tuple[int, ...], auxiliary: Path | None, high: tuple[int, ...], ratio: int) -> None:
     if low[0] != high[0]:
-        raise UserError(f"{aux}: has {high[0]} slices, and {target} has {low[0]}")
+        raise UserError(f"{auxiliary}: has {high[0]} slices, and {target} has {low[0]}")
     wanted = tuple(ratio * n for n in low[1:])
     if high[1:] != wanted:
         why = "as large as the target's" if ratio == 1 else f"{ratio} times as large"
         raise UserError(
-            f"{aux}: its slices are {_times(high[1:])}; those of {target} are {_times(low[1:])}, and the auxiliary's "
+            f"{auxiliary}: its slices are {_times(high[1:])}; those of {target} are {_times(low[1:])}, and the auxiliary's "
             f"are to be {why} ({_times(wanted)})"
         )
 

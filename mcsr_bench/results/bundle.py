@@ -20,9 +20,6 @@ from mcsr_bench.system import files
 SCHEMA_VERSION: Final = 2
 """Of ``trial.json`` and ``experiment.json``. Files of another version are refused in a sentence."""
 
-Role = Literal["target", "auxiliary"]
-ROLES: tuple[Role, ...] = ("target", "auxiliary")
-
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid")

@@ -72,7 +72,8 @@ class Lyu(TorchMethod):
     def forward(self, batch: Batch) -> list[Tensor]:
         """Normalised SR magnitude of every level, (B, 2h, 2w) up to (B, H, W)."""
         references = [
-            batch.protocol.normalize(image.abs(), *batch.aux_statistics)[:, None] for image in self._pyramid(batch.aux)
+            batch.protocol.normalize(image.abs(), *batch.auxiliary_statistics)[:, None]
+            for image in self._pyramid(batch.auxiliary)
         ]
         return [image[:, 0] for image in self.network(batch.target_lr_magnitude[:, None], references)]
 

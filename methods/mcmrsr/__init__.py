@@ -81,13 +81,17 @@ class McMRSR(TorchMethod):
     def forward(self, batch: Batch) -> Tensor:
         """The network's own output, before data consistency: normalised, complex (B, H, W), or magnitudes."""
         if self.settings.data == "magnitude":
-            images = (batch.target_lr_magnitude, batch.aux_lr_magnitude, batch.aux_magnitude)
+            images = (batch.target_lr_magnitude, batch.auxiliary_lr_magnitude, batch.auxiliary_magnitude)
             return self.network(*(image[:, None] for image in images))[:, 0]
-        target_lr, aux_lr, aux = batch.target_lr_complex, batch.aux_lr_complex, batch.aux_complex
+        target_lr, auxiliary_lr, auxiliary = (
+            batch.target_lr_complex,
+            batch.auxiliary_lr_complex,
+            batch.auxiliary_complex,
+        )
         if self.settings.phase == "kept":
-            return _complex(self.network(_channels(target_lr), _channels(aux_lr), _channels(aux)))
-        own, other = slow_phase(target_lr), slow_phase(aux_lr)
-        images = (target_lr * own.conj(), aux_lr * other.conj(), aux * enlarged(other, self.scale).conj())
+            return _complex(self.network(_channels(target_lr), _channels(auxiliary_lr), _channels(auxiliary)))
+        own, other = slow_phase(target_lr), slow_phase(auxiliary_lr)
+        images = (target_lr * own.conj(), auxiliary_lr * other.conj(), auxiliary * enlarged(other, self.scale).conj())
         return _complex(self.network(*map(_channels, images))) * enlarged(own, self.scale)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:

@@ -47,14 +47,14 @@ class MINet(TorchMethod):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Normalised target and auxiliary, (B, H, W) each."""
-        target, auxiliary = self.network(batch.aux_magnitude[:, None], batch.target_lr_magnitude[:, None])
+        target, auxiliary = self.network(batch.auxiliary_magnitude[:, None], batch.target_lr_magnitude[:, None])
         return target[:, 0], auxiliary[:, 0]
 
     def loss(self, output: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
         """alpha * l(target) + (1 - alpha) * l(auxiliary), or the other way round (Eq. 9 of the SANet paper)."""
         alpha = self.settings.alpha if self.settings.alpha_side == "target" else 1 - self.settings.alpha
         target = self.pixel_loss(output[0], batch.target_magnitude)
-        return alpha * target + (1 - alpha) * self.pixel_loss(output[1], batch.aux_magnitude)
+        return alpha * target + (1 - alpha) * self.pixel_loss(output[1], batch.auxiliary_magnitude)
 
     def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         """One update; logs the gates that start at 0 beside the loss."""

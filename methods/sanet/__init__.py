@@ -74,7 +74,7 @@ class SANet(TorchMethod):
         if output[1] is None:
             return target
         alpha = self.settings.alpha if self.settings.alpha_side == "target" else 1 - self.settings.alpha
-        return alpha * target + (1 - alpha) * self.pixel_loss(output[1], batch.aux_magnitude)
+        return alpha * target + (1 - alpha) * self.pixel_loss(output[1], batch.auxiliary_magnitude)
 
     def prediction(self, output: tuple[Tensor, Tensor | None], batch: Batch) -> Prediction:
         """The target in physical units; in joint super-resolution both contrasts."""
@@ -102,5 +102,5 @@ class SANet(TorchMethod):
 
 
 def _inputs(batch: Batch) -> tuple[Tensor, Tensor]:
-    auxiliary = batch.aux_lr_magnitude if batch.joint else batch.aux_magnitude
+    auxiliary = batch.auxiliary_lr_magnitude if batch.joint else batch.auxiliary_magnitude
     return auxiliary[:, None], batch.target_lr_magnitude[:, None]

@@ -47,7 +47,7 @@ class Zeng(TorchMethod):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Normalised multi-contrast and single-contrast SR magnitude, (B, H, W) each."""
-        multi, single = self.network(batch.target_lr_magnitude[:, None], batch.aux_magnitude[:, None])
+        multi, single = self.network(batch.target_lr_magnitude[:, None], batch.auxiliary_magnitude[:, None])
         return multi[:, 0], single[:, 0]
 
     def loss(self, output: tuple[Tensor, Tensor], batch: Batch) -> Tensor:

@@ -167,8 +167,8 @@ def test_what_a_network_sees_is_what_the_published_loader_gives(
         one = slice(i, i + 1)
         close(batch.target_lr_magnitude, target.normalised(target.lr)[one])
         close(batch.target_magnitude, target.normalised(target.hr)[one])
-        close(batch.aux_lr_magnitude, auxiliary.normalised(auxiliary.lr)[one])
-        close(batch.aux_magnitude, auxiliary.normalised(auxiliary.hr)[one])
+        close(batch.auxiliary_lr_magnitude, auxiliary.normalised(auxiliary.lr)[one])
+        close(batch.auxiliary_magnitude, auxiliary.normalised(auxiliary.hr)[one])
         assert (batch.target_magnitude.max() == 6) == (scale == 2)  # the clamp is at work, in the reference too
         np.testing.assert_allclose(batch.target_lr.abs().numpy(), target.lr[one], rtol=0, atol=1e-5 * target.lr.max())
         back = batch.denormalize_target(batch.target_magnitude).numpy()
@@ -199,7 +199,7 @@ def test_training_slices_are_the_published_ones_too(tree: Path, fastmri_files: M
             target, auxiliary = expected[name]
             close(batch.target_lr_magnitude[k], target.normalised(target.lr)[i])
             close(batch.target_magnitude[k], target.normalised(target.hr)[i])
-            close(batch.aux_magnitude[k], auxiliary.normalised(auxiliary.hr)[i])
+            close(batch.auxiliary_magnitude[k], auxiliary.normalised(auxiliary.hr)[i])
             seen.add((name, i))
     assert seen == {(name, i) for name in expected for i in (0, 1)}
 

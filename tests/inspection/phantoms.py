@@ -124,6 +124,6 @@ def of(facts: dict[str, Any] | Sequence[dict[str, Any]], scales: Sequence[int] =
     return findings([facts] if isinstance(facts, dict) else facts, scales)
 
 
-def acquired(facts: dict[str, Any], kind: str = "target") -> list[int]:
+def acquired(facts: dict[str, Any], role: str = "target") -> list[int]:
     """How many rows and columns hold energy."""
-    return [e["size"] - e["low"] - e["high"] for e in facts["contrasts"][kind]["edges"]]
+    return [e["size"] - e["low"] - e["high"] for e in facts["contrasts"][role]["edges"]]

@@ -34,9 +34,9 @@ def loaded(scale: int = 2, **settings: Any) -> TorchMethod:
 def make_batch(scale: int = 2, lr_shape: tuple[int, int] = (8, 6)) -> Batch:
     protocol, shape = get_protocol("mcsr-1"), (scale * lr_shape[0], scale * lr_shape[1])
     generator = torch.Generator().manual_seed(0)
-    target, aux = torch.randn(2, 2, *shape, dtype=torch.complex64, generator=generator)
-    lr, aux_lr = protocol.degrade(target, scale), protocol.degrade(aux, scale)
-    return Batch.of(lr, aux, aux_lr, scale=scale, protocol=protocol, target=target)
+    target, auxiliary = torch.randn(2, 2, *shape, dtype=torch.complex64, generator=generator)
+    lr, auxiliary_lr = protocol.degrade(target, scale), protocol.degrade(auxiliary, scale)
+    return Batch.of(lr, auxiliary, auxiliary_lr, scale=scale, protocol=protocol, target=target)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_it_is_single_contrast_and_never_needs_the_target() -> None:
     method, batch = loaded(), make_batch()
     prediction = method.predict(batch.without_target())
     assert isinstance(prediction, torch.Tensor)
-    other = method.predict(replace(batch, aux=torch.randn_like(batch.aux), target=None))
+    other = method.predict(replace(batch, auxiliary=torch.randn_like(batch.auxiliary), target=None))
     assert isinstance(other, torch.Tensor)
     assert torch.equal(prediction, other)
 

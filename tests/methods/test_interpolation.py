@@ -18,9 +18,11 @@ NAMES = ("zerofill", "bicubic", "bspline")
 def batch_of(low: NDArray[np.complexfloating], scale: int, protocol: Protocol = MCSR_1) -> Batch:
     """A batch for predicting whose LR slices are ``low`` (B, h, w)."""
     B, h, w = low.shape
-    aux = torch.zeros((B, h * scale, w * scale), dtype=torch.complex64)
+    auxiliary = torch.zeros((B, h * scale, w * scale), dtype=torch.complex64)
     lr = torch.from_numpy(low.astype(np.complex64))
-    return Batch.of(target_lr=lr, aux=aux, aux_lr=torch.zeros_like(lr), scale=scale, protocol=protocol)
+    return Batch.of(
+        target_lr=lr, auxiliary=auxiliary, auxiliary_lr=torch.zeros_like(lr), scale=scale, protocol=protocol
+    )
 
 
 def predict(name: str, batch: Batch) -> NDArray[np.generic]:

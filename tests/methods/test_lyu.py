@@ -40,9 +40,9 @@ def loaded(scale: int = 2, **settings: Any) -> Lyu:
 def make_batch(scale: int = 2, lr_shape: tuple[int, int] = (8, 6)) -> Batch:
     protocol, shape = get_protocol("mcsr-1"), (scale * lr_shape[0], scale * lr_shape[1])
     generator = torch.Generator().manual_seed(0)
-    target, aux = torch.randn(2, 3, *shape, dtype=torch.complex64, generator=generator) + 2
-    lr, aux_lr = protocol.degrade(target, scale), protocol.degrade(aux, scale)
-    return Batch.of(lr, aux, aux_lr, scale=scale, protocol=protocol, target=target)
+    target, auxiliary = torch.randn(2, 3, *shape, dtype=torch.complex64, generator=generator) + 2
+    lr, auxiliary_lr = protocol.degrade(target, scale), protocol.degrade(auxiliary, scale)
+    return Batch.of(lr, auxiliary, auxiliary_lr, scale=scale, protocol=protocol, target=target)
 
 
 @pytest.fixture

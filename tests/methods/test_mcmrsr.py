@@ -38,9 +38,9 @@ def loaded(scale: int = 2, **settings: Any) -> McMRSR:
 def make_batch(scale: int = 2, lr_shape: tuple[int, int] = (16, 8), protocol: str = "mcsr-1", n: int = 2) -> Batch:
     chosen, shape = get_protocol(protocol), (scale * lr_shape[0], scale * lr_shape[1])
     generator = torch.Generator().manual_seed(0)
-    target, aux = torch.randn(2, n, *shape, dtype=torch.complex64, generator=generator) + 1
-    lr, aux_lr = chosen.degrade(target, scale), chosen.degrade(aux, scale)
-    return Batch.of(lr, aux, aux_lr, scale=scale, protocol=chosen, target=target)
+    target, auxiliary = torch.randn(2, n, *shape, dtype=torch.complex64, generator=generator) + 1
+    lr, auxiliary_lr = chosen.degrade(target, scale), chosen.degrade(auxiliary, scale)
+    return Batch.of(lr, auxiliary, auxiliary_lr, scale=scale, protocol=chosen, target=target)
 
 
 @pytest.mark.parametrize(
@@ -161,17 +161,17 @@ def test_slow_phase_is_taken_off_and_put_back() -> None:
     generator = torch.Generator().manual_seed(3)
     magnitudes = torch.rand(2, 1, 32, 32, generator=generator) + 0.5
     y, x = torch.meshgrid(torch.arange(32) - 16, torch.arange(32) - 16, indexing="ij")
-    target_phase, aux_phase = torch.exp(0.04j * x + 0.9j), torch.exp(-0.03j * y + 0.2j)
+    target_phase, auxiliary_phase = torch.exp(0.04j * x + 0.9j), torch.exp(-0.03j * y + 0.2j)
 
-    def batch(target: torch.Tensor, aux: torch.Tensor) -> Batch:
+    def batch(target: torch.Tensor, auxiliary: torch.Tensor) -> Batch:
         protocol = get_protocol("mcsr-1")
         low = [
-            image[:, ::2, ::2].contiguous() for image in (target, aux)
+            image[:, ::2, ::2].contiguous() for image in (target, auxiliary)
         ]  # sampled, so that the phase is the same function
-        return Batch.of(low[0], aux, low[1], scale=2, protocol=protocol)
+        return Batch.of(low[0], auxiliary, low[1], scale=2, protocol=protocol)
 
     plain = batch(magnitudes[0] + 0j, magnitudes[1] + 0j)
-    turned = batch(magnitudes[0] * target_phase, magnitudes[1] * aux_phase)
+    turned = batch(magnitudes[0] * target_phase, magnitudes[1] * auxiliary_phase)
     for phase, same in (("demodulated", True), ("kept", False)):
         method = loaded(phase=phase, consistency=False)
         method.network.eval()
@@ -188,7 +188,11 @@ def test_constant_phases_go_straight_through(scale: int) -> None:
     method, batch = loaded(scale, phase="demodulated", consistency=False), make_batch(scale)
     own, other = np.exp(1.1j), np.exp(-2.3j)
     turned = replace(
-        batch, target_lr=batch.target_lr * own, aux=batch.aux * other, aux_lr=batch.aux_lr * other, target=None
+        batch,
+        target_lr=batch.target_lr * own,
+        auxiliary=batch.auxiliary * other,
+        auxiliary_lr=batch.auxiliary_lr * other,
+        target=None,
     )
     one, two = method.predict(batch.without_target()), method.predict(turned)
     assert isinstance(one, torch.Tensor)

@@ -135,13 +135,13 @@ def test_matching_in_portions_changes_nothing(monkeypatch: pytest.MonkeyPatch) -
 
 def test_coarse_search_by_brute_force() -> None:
     rng = np.random.default_rng(0)
-    target, aux = rng.normal(size=(2, 3, 16, 24))
-    top, left = coarse_positions(torch.from_numpy(target)[None], torch.from_numpy(aux)[None])
+    target, auxiliary = rng.normal(size=(2, 3, 16, 24))
+    top, left = coarse_positions(torch.from_numpy(target)[None], torch.from_numpy(auxiliary)[None])
     rim_t = np.pad(target, ((0, 0), (1, 1), (1, 1)), mode="edge")
     for block, (by, bx) in enumerate(np.ndindex(2, 3)):
         total = np.zeros((16, 24))
         for d in (1, 2, 3):
-            wide = np.pad(aux, ((0, 0), (d, d), (d, d)))
+            wide = np.pad(auxiliary, ((0, 0), (d, d), (d, d)))
             cy, cx = 8 * by + 5, 8 * bx + 5
             own = rim_t[:, [cy - d, cy, cy + d]][:, :, [cx - d, cx, cx + d]].ravel()
             for y, x in np.ndindex(16, 24):

@@ -40,9 +40,9 @@ def loaded(scale: int = 2, **settings: Any) -> TorchMethod:
 
 def make_batch(scale: int = 2, lr_shape: tuple[int, int] = (8, 6), n: int = 2) -> Batch:
     protocol, shape = get_protocol("mcsr-1"), (scale * lr_shape[0], scale * lr_shape[1])
-    target, aux = torch.randn(2, n, *shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-    lr, aux_lr = protocol.degrade(target, scale), protocol.degrade(aux, scale)
-    return Batch.of(lr, aux, aux_lr, scale=scale, protocol=protocol, target=target)
+    target, auxiliary = torch.randn(2, n, *shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    lr, auxiliary_lr = protocol.degrade(target, scale), protocol.degrade(auxiliary, scale)
+    return Batch.of(lr, auxiliary, auxiliary_lr, scale=scale, protocol=protocol, target=target)
 
 
 def predict(method: TorchMethod, batch: Batch) -> Tensor:
@@ -100,10 +100,10 @@ def test_stages_in_their_order() -> None:
     seen: list[list[Tensor]] = []
     assert network.readout.integration is not None
     network.readout.integration.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    aux, low = torch.randn(1, 1, 8, 8), torch.randn(1, 1, 4, 4)
-    target, auxiliary = network(aux, low)
+    auxiliary, low = torch.randn(1, 1, 8, 8), torch.randn(1, 1, 4, 4)
+    target, auxiliary = network(auxiliary, low)
 
-    a = [network.auxiliary_head(aux)]
+    a = [network.auxiliary_head(auxiliary)]
     t = fused = start = network.target_up(network.target_head(low))
     stored = []
     for l in range(3):  # noqa: E741 - two groups and the trailing convolution
@@ -127,7 +127,7 @@ def test_stages_in_their_order() -> None:
 def test_alpha_weighs_the_side_that_is_named(side: str, weight: float) -> None:
     """Outputs that are off by 1 in the target and by 10 in the auxiliary."""
     method, batch = loaded(alpha=0.7, alpha_side=side), make_batch()
-    output = (batch.target_magnitude + 1, batch.aux_magnitude - 10)
+    output = (batch.target_magnitude + 1, batch.auxiliary_magnitude - 10)
     assert method.loss(output, batch).item() == pytest.approx(weight * 1 + (1 - weight) * 10, rel=1e-5)
 
 
@@ -162,5 +162,5 @@ def test_training_lowers_the_loss_and_logs_the_gates() -> None:
 
 def test_the_auxiliary_changes_the_output() -> None:
     method, batch = loaded(), make_batch()
-    changed = replace(batch, aux=torch.roll(batch.aux, 3, -1))
+    changed = replace(batch, auxiliary=torch.roll(batch.auxiliary, 3, -1))
     assert not torch.allclose(predict(method, batch), predict(method, changed))

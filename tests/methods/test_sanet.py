@@ -77,9 +77,9 @@ def loaded(scale: int = 2, **settings: Any) -> TorchMethod:
 
 def make_batch(scale: int = 2, lr_shape: tuple[int, int] = (8, 6), n: int = 2) -> Batch:
     protocol, shape = get_protocol("mcsr-1"), (scale * lr_shape[0], scale * lr_shape[1])
-    target, aux = torch.randn(2, n, *shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-    lr, aux_lr = protocol.degrade(target, scale), protocol.degrade(aux, scale)
-    return Batch.of(lr, aux, aux_lr, scale=scale, protocol=protocol, target=target)
+    target, auxiliary = torch.randn(2, n, *shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    lr, auxiliary_lr = protocol.degrade(target, scale), protocol.degrade(auxiliary, scale)
+    return Batch.of(lr, auxiliary, auxiliary_lr, scale=scale, protocol=protocol, target=target)
 
 
 def predict(method: TorchMethod, batch: Batch) -> Tensor:
@@ -188,10 +188,10 @@ def test_stages_in_their_order(order: Any) -> None:
     assert network.readout.integration is not None
     assert network.auxiliary_head is not None
     network.readout.integration.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    aux, low = torch.randn(1, 1, 8, 8), torch.randn(1, 1, 4, 4)
-    target, auxiliary = network(aux, low)
+    auxiliary, low = torch.randn(1, 1, 8, 8), torch.randn(1, 1, 4, 4)
+    target, auxiliary = network(auxiliary, low)
 
-    a = [network.auxiliary_head(aux)]
+    a = [network.auxiliary_head(auxiliary)]
     t = start = network.target_up(network.target_head(low))
     stored: list[Tensor] = []
     for group_a, group_t, fuse in zip(network.auxiliary_groups, network.target_groups, network.fusions, strict=True):
@@ -239,7 +239,7 @@ def test_gradient_reaches_every_parameter(form: dict[str, Any]) -> None:
 def test_alpha_weighs_the_side_that_is_named(side: str, weight: float) -> None:
     """Outputs that are off by 1 in the target and by 10 in the auxiliary."""
     method, batch = loaded(alpha=0.7, alpha_side=side), make_batch()
-    output = (batch.target_magnitude + 1, batch.aux_magnitude - 10)
+    output = (batch.target_magnitude + 1, batch.auxiliary_magnitude - 10)
     assert method.loss(output, batch).item() == pytest.approx(weight * 1 + (1 - weight) * 10, rel=1e-5)
     squared = loaded(alpha=0.7, alpha_side=side, loss="l2").loss(output, batch)
     assert squared.item() == pytest.approx(weight * 1 + (1 - weight) * 100, rel=1e-5)
@@ -259,13 +259,13 @@ def test_without_auxiliary_branch_only_the_target_counts() -> None:
     assert output[1] is None
     assert method.loss((batch.target_magnitude + 1, None), batch).item() == pytest.approx(1, rel=1e-5)
     assert method.maps(batch) == {}
-    changed = replace(batch, aux=torch.roll(batch.aux, 3, -1))
+    changed = replace(batch, auxiliary=torch.roll(batch.auxiliary, 3, -1))
     assert torch.equal(predict(method, batch), predict(method, changed))
 
 
 def test_the_auxiliary_changes_the_output() -> None:
     method, batch = loaded(), make_batch()
-    changed = replace(batch, aux=torch.roll(batch.aux, 3, -1))
+    changed = replace(batch, auxiliary=torch.roll(batch.auxiliary, 3, -1))
     assert not torch.allclose(predict(method, batch), predict(method, changed))
 
 
@@ -288,7 +288,7 @@ def test_batch_statistics_are_for_training_alone() -> None:
     whole = predict(method, batch)
     for i in range(3):
         part = slice(i, i + 1)
-        images = batch.target_lr[part], batch.aux[part], batch.aux_lr[part]
+        images = batch.target_lr[part], batch.auxiliary[part], batch.auxiliary_lr[part]
         one = Batch.of(*images, scale=2, protocol=batch.protocol)
         torch.testing.assert_close(predict(method, one), whole[part], rtol=1e-4, atol=1e-5)
 
@@ -351,23 +351,23 @@ def test_joint_super_resolution_starts_from_both_lr_images() -> None:
     with torch.device("meta"):
         assert count(SANetNetwork(2, joint=True)) == count(SANetNetwork(2)) + 184_640
     protocol = get_protocol("mcsr-1")
-    target, aux = torch.randn(2, 2, 16, 12, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-    lr, aux_lr = protocol.degrade(target, 2), protocol.degrade(aux, 2)
-    batch = Batch.of(lr, aux, aux_lr, scale=2, protocol=protocol, target=target, joint=True)
-    low = aux_lr.abs().double()
-    torch.testing.assert_close(batch.aux_statistics[0].double(), low.mean((1, 2)))
-    torch.testing.assert_close(batch.aux_statistics[1].double(), low.std((1, 2)))
+    target, auxiliary = torch.randn(2, 2, 16, 12, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    lr, auxiliary_lr = protocol.degrade(target, 2), protocol.degrade(auxiliary, 2)
+    batch = Batch.of(lr, auxiliary, auxiliary_lr, scale=2, protocol=protocol, target=target, joint=True)
+    low = auxiliary_lr.abs().double()
+    torch.testing.assert_close(batch.auxiliary_statistics[0].double(), low.mean((1, 2)))
+    torch.testing.assert_close(batch.auxiliary_statistics[1].double(), low.std((1, 2)))
     method = load_method("sanet", 2, "quick", joint=True, width=4, groups=1, blocks=1)
     assert isinstance(method, TorchMethod)
     assert method.joint
     blind = batch.without_target()
-    assert blind.aux.isnan().all()
+    assert blind.auxiliary.isnan().all()
     output = method.predict(blind)
     assert isinstance(output, dict)
     assert set(output) == {"target", "auxiliary"}
     assert all(image.shape == (2, 16, 12) and image.isfinite().all() for image in output.values())
     with torch.no_grad():
-        _, normalised = method.network(batch.aux_lr_magnitude[:, None], batch.target_lr_magnitude[:, None])
-    mean, std = batch.aux_statistics
+        _, normalised = method.network(batch.auxiliary_lr_magnitude[:, None], batch.target_lr_magnitude[:, None])
+    mean, std = batch.auxiliary_statistics
     expected = (normalised[:, 0] * std[:, None, None] + mean[:, None, None]).clamp_min(0)
     torch.testing.assert_close(output["auxiliary"], expected)

@@ -82,9 +82,9 @@ def loaded(scale: int = 2, **settings: Any) -> SMORE:
 def make_batch(scale: int = 2, lr_shape: tuple[int, int] = (8, 6)) -> Batch:
     protocol, shape = get_protocol("mcsr-1"), (scale * lr_shape[0], scale * lr_shape[1])
     generator = torch.Generator().manual_seed(0)
-    target, aux = torch.randn(2, 3, *shape, dtype=torch.complex64, generator=generator) + 2
-    lr, aux_lr = protocol.degrade(target, scale), protocol.degrade(aux, scale)
-    return Batch.of(lr, aux, aux_lr, scale=scale, protocol=protocol, target=target)
+    target, auxiliary = torch.randn(2, 3, *shape, dtype=torch.complex64, generator=generator) + 2
+    lr, auxiliary_lr = protocol.degrade(target, scale), protocol.degrade(auxiliary, scale)
+    return Batch.of(lr, auxiliary, auxiliary_lr, scale=scale, protocol=protocol, target=target)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_any_shape_and_never_the_auxiliary(scale: int) -> None:
     assert prediction.shape == (3, 5 * scale, 7 * scale)
     assert prediction.dtype == torch.float32
     assert prediction.isfinite().all()
-    other = method.predict(replace(batch, aux=torch.randn_like(batch.aux)))
+    other = method.predict(replace(batch, auxiliary=torch.randn_like(batch.auxiliary)))
     assert torch.equal(prediction, torch.as_tensor(other))
 
 

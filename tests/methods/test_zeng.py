@@ -59,9 +59,9 @@ def loaded(scale: int = 2, **settings: Any) -> Zeng:
 def make_batch(scale: int = 2, lr_shape: tuple[int, int] = (8, 6)) -> Batch:
     protocol, shape = get_protocol("mcsr-1"), (scale * lr_shape[0], scale * lr_shape[1])
     generator = torch.Generator().manual_seed(0)
-    target, aux = torch.randn(2, 3, *shape, dtype=torch.complex64, generator=generator)
-    lr, aux_lr = protocol.degrade(target, scale), protocol.degrade(aux, scale)
-    return Batch.of(lr, aux, aux_lr, scale=scale, protocol=protocol, target=target)
+    target, auxiliary = torch.randn(2, 3, *shape, dtype=torch.complex64, generator=generator)
+    lr, auxiliary_lr = protocol.degrade(target, scale), protocol.degrade(auxiliary, scale)
+    return Batch.of(lr, auxiliary, auxiliary_lr, scale=scale, protocol=protocol, target=target)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ def test_any_shape(scale: int) -> None:
 
 def test_the_first_output_ignores_the_auxiliary_and_the_second_builds_on_it() -> None:
     network = ZengNetwork(2, width=4, blocks=1)
-    low, aux = torch.randn(1, 1, 6, 6), torch.randn(2, 1, 1, 12, 12)
-    (multi_a, single_a), (multi_b, single_b) = network(low, aux[0]), network(low, aux[1])
+    low, auxiliary = torch.randn(1, 1, 6, 6), torch.randn(2, 1, 1, 12, 12)
+    (multi_a, single_a), (multi_b, single_b) = network(low, auxiliary[0]), network(low, auxiliary[1])
     assert torch.equal(single_a, single_b)
     assert not torch.allclose(multi_a, multi_b)
     # With a silenced body the second stage is two convolutions of [first image, auxiliary].
@@ -124,8 +124,8 @@ def test_the_first_output_ignores_the_auxiliary_and_the_second_builds_on_it() ->
     assert last.bias is not None
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    multi, single = network(low, aux[0])
-    torch.testing.assert_close(multi, network.multi_tail(network.multi_head(torch.cat((single, aux[0]), 1))))
+    multi, single = network(low, auxiliary[0])
+    torch.testing.assert_close(multi, network.multi_tail(network.multi_head(torch.cat((single, auxiliary[0]), 1))))
 
 
 def test_one_body_serves_both_stages_unless_told_otherwise() -> None:
@@ -151,11 +151,11 @@ def test_the_prediction_is_the_multi_contrast_output_in_physical_units() -> None
     method, batch = loaded(), make_batch()
     method.network.eval()
     with torch.no_grad():
-        multi, _ = method.network(batch.target_lr_magnitude[:, None], batch.aux_magnitude[:, None])
+        multi, _ = method.network(batch.target_lr_magnitude[:, None], batch.auxiliary_magnitude[:, None])
     mean, std = batch.target_statistics
     expected = (multi[:, 0] * std[:, None, None] + mean[:, None, None]).clamp_min(0)
     torch.testing.assert_close(method.predict(batch.without_target()), expected)
-    other = replace(batch.without_target(), aux=torch.roll(batch.aux, 3, -1))
+    other = replace(batch.without_target(), auxiliary=torch.roll(batch.auxiliary, 3, -1))
     assert not torch.allclose(torch.as_tensor(method.predict(other)), expected)
 
 
@@ -166,7 +166,7 @@ def test_the_map_is_the_single_contrast_output_in_physical_units() -> None:
     with torch.no_grad():
         head = method.network.single_head(low[:, None])
         single = method.network.single_tail(head + method.network.single_body(head))[:, 0]
-    changed = replace(batch.without_target(), aux=torch.roll(batch.aux, 3, -1))
+    changed = replace(batch.without_target(), auxiliary=torch.roll(batch.auxiliary, 3, -1))
     for given in (batch.without_target(), changed):
         torch.testing.assert_close(method.maps(given)["single_contrast"], (single * std + mean).clamp_min(0))
 

@@ -11,7 +11,7 @@ import pair_files
 import pytest
 
 from mcsr_bench.data.prepare import prepare
-from mcsr_bench.data.raw import digests as module
+from mcsr_bench.system import digests as module
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin import dataset
 from mcsr_bench.plugin.loading import load_dataset

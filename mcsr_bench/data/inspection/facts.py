@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from mcsr_bench.plugin.case import Finding
+from mcsr_bench.roles import ROLES
 
 from .duplicates import equal_pairs
 from .pairs import information
 from .spectrum import Edges
 
 Facts = Mapping[str, Any]
-KINDS = ("target", "auxiliary")
 
 SMALL = 0.03
 """Share of an axis that may hold no energy without a word: an axis padded to a good FFT length is not zero-filled."""
@@ -39,10 +39,10 @@ def findings(facts: Sequence[Facts], scales: Sequence[int]) -> list[Finding]:
     out: list[Finding] = []
     seen: set[tuple[str, str, str]] = set()
     for case in facts:
-        for kind in KINDS:
-            contrast = case["contrasts"][kind]
+        for role in ROLES:
+            contrast = case["contrasts"][role]
             # What is super-resolved has to hold more than the LR image; the other contrast may hold less.
-            for finding in _of_contrast(case, contrast, scales if kind == "target" else ()):
+            for finding in _of_contrast(case, contrast, scales if role == "target" else ()):
                 # A file in several cases (a split by slice) is spoken of once.
                 key = finding.code, finding.file, contrast["name"]
                 if key not in seen:
@@ -55,8 +55,8 @@ def findings(facts: Sequence[Facts], scales: Sequence[int]) -> list[Finding]:
 def facts_table(facts: Sequence[Facts]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Columns, and one row of text for each contrast of the data set, target first."""
     rows: list[tuple[str, ...]] = []
-    for kind in KINDS:
-        contrasts = [case["contrasts"][kind] for case in facts]
+    for role in ROLES:
+        contrasts = [case["contrasts"][role] for case in facts]
         if not contrasts:
             continue
         stored = [c["stored"] or {} for c in contrasts]
@@ -74,7 +74,7 @@ def facts_table(facts: Sequence[Facts]) -> tuple[tuple[str, ...], list[tuple[str
                 _several([s.get("dtype", "complex64") for s in stored]),
                 _several([_acquired(c) for c in contrasts]),
                 _several([_phase(case, c) for case, c in zip(facts, contrasts, strict=True)]),
-                "-" if kind == "target" else shift,
+                "-" if role == "target" else shift,
                 " to ".join(dict.fromkeys((f"{peaks[0]:.3g}", f"{peaks[-1]:.3g}"))),
             )
         )
@@ -159,8 +159,8 @@ def _against_images(c: Facts) -> Iterator[Finding]:
 
 
 def _of_pair(case: Facts) -> Iterator[Finding]:
-    pair, files = case["pair"], [case["contrasts"][kind]["file"] for kind in KINDS]
-    names = [case["contrasts"][kind]["name"] for kind in KINDS]
+    pair, files = case["pair"], [case["contrasts"][role]["file"] for role in ROLES]
+    names = [case["contrasts"][role]["name"] for role in ROLES]
     if pair["correlation"] is not None and pair["correlation"] > 0.999:
         who = f"patient {case['patient_id']} ({files[0]}, {files[1]})"
         text = f"{names[0]} and {names[1]} of {who} are the same image; kept, and results are marked"
@@ -184,8 +184,8 @@ def _duplicates(facts: Sequence[Facts]) -> list[Finding]:
     where: list[tuple[Facts, Facts]] = []
     signatures: list[tuple[tuple[int, ...], str]] = []
     for case in facts:
-        for kind in KINDS:
-            contrast = case["contrasts"][kind]
+        for role in ROLES:
+            contrast = case["contrasts"][role]
             for _, text in contrast["signatures"]:
                 where.append((case, contrast))
                 signatures.append((tuple(case["shape"]), text))
@@ -239,7 +239,7 @@ def _strangers(facts: Sequence[Facts]) -> list[Finding]:
                 break
         # The second best: the best may be this very patient under another name.
         if own <= 1.05 * sorted(others)[-2] and (case["pair"]["overlap"] or 1) >= 0.5:
-            names = [case["contrasts"][kind]["name"] for kind in KINDS]
+            names = [case["contrasts"][role]["name"] for role in ROLES]
             file = case["contrasts"]["auxiliary"]["file"]
             text = (
                 f"{names[1]} of patient {case['patient_id']} tells no more of {names[0]} than other patients' {names[1]} does; "

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcsr_bench.plugin.case import Case, Stored
+from mcsr_bench.roles import ROLES, Role
 
 from .duplicates import signature, thinned
 from .pairs import correlation, overlap, shift_between, thumbnail
@@ -16,7 +17,6 @@ from .phase import OWN, phase_of
 from .reconstruction import difference
 from .spectrum import Spectrum
 
-Kind = Literal["target", "auxiliary"]
 _FAINT = 1e-3
 """A slice below this share of the strongest slice's energy is as good as empty."""
 _SIGNATURES = 48
@@ -57,14 +57,14 @@ class Inspector:
         stored: tuple[Stored | None, Stored | None] = (None, None),
     ) -> None:
         self._case, self._names, self._track, self._voxel = case, contrasts, track, voxel
-        self._stored = dict(zip(("target", "auxiliary"), stored, strict=True))
+        self._stored = dict(zip(ROLES, stored, strict=True))
         self._seen: dict[str, _Contrast] = {"target": _Contrast(), "auxiliary": _Contrast()}
         n = case.n_slices
         self._wanted = sorted({n // 4, n // 2, (3 * n) // 4})
 
-    def add(self, kind: Kind, index: int, image: NDArray[np.complex64]) -> None:
+    def add(self, role: Role, index: int, image: NDArray[np.complex64]) -> None:
         """One slice of the HR image, complex64 (H, W), before any crop; each slice once, in any order."""
-        c = self._seen[kind]
+        c = self._seen[role]
         c.slices += 1
         size = np.abs(image)
         highest = float(size.max())
@@ -90,10 +90,10 @@ class Inspector:
                 c.kept[wanted] = (index, image.copy(), energy)
 
     def add_raw(
-        self, kind: Kind, index: int, kspace: NDArray[np.complex64], image: NDArray[np.float32] | None = None
+        self, role: Role, index: int, kspace: NDArray[np.complex64], image: NDArray[np.float32] | None = None
     ) -> None:
         """The k-space of one slice as in the file, complex64 (coils, H, W), and the magnitude image beside it, if any."""
-        c = self._seen[kind]
+        c = self._seen[role]
         c.coils = max(c.coils, kspace.shape[0])
         highest = float(np.abs(kspace).max())
         if np.isfinite(highest) and highest > 0:
@@ -112,15 +112,12 @@ class Inspector:
             "voxel": list(self._voxel) if self._voxel else None,
             "slices": case.n_slices,
             "shape": list(case.shape),
-            "contrasts": {
-                kind: self._contrast(kind, name)
-                for kind, name in zip(("target", "auxiliary"), self._names, strict=True)
-            },
+            "contrasts": {role: self._contrast(role, name) for role, name in zip(ROLES, self._names, strict=True)},
             "pair": self._pair(),
         }
 
-    def _contrast(self, kind: str, name: str) -> dict[str, Any]:
-        c, stored = self._seen[kind], self._stored[kind]
+    def _contrast(self, role: Role, name: str) -> dict[str, Any]:
+        c, stored = self._seen[role], self._stored[role]
         brightest = max(c.energies, default=0.0)
         phase = self._phase(c)
         fake = self._track == "complex" and phase is not None and phase["rms"] < OWN
@@ -134,7 +131,7 @@ class Inspector:
             centre = list(spectrum.centre())
         return {
             "name": name,
-            "file": _file(self._case, kind),
+            "file": _file(self._case, role),
             "stored": asdict(stored) if stored else None,
             "shape": list(spectrum.shape) if spectrum.seen else list(self._case.shape),
             "coils": c.coils or (stored.coils if stored else 1),
@@ -161,7 +158,7 @@ class Inspector:
         return {"rms": middle.rms, "slope": list(middle.slope)}
 
     def _pair(self) -> dict[str, Any]:
-        kept = [{index: image for index, image, _ in _distinct(self._seen[kind])} for kind in ("target", "auxiliary")]
+        kept = [{index: image for index, image, _ in _distinct(self._seen[role])} for role in ROLES]
         common = sorted(kept[0].keys() & kept[1].keys())
         out: dict[str, Any] = {
             "slices": common,
@@ -186,10 +183,10 @@ class Inspector:
         return out
 
 
-def _file(case: Case, kind: str) -> str:
+def _file(case: Case, role: str) -> str:
     """The raw file behind a contrast: adapters list the target's first; a file of both, or none at all, is spoken of as such."""
     if len(case.files) == 2:
-        return case.files[kind == "auxiliary"]
+        return case.files[role == "auxiliary"]
     return case.files[0] if case.files else case.volume_id
 
 

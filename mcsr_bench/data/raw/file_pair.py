@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcsr_bench.plugin.case import Case, Grid, Slice, Stored
 from mcsr_bench.plugin.dataset import Dataset
+from mcsr_bench.roles import Role
 
 from .kspace_file import images, inspect, kspace_slice, reconstruction_slice, stored, voxel_difference
 from .pair import centred_grid
@@ -40,26 +40,24 @@ class FilePairDataset(Dataset):
         grid = centred_grid((case.n_slices, *case.shape), target.voxel)
         return grid, grid
 
-    def read_contrast(self, case: Case, kind: Literal["target", "auxiliary"]) -> Iterator[NDArray[np.complex64]]:
+    def read_contrast(self, case: Case, role: Role) -> Iterator[NDArray[np.complex64]]:
         """As `read` gives them, the other file left alone."""
-        with closing(images(path_of(case, kind), case.shape)) as slices:
+        with closing(images(path_of(case, role), case.shape)) as slices:
             yield from islice(slices, case.n_slices)
 
-    def raw_kspace(self, case: Case, kind: Literal["target", "auxiliary"], index: int) -> NDArray[np.complex64]:
+    def raw_kspace(self, case: Case, role: Role, index: int) -> NDArray[np.complex64]:
         """All coils of a slice as stored, complex64 (coils, H, W)."""
-        return kspace_slice(path_of(case, kind), index)
+        return kspace_slice(path_of(case, role), index)
 
-    def reconstruction(
-        self, case: Case, kind: Literal["target", "auxiliary"], index: int
-    ) -> NDArray[np.float32] | None:
+    def reconstruction(self, case: Case, role: Role, index: int) -> NDArray[np.float32] | None:
         """The file's own image of a slice."""
-        return reconstruction_slice(path_of(case, kind), index)
+        return reconstruction_slice(path_of(case, role), index)
 
-    def stored(self, case: Case, kind: Literal["target", "auxiliary"]) -> Stored:
+    def stored(self, case: Case, role: Role) -> Stored:
         """Array of the file, and how much of it its header says was acquired."""
-        return stored(inspect(path_of(case, kind)))
+        return stored(inspect(path_of(case, role)))
 
 
-def path_of(case: Case, kind: Literal["target", "auxiliary"]) -> Path:
+def path_of(case: Case, role: Role) -> Path:
     """The file of a contrast."""
-    return Path(case.files[0 if kind == "target" else 1])
+    return Path(case.files[0 if role == "target" else 1])

@@ -70,7 +70,7 @@ class Comparison:
 
     title: str
     low: Image
-    aux: Image
+    auxiliary: Image
     truth: Image
     panels: tuple[Panel, ...]
     box: tuple[int, int, int, int]
@@ -134,16 +134,16 @@ def comparison(sheet: Sheet, results: Results, dataset: str, rule: Rule = "media
     data = chosen.reference.data
     gain = get_protocol(sheet.protocol).lr_gain(sheet.scale)
     images = (
-        (volume.target, volume.target_lr, volume.aux)
+        (volume.target, volume.target_lr, volume.auxiliary)
         if sheet.role == "target"
-        else (volume.aux, volume.aux_lr, volume.target)
+        else (volume.auxiliary, volume.auxiliary_lr, volume.target)
     )
     truth = _magnitude(images[0][position])
     shown = next((p for p in panels if p.name == _label(sheet, chosen.reference)), panels[0])
     return Comparison(
         title=f"{dataset}, {sheet.scale}x, {rule} patient",
         low=_magnitude(images[1][position]) / gain,
-        aux=_magnitude(images[2][position]),
+        auxiliary=_magnitude(images[2][position]),
         truth=truth,
         panels=tuple(panels),
         box=inset(np.abs(shown.image - truth), _inside(images[0], position)),
@@ -181,7 +181,13 @@ def draw(shown: Comparison) -> Figure:
         worst = max(float(np.percentile(error, 99.5)) for error in errors) or 1.0
         low_name = f"LR {shown.low.shape[0]} x {shown.low.shape[1]}"
         _show(figure.add_subplot(grid[0, 0]), shown.low, _GRAY, white, low_name)
-        _show(figure.add_subplot(grid[1, 0]), shown.aux, _GRAY, float(np.percentile(shown.aux, 99.7)), "auxiliary")
+        _show(
+            figure.add_subplot(grid[1, 0]),
+            shown.auxiliary,
+            _GRAY,
+            float(np.percentile(shown.auxiliary, 99.7)),
+            "auxiliary",
+        )
         truth = figure.add_subplot(grid[0, n_columns + 1])
         _show(truth, shown.truth, _GRAY, white, "HR")
         _zoom(truth, shown.truth, shown.box, white)

@@ -60,8 +60,8 @@ def _maps(bundle: Bundle, sheet: Sheet, results: Results) -> tuple[StoredVolume,
     one = slice(position, position + 1)
     batch = Batch.of(
         target_lr=torch.from_numpy(np.array(volume.target_lr[one])),
-        aux=torch.from_numpy(np.array(volume.aux[one])),
-        aux_lr=torch.from_numpy(np.array(volume.aux_lr[one])),
+        auxiliary=torch.from_numpy(np.array(volume.auxiliary[one])),
+        auxiliary_lr=torch.from_numpy(np.array(volume.auxiliary_lr[one])),
         scale=record.scale,
         protocol=get_protocol(record.protocol),
         joint=record.joint,

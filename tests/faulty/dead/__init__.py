@@ -14,8 +14,8 @@ class Network(nn.Module):
         self.last = conv(5, 1)
         self.unused = conv(4, 4)
 
-    def forward(self, low: Tensor, aux: Tensor) -> Tensor:
-        return self.last(torch.cat((self.low(low), aux), 1))
+    def forward(self, low: Tensor, auxiliary: Tensor) -> Tensor:
+        return self.last(torch.cat((self.low(low), auxiliary), 1))
 
 
 class Toy(TorchMethod):
@@ -23,7 +23,7 @@ class Toy(TorchMethod):
         return Network(self.scale)
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.network(batch.target_lr_magnitude[:, None], batch.aux_magnitude[:, None])[:, 0]
+        return self.network(batch.target_lr_magnitude[:, None], batch.auxiliary_magnitude[:, None])[:, 0]
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return self.pixel_loss(output, batch.target_magnitude)

@@ -13,8 +13,8 @@ class Network(nn.Module):
         self.low = nn.Sequential(conv(1, 4), nn.LeakyReLU(), *sub_pixel_upsampler(4, scale))
         self.last = conv(5, 1)
 
-    def forward(self, low: Tensor, aux: Tensor) -> Tensor:
-        return self.last(torch.cat((self.low(low), aux), 1))
+    def forward(self, low: Tensor, auxiliary: Tensor) -> Tensor:
+        return self.last(torch.cat((self.low(low), auxiliary), 1))
 
 
 class Toy(TorchMethod):
@@ -22,7 +22,7 @@ class Toy(TorchMethod):
         return Network(self.scale)
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.network(batch.target_lr_magnitude[:, None], batch.aux_magnitude[:, None])[:, 0]
+        return self.network(batch.target_lr_magnitude[:, None], batch.auxiliary_magnitude[:, None])[:, 0]
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return self.pixel_loss(output, batch.target_magnitude)

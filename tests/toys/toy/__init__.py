@@ -49,13 +49,13 @@ class Toy(Dataset):
         for k in range(s.slices):
             rng = np.random.default_rng([s.seed, int(case.patient_id[1:]), 0 if s.solid else k])
             grown = 1 + 0.08 * k if s.solid else 1.0
-            target, aux = np.zeros((2, s.size, s.size))
+            target, auxiliary = np.zeros((2, s.size, s.size))
             for _ in range(8):
                 cy, cx = rng.uniform(-0.3, 0.3, 2)
                 ry, rx = rng.uniform(0.05, 0.25, 2) * grown
                 inside = ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 < 1
                 target[inside] += rng.uniform(0.2, 1)
-                aux[inside] += rng.uniform(0.2, 1)
+                auxiliary[inside] += rng.uniform(0.2, 1)
             phase = np.exp(1j * (0.5 + x + 2 * y * x))
             image = (target * phase).astype(np.complex64)
             if s.fault == "nan" and case.patient_id == "p03" and k == 1:
@@ -64,7 +64,7 @@ class Toy(Dataset):
                 image[:] = 0
             if s.fault == "empty-slice" and k == 0:
                 image[:] = 0
-            yield image, (aux * phase).astype(np.complex64)
+            yield image, (auxiliary * phase).astype(np.complex64)
 
     def grids(self, case: Case) -> tuple[Grid, Grid] | None:
         s = self.settings
@@ -75,10 +75,10 @@ class Toy(Dataset):
         shape = (s.slices, s.size, s.size)
         return tuple(Grid(shape, tuple(map(tuple, a.tolist()))) for a in (target, auxiliary))
 
-    def read_contrast(self, case: Case, kind: str) -> Iterator[np.ndarray]:
+    def read_contrast(self, case: Case, role: str) -> Iterator[np.ndarray]:
         apart = self.settings.apart
-        for target, aux in self.read(case):
-            yield target if kind == "target" else np.pad(aux, ((0, apart), (0, 0)))[apart:]
+        for target, auxiliary in self.read(case):
+            yield target if role == "target" else np.pad(auxiliary, ((0, apart), (0, 0)))[apart:]
 
     def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
         return split_by_patient(cases, (0.4, 0.2, 0.4), self.settings.seed, "toy patients in seeded order")

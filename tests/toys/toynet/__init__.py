@@ -21,8 +21,8 @@ class ToyNetwork(nn.Module):
         self.norm = nn.BatchNorm2d(width)
         self.last = nn.Conv2d(width + 1, 1, 3, padding=1)
 
-    def forward(self, aux: Tensor, low: Tensor) -> Tensor:
-        return self.last(torch.cat((self.norm(self.up(low)).relu(), aux), dim=1))
+    def forward(self, auxiliary: Tensor, low: Tensor) -> Tensor:
+        return self.last(torch.cat((self.norm(self.up(low)).relu(), auxiliary), dim=1))
 
 
 class ToyNet(TorchMethod):
@@ -32,7 +32,7 @@ class ToyNet(TorchMethod):
         return ToyNetwork(self.scale, self.settings.width)
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.network(batch.aux_magnitude[:, None], batch.target_lr_magnitude[:, None])[:, 0]
+        return self.network(batch.auxiliary_magnitude[:, None], batch.target_lr_magnitude[:, None])[:, 0]
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         if self.settings.fault == "raise":
