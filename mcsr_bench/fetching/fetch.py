@@ -5,7 +5,6 @@ A fetched folder holds ``fetched.json``: what came from where, with sizes and ha
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -24,6 +23,7 @@ from mcsr_bench.fetching.sources import Licence, RemoteFile, Source, listed
 from mcsr_bench.fetching.unpack import unpack
 from mcsr_bench.plugin.registry import explain
 from mcsr_bench.system import files
+from mcsr_bench.system.locks import locked
 from mcsr_bench.system.progress import Listener
 
 FETCHED = "fetched.json"
@@ -155,17 +155,8 @@ def _only_one(to: Path) -> Iterator[Path]:
     """The folder for what is unfinished, locked. UserError while another process has it."""
     unfinished = to / UNFINISHED
     unfinished.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(unfinished, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"--to {to}: another fetch is writing into it; wait for its end") from None
-        except OSError:
-            pass  # a file system without locks, as clusters have them: nobody watches there
+    with locked(unfinished / "lock", busy=f"--to {to}: another fetch is writing into it; wait for its end"):
         yield unfinished
-    finally:
-        os.close(descriptor)
 
 
 def _check_disk(record: Fetched, to: Path, unfinished: Path) -> None:

@@ -33,7 +33,16 @@ def chosen_device(asked: str) -> str:
 
 def default_jobs(device: str) -> int:
     """Workers where the user names no number: one per core that this process may use; on GPUs one per GPU."""
-    return max(1, gpu_count()) if device.startswith("cuda") else max(1, len(os.sched_getaffinity(0)))
+    return max(1, gpu_count()) if device.startswith("cuda") else core_count()
+
+
+def core_count() -> int:
+    """The cores that this process may use, 1 or more, on every system."""
+    if hasattr(os, "process_cpu_count"):  # Python 3.13 and later
+        return os.process_cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def device_of(device: str, slot: int) -> str:

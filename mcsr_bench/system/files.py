@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcsr_bench.errors import InterruptedWorkError
+from mcsr_bench.system.locks import locked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,44 +122,27 @@ def resumable_folder(
     """A folder ``.NAME.building`` beside ``final`` that takes its place when the block ends well; None where that is whole by now.
 
     What an interrupted or killed block left in the folder is still there the next time, so that work goes on where it stopped;
-    any other error removes it. One process builds at a time: another one waits (``waiting`` is called) for the first.
+    any other error removes it. One process builds at a time: another one waits (``waiting`` is called) for the first. The lock is
+    ``PARENT.locks/NAME.lock``, outside the folder that is moved and removed.
     """
-    temporary = final.with_name(f".{final.name}.building")
-    lock = _locked(temporary, lambda: whole(final), waiting)
-    if lock is None:
+    if whole(final):
         yield None
         return
-    try:
-        yield temporary
-        shutil.rmtree(final, ignore_errors=True)  # damaged, or it would have been whole
-        os.rename(temporary, final)
-    except InterruptedWorkError:
-        raise
-    except Exception:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    finally:
-        os.close(lock)
-
-
-def _locked(temporary: Path, built: Callable[[], bool], waiting: Callable[[], None]) -> int | None:
-    """A descriptor that holds the lock of the folder, made if need be; None once it is ``built``."""
-    while not built():
+    temporary = final.with_name(f".{final.name}.building")
+    with locked(final.parent.with_name(f"{final.parent.name}.locks") / f"{final.name}.lock", waiting):
+        if whole(final):  # the one that was waited for built it
+            yield None
+            return
         temporary.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:
-            pass  # a file system without locks: two builders write equal files, each in one move
-        # The one we waited for may have moved the folder into place, or removed it.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), temporary.stat()):
-                return descriptor
-        os.close(descriptor)
-    return None
+            yield temporary
+            shutil.rmtree(final, ignore_errors=True)  # damaged, or it would have been whole
+            os.rename(temporary, final)
+        except InterruptedWorkError:
+            raise
+        except Exception:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
 def cache_folder() -> Path:

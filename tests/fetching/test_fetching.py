@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from local_server import BODY, PAUSE, Hearing, Page, Server, finals, md5, source, yes
 
 from mcsr_bench.errors import UserError, disk_error
@@ -86,10 +87,10 @@ def test_a_disk_that_takes_no_more_is_named_and_leaves_nothing(server: Server, t
 
 
 def test_a_file_system_without_locks_will_do(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def without(*_: object) -> None:
+    def without(*_: object, **__: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(fetching.fcntl, "flock", without)
+    monkeypatch.setattr(FileLock, "acquire", without)
     server.pages["/a.bin"] = Page(BODY)
     fetch(source(server, {"name": "a.bin"}), tmp_path, yes)
     assert (tmp_path / "a.bin").read_bytes() == BODY
