@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from mcsr_bench.cost.counting import cost
-from mcsr_bench.data import sampler as sampling
+from mcsr_bench.data.sampler import REVISION as BATCHES_REVISION
 from mcsr_bench.data.sampler import Sampler
 from mcsr_bench.data.scoring import Rows, score_rows
 from mcsr_bench.data.store import StoredVolume, open_store
@@ -86,7 +86,7 @@ class TrialSpec(BaseModel):
                 "revisions": self.data.revisions,
                 "method": self.method,
                 "revision": card.revision,
-                "batches": sampling.REVISION,
+                "batches": BATCHES_REVISION,
                 "settings": self.settings,
                 "scale": self.scale,
                 "seed": self.seed,
