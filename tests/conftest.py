@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: small nets on many threads wait for each other
 
+import fastmri_files as fastmri_builders
 import pytest
 from hypothesis import settings
 
@@ -59,14 +59,8 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def fastmri_files() -> ModuleType:
-    """The builders of small fastMRI files (tests/datasets/fastmri_files.py)."""
-    path = Path(__file__).parent / "datasets" / "fastmri_files.py"
-    spec = importlib.util.spec_from_file_location("fastmri_files", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The builders of small fastMRI files (tests/helpers/fastmri_files.py)."""
+    return fastmri_builders
 
 
 @pytest.fixture

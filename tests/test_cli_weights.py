@@ -1,22 +1,11 @@
 """From an authors' checkpoint to a user's own volume, by the two commands."""
 
-import importlib.util
-from pathlib import Path
-
 import nibabel
 import numpy as np
 import pytest
+import released_tables as tables
 import torch
 
-
-def neighbour(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tables = neighbour("released_tables")
 SMALL = ("--set", "sanet.width=8", "--set", "sanet.blocks=1")
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from golden import images, scores
+from golden.values import GOLDEN
 
 from mcsr_bench import Batch, Case, Dataset, Split, split_by_patient
 from mcsr_bench.data import sampler as sampling
@@ -24,18 +24,6 @@ from mcsr_bench.protocol import MCSR_1, PROTOCOLS, REVISIONS, Protocol
 from mcsr_bench.regions import Regions
 from mcsr_bench.results import statistics
 
-
-def beside(name: str) -> ModuleType:
-    """A module of the folder ``golden``."""
-    spec = importlib.util.spec_from_file_location(f"golden_{name}", Path(__file__).parent / "golden" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-images, scores, GOLDEN = beside("images"), beside("scores"), beside("values").GOLDEN
 CHECKS = images.checks
 EXACT, SINGLE = 1e-12, 1e-6
 """Relative tolerances of float64 and float32; of lists, relative to the largest number in the list."""

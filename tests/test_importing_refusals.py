@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+import released_tables as tables
 import torch
 
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.weights.importing import MismatchError, import_weights
 from mcsr_bench.weights.tensors import load_tensors
-
-spec = importlib.util.spec_from_file_location("released_tables", Path(__file__).parent / "released_tables.py")
-assert spec is not None
-assert spec.loader is not None
-tables = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tables)
 
 
 def refused(method: str, tmp_path: Path, file: Path | None = None, **options: Any) -> str:

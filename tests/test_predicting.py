@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import h5py
@@ -10,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+import user_pairs as pairs
 
 import mcsr_bench as mb
 from mcsr_bench import kspace
@@ -20,12 +20,6 @@ from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.predicting.files import PredictionOutcome, predict_files, read_bundle
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.weights.tensors import read_info
-
-spec = importlib.util.spec_from_file_location("user_pairs", Path(__file__).parent / "user_pairs.py")
-assert spec is not None
-assert spec.loader is not None
-pairs = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(pairs)
 
 TOYS = Path(__file__).parent / "toys"
 

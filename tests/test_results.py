@@ -1,5 +1,6 @@
 """Reading results back, damaged ones included."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,20 @@ def test_tables_have_the_promised_columns(run_folder):
     assert set(found.volumes["scale"]) == {2, 4}
 
 
-def test_several_runs_are_read_together(run_folder):
-    assert len(load_results(run_folder, run_folder).trials) == 8
+def test_several_runs_are_read_together(run_folder, tmp_path):
+    shutil.copytree(run_folder, tmp_path / "other")
+    both = load_results(run_folder, tmp_path / "other")
+    assert len(both.trials) == 8
+    assert [str(bundle.folder) for bundle in both.bundles] == list(both.trials["folder"])
+    assert len(set(both.trials["folder"])) == 8
+
+
+def test_a_run_that_is_given_twice_is_not_counted_twice(run_folder, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(run_folder)
+    for again in (run_folder, str(run_folder) + "/.", link):
+        with pytest.raises(UserError, match=r"is given twice"):
+            load_results(run_folder, again)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +68,6 @@ def test_several_runs_are_read_together(run_folder):
     ],
 )
 def test_damaged_results_are_named(run_folder, tmp_path, damage, sentence):
-    import shutil
-
     shutil.copytree(run_folder, tmp_path / "r")
     damage(tmp_path / "r" / "toy" / "x2" / "bicubic" / "seed0")
     with pytest.raises(UserError, match=sentence):

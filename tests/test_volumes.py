@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import itertools
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+import user_pairs as pairs
 from numpy.typing import NDArray
 
 from mcsr_bench.errors import UserError
@@ -19,12 +19,6 @@ from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.predicting.files import predict_files
 from mcsr_bench.predicting.volumes import upright
-
-spec = importlib.util.spec_from_file_location("user_pairs", Path(__file__).parent / "user_pairs.py")
-assert spec is not None
-assert spec.loader is not None
-pairs = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(pairs)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -54,7 +54,7 @@ def perturbations(volume: StoredVolume, foreign: Images) -> Iterator[tuple[str, 
 
     foreign: another patient's auxiliary on the same slices.
     """
-    auxiliary = np.asarray(volume.auxiliary)
+    auxiliary = np.array(volume.auxiliary)  # a copy: a memory map cannot be written to, of which torch warns
     yield CLEAN, auxiliary
     yield "zero", np.zeros_like(auxiliary)
     yield FOREIGN, foreign

@@ -49,11 +49,13 @@ class Results:
 def load_results(*folders: str | Path) -> Results:
     """Read one or several run folders.
 
-    Raises UserError when a folder is missing or holds no trial, or when the scores of a finished trial cannot be read.
+    Raises UserError when a folder is missing, given twice or holds no trial, or when the scores of a finished trial cannot be read.
     """
     found: list[Bundle] = []
     roots = tuple(Path(f) for f in folders)
-    for root in roots:
+    for number, root in enumerate(roots):
+        if root.resolve() in [other.resolve() for other in roots[:number]]:
+            raise UserError(f"{root}: is given twice")
         if not root.is_dir():
             raise UserError(f"{root}: no such folder of results")
         here = list(RunFolder(root).bundles())

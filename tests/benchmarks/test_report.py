@@ -1,18 +1,13 @@
 """Time of a whole report from generated bundles: 10 methods x 3 datasets x 2 scales x 5 seeds x 100 patients x 30 slices."""
 
-import importlib.util
 import resource
-from pathlib import Path
 
+import fake_run as fake
 import pytest
 
 from mcsr_bench.api import experiment_spec
 from mcsr_bench.experiment.report import build_report
 from mcsr_bench.system import files
-
-spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).parents[1] / "fake_run.py")
-fake = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(fake)
 
 METHODS = ("zerofill", "bicubic", "bspline", "edsr", "smore", "zeng", "lyu", "mcmrsr", "minet", "sanet")
 

@@ -1,8 +1,7 @@
-"""Fixtures of the tests of the fastmri plugin; the builders of small files in this folder can be imported by name."""
+"""Fixtures of the tests of the fastmri plugin."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -11,8 +10,6 @@ from typing import Any
 import pytest
 
 from mcsr_bench.datasets.fastmri import FastMRI, FastMRISettings
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

@@ -100,10 +100,10 @@ def test_stages_in_their_order() -> None:
     seen: list[list[Tensor]] = []
     assert network.readout.integration is not None
     network.readout.integration.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    auxiliary, low = torch.randn(1, 1, 8, 8), torch.randn(1, 1, 4, 4)
-    target, auxiliary = network(auxiliary, low)
+    image, low = torch.randn(1, 1, 8, 8), torch.randn(1, 1, 4, 4)
+    target, auxiliary = network(image, low)
 
-    a = [network.auxiliary_head(auxiliary)]
+    a = [network.auxiliary_head(image)]
     t = fused = start = network.target_up(network.target_head(low))
     stored = []
     for l in range(3):  # noqa: E741 - two groups and the trailing convolution

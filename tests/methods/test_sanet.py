@@ -188,10 +188,10 @@ def test_stages_in_their_order(order: Any) -> None:
     assert network.readout.integration is not None
     assert network.auxiliary_head is not None
     network.readout.integration.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    auxiliary, low = torch.randn(1, 1, 8, 8), torch.randn(1, 1, 4, 4)
-    target, auxiliary = network(auxiliary, low)
+    image, low = torch.randn(1, 1, 8, 8), torch.randn(1, 1, 4, 4)
+    target, auxiliary = network(image, low)
 
-    a = [network.auxiliary_head(auxiliary)]
+    a = [network.auxiliary_head(image)]
     t = start = network.target_up(network.target_head(low))
     stored: list[Tensor] = []
     for group_a, group_t, fuse in zip(network.auxiliary_groups, network.target_groups, network.fusions, strict=True):

@@ -1,9 +1,8 @@
 """The figures: every number behind them against an independent computation, every picture drawn and not blank."""
 
-import importlib.util
 import io
-from pathlib import Path
 
+import fake_run as fake
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,9 +14,6 @@ from mcsr_bench.plugin.registry import reports
 from mcsr_bench.results.load import load_results
 from mcsr_bench.system import files
 
-spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).parents[1] / "fake_run.py")
-fake = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(fake)
 reports().load("paper")
 from mcsr_bench.reports.paper.figures import drawings  # noqa: E402
 from mcsr_bench.reports.paper.figures.comparison import chosen_slice, inset  # noqa: E402

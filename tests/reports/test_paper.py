@@ -1,20 +1,15 @@
 """The tables in the paper's form: what is bold, beside what, and never ranked together; and a page that runs nothing."""
 
-import importlib.util
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
+import fake_run as fake
 import pandas as pd
 import pytest
 from scipy import stats
 
 from mcsr_bench.plugin.registry import reports
 from mcsr_bench.results.load import load_results
-
-spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).parents[1] / "fake_run.py")
-fake = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(fake)
 
 AGAINST = ("zerofill",)
 

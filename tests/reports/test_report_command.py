@@ -1,11 +1,10 @@
 """``report``: from run folders to files, every number against an independent computation on the same CSV, LaTeX that compiles."""
 
-import importlib.util
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
+import fake_run as fake
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,9 +17,6 @@ from mcsr_bench.experiment.report import build_report
 from mcsr_bench.plugin.registry import reports
 from mcsr_bench.system import files
 
-spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).parents[1] / "fake_run.py")
-fake = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(fake)
 reports().load("paper")
 from mcsr_bench.reports.paper.latex import escape  # noqa: E402
 

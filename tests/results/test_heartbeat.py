@@ -1,20 +1,15 @@
 """A trial at work shows that it is alive, and stops saying so before its end is written."""
 
-import importlib.util
 import os
 import socket
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
+import fake_run as fake
 import pytest
 
 from mcsr_bench.results import heartbeat
 from mcsr_bench.results.bundle import Bundle
-
-spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).parents[1] / "fake_run.py")
-fake = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(fake)
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
+import fake_run
 import h5py
 import nibabel
 import numpy as np
@@ -16,12 +16,6 @@ from mcsr_bench import kspace
 from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.plugin.method import Method
 from mcsr_bench.weights.tensors import BundleInfo, save_weights
-
-spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).parent / "fake_run.py")
-assert spec is not None
-assert spec.loader is not None
-fake_run = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(fake_run)
 
 SMALL = {
     "sanet": {"width": 4, "groups": 1, "blocks": 1},

@@ -15,7 +15,7 @@ from torch import Tensor
 Table = dict[str, tuple[tuple[int, ...], str]]
 """Name -> (shape, role); role: live, dead or buffer."""
 
-FOLDER = Path(__file__).parents[1].parent / "shared" / "released-keys"
+FOLDER = Path(__file__).parents[3] / "shared" / "released-keys"
 
 
 def read_table(name: str) -> Table:

@@ -1,6 +1,6 @@
 """Write ``values.py``: what `images` and `scores` compute, beside the revisions of today. The engine computes none of it.
 
-``python tests/golden/write.py``, after a revision was raised and the independent computation says what it now means.
+``python tests/helpers/golden/write.py``, after a revision was raised and the independent computation says what it now means.
 """
 
 import json
