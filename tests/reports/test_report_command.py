@@ -110,7 +110,7 @@ def test_reported_against_reproduced_says_the_gap_and_why(run_folder, tmp_path):
 def test_spread_over_seeds_stands_beside_patients(run_folder, tmp_path):
     build_report([run_folder], tmp_path / "to")
     markdown = (tmp_path / "to" / "report.md").read_text(encoding="utf-8")
-    part = markdown[markdown.index("Patients and seeds") :]
+    part = markdown[markdown.index("patients and seeds") :]
     line = next(row for row in part.splitlines() if row.startswith("| minet"))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     seeds = [np.mean(fake.draw("minet", 9, seed=s, better=0.15)) for s in (0, 1)]

@@ -88,7 +88,7 @@ def pareto(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
 
 
 def _names(ax: mpl.axes.Axes, x: np.ndarray, y: np.ndarray, labels: list[str]) -> None:
-    """Labels beside the points, moved up or down until none lies on another."""
+    """Labels beside the points, moved up or down until none overlaps another."""
     span_x, span_y = np.ptp(np.log10(x)) or 1.0, np.ptp(y) or 1.0
     taken = [(np.log10(a) / span_x, b / span_y) for a, b in zip(x, y, strict=True)]  # the points themselves
     for i in np.argsort(-y):
