@@ -139,7 +139,7 @@ def test_results_of_other_data_or_another_split_are_never_in_one_table(run_folde
     data = fake.data_record("knee", reported_as="fastMRI", patients=9).model_copy(update=change)
     fake.write_trial_of(other, "bicubic", fake.draw("bicubic", 9, seed=0, better=0), data=data, seed=0)
     experiment(other, methods=("bicubic",))
-    with pytest.raises(UserError, match=f"{sentence} .*report them one by one"):
+    with pytest.raises(UserError, match=f"{sentence} .*make one report for each run"):
         build_report([run_folder, other], tmp_path / "to")
     assert not (tmp_path / "to").exists()
 
