@@ -81,7 +81,7 @@ def pareto(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
                 ax.margins(0.18, 0.15)
             axes[0].set_ylabel("PSNR (dB)")
         caption = (
-            f"{title(sheet)}, on {dataset}: score against size and arithmetic; grey line: the Pareto front. {note(sheet)} "
+            f"{title(sheet, 'score against size and arithmetic')} on {dataset}; grey line: the Pareto front. {note(sheet)} "
             "Dotted: the best interpolation."
         )
         yield Drawing(f"pareto-{dataset}-{sheet.name}", f"Score against cost on {dataset}", caption, figure, data)
