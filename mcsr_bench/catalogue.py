@@ -107,7 +107,7 @@ def reported(card: MethodCard) -> list[dict[str, str]]:
 
 
 def method_text(name: str) -> list[str]:
-    """The card of a method in lines for people, without what stands in `difference_rows`."""
+    """The card of a method in lines for people, without what is in `difference_rows`."""
     card = methods().card(name)
     lines = [f"{card.name}: {card.title}", f"{card.authors} ({card.year}), {card.venue}"]
     links = [f"doi:{card.doi}" if card.doi else "", f"arXiv:{card.arxiv}" if card.arxiv else ""]

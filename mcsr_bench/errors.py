@@ -13,7 +13,7 @@ _DISK_ERRORS = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
     errno.ENOTDIR: "a part of the path is not a folder",
-    errno.EEXIST: "a file lies where a folder is needed",
+    errno.EEXIST: "a file is where a folder is needed",
     errno.ENAMETOOLONG: "the name is longer than this system allows",
     errno.EFBIG: "the file would be larger than this system allows",
 }

@@ -64,7 +64,7 @@ def truncate(image: Tensor, shape: tuple[int, int], *, keep_amplitude: bool = Tr
 
 
 def zero_fill(image: Tensor, shape: tuple[int, int], *, keep_amplitude: bool = True) -> Tensor:
-    """Sinc interpolation: the k-space of an LR image (..., h, w) amid zeros, as a complex image (..., H, W).
+    """Sinc interpolation: the k-space of an LR image (..., h, w) surrounded by zeros, as a complex image (..., H, W).
 
     With ``keep_amplitude`` it is the right inverse of `truncate` on the same grid: truncate(zero_fill(x)) = x.
     """
@@ -89,9 +89,9 @@ def transpose(image: Tensor) -> Tensor:
 
 
 def lr_coordinates(size: int, lr_size: int) -> NDArray[np.float64]:
-    """Where the HR samples of an axis lie, in LR sample indices: (size,) float64.
+    """The positions of the HR samples of an axis, in LR sample indices: (size,) float64.
 
-    Truncation keeps the centre sample, so HR sample j lies at ``(j - size//2) * lr_size/size + lr_size//2``. Interpolation
+    Truncation keeps the centre sample, so HR sample j is at ``(j - size//2) * lr_size/size + lr_size//2``. Interpolation
     that assumes pixel centres (align_corners=False) is off by half an LR pixel less half an HR pixel.
     """
     return (np.arange(size, dtype=np.float64) - size // 2) * (lr_size / size) + lr_size // 2

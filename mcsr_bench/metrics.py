@@ -1,6 +1,6 @@
 """Scores under metric ids; numpy float64, on magnitudes.
 
-Peaks and masks come from the reference alone. Nothing is added to a denominator: raw MR data lie near 1e-6, and every score here is
+Peaks and masks come from the reference alone. Nothing is added to a denominator: raw MR data are near 1e-6, and every score here is
 unchanged when prediction and reference are multiplied by the same number.
 """
 
@@ -94,7 +94,7 @@ def psnr(prediction: Array, target: Array, *, peak: float) -> float:
     """Peak signal-to-noise ratio in dB over all elements; higher is better.
 
     prediction, target: magnitudes in the same unit, any equal shape. peak: the maximum of the target slice or volume, as the metric
-    id says (the two differ by about 5 dB), so the caller must give it. Identical arrays give +inf, an empty array NaN. Raises
+    id states (the two differ by about 5 dB), so the caller must give it. Identical arrays give +inf, an empty array NaN. Raises
     ValueError when shapes differ or peak <= 0. Equals skimage.metrics.peak_signal_noise_ratio with data_range=peak.
     """
     _same_shape(prediction, target)

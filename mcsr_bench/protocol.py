@@ -75,7 +75,7 @@ class Protocol(BaseModel):
         return cropped
 
     def degrade(self, image: Tensor, scale: int) -> Tensor:
-        """HR image (..., H, W), complex, to the LR image (..., H/s, W/s), complex. ValueError when H or W is no multiple of s."""
+        """HR image (..., H, W), to the LR image (..., H/s, W/s), both complex. ValueError when H or W is not a multiple of s."""
         from mcsr_bench import kspace
 
         H, W = image.shape[-2:]

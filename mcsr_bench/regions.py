@@ -1,4 +1,4 @@
-"""Where in a volume an error lies. All masks are computed from the reference's magnitude alone."""
+"""Regions of a volume in which errors are scored. All masks are computed from the reference's magnitude alone."""
 
 from __future__ import annotations
 

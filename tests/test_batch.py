@@ -84,7 +84,7 @@ def test_a_field_that_does_not_say_is_named() -> None:
 
     silent = Silent(**vars(Batch.of(images(1, 4, 0), images(1, 8, 1), images(1, 4, 2), scale=2, protocol=MCSR_1)))
     for use in (lambda: silent[:1], lambda: silent.map(lr=torch.zeros_like), lambda: Batch.stack([silent])):
-        with pytest.raises(TypeError, match=r"Silent\.more does not say what it holds"):
+        with pytest.raises(TypeError, match=r"Silent\.more does not declare what it holds"):
             use()
 
 
@@ -160,7 +160,7 @@ def test_stacking_keeps_the_order_and_takes_batches_without_target() -> None:
 def test_what_cannot_be_stacked() -> None:
     batch, plain = make(), Batch.of(images(1, 6, 0), images(1, 12, 1), images(1, 6, 2), scale=2, protocol=MCSR_1)
     for parts, message in (
-        ([], "no batches"),
+        ([], "stack needs at least one batch"),
         ([batch, make(size=5)], r"the size of target_lr: \(6, 6\), \(5, 5\)"),
         ([batch, replace(batch, joint=True)], "differ in joint"),
         ([batch, replace(batch, protocol=SANET_2021)], "differ in protocol"),

@@ -190,7 +190,7 @@ EDITS: list[tuple[str, str, list[tuple[str, str, str]]]] = [
     ),
     (
         "trains",
-        "no state to save",
+        "state() is empty",
         [method_with("state(self)", "return {}"), method_with("load_state(self, state)", "pass")],
     ),
     ("gradient", "name nobody.*, which no parameter has", [(CARD, "size_m", 'dead_parameters = ["nobody.*"]\nsize_m')]),

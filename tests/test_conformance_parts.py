@@ -39,8 +39,8 @@ def test_one_broken_check_does_not_take_the_others_down() -> None:
         ("d", "fail", "ZeroDivisionError: by zero"),
         ("e", "fail", "--set x.y=1: a sentence"),
         ("f", "fail", "KeyError"),
-        ("after b", "skip", "says nothing while 'b' fails"),
-        ("after after b", "skip", "says nothing while 'after b' fails"),
+        ("after b", "skip", "not run, because 'b' did not pass"),
+        ("after after b", "skip", "not run, because 'after b' did not pass"),
         ("after c", "pass", "run"),
     ]
 

@@ -222,7 +222,7 @@ def test_mcmrsr_of_the_released_table(scale: int, tmp_path: Path) -> None:
     table = table_of(f"mcmrsr-x{scale}.csv")
     content = {"net_G_I": tables.filled(table), "opt_G": {"state": {}, "param_groups": []}, "epoch": 3, "total_iter": 9}
     torch.save(content, tmp_path / "theirs.pth")
-    with pytest.raises(UserError, match=re.escape("(2 and 4 fit equally well); say it by --scale")):
+    with pytest.raises(UserError, match=re.escape("fits 2 and 4 equally well; choose the scale with --scale")):
         import_weights("mcmrsr", tmp_path / "theirs.pth", tmp_path / "bundle")
     outcome = import_weights("mcmrsr", tmp_path / "theirs.pth", tmp_path / "bundle", scale=scale)
     assert outcome.matching.complete

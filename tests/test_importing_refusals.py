@@ -1,4 +1,4 @@
-"""Files that are no checkpoint of the method, or not safe to read: one sentence each, and nothing left behind."""
+"""Files that are not a checkpoint of the method, or not safe to read: one sentence each, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_wrong_scale_and_settings(tmp_path: Path) -> None:
 def test_scale_that_a_partial_file_does_not_tell(tmp_path: Path) -> None:
     state = {k: v for k, v in tables.small_sanet().items() if not k.startswith("tail")}
     torch.save(state, tmp_path / "theirs.pth")
-    assert refused("sanet", tmp_path, partial=True).endswith("say it by --scale")
+    assert refused("sanet", tmp_path, partial=True).endswith("choose the scale with --scale")
     assert import_weights("sanet", tmp_path / "theirs.pth", tmp_path / "bundle", partial=True, scale=2).scale == 2
 
 
@@ -90,7 +90,7 @@ def test_truncated_file(keep: float, legacy: bool, tmp_path: Path) -> None:
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else int(keep)])
     message = refused("sanet", tmp_path)
-    assert message.startswith(f"{file}: truncated, damaged or no checkpoint of torch (")
+    assert message.startswith(f"{file}: not a PyTorch checkpoint, or truncated (")
     assert "\n" not in message
 
 

@@ -162,7 +162,7 @@ def normalized_mse_by_hand(p, t):
 
 
 def test_scores_do_not_change_with_the_unit():
-    """fastMRI values lie near 1e-6: an epsilon in a denominator would show here."""
+    """fastMRI values are near 1e-6: an epsilon in a denominator would show here."""
     truth = phantom()
     p = noisy(truth)
     one, tiny = scores(p, truth).volume, scores(p * 1e-6, truth * 1e-6).volume

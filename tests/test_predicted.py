@@ -126,7 +126,7 @@ def test_what_no_method_may_predict(function: Callable[[Batch], Any], message: s
 
 
 def test_no_slices_and_slices_without_ids() -> None:
-    with pytest.raises(ValueError, match="given: there are no slices to predict"):
+    with pytest.raises(ValueError, match="given: predict needs at least one slice"):
         predict_volume(Given(filled), [])
     nameless = Batch.of(BATCH.target_lr, BATCH.auxiliary, BATCH.auxiliary_lr, scale=2, protocol=BATCH.protocol)
     with pytest.raises(ValueError, match=r"NaN or Inf for the target$"):

@@ -114,7 +114,7 @@ def test_auxiliary_is_used_where_the_method_does(tmp_path: Path) -> None:
             with h5py.File(tmp_path / "sr.h5") as file:
                 found.append(file["image"][...])
         assert differs is not np.array_equal(*found)
-        assert any("does not look at the auxiliary" in note for note in outcome.notes) is not differs
+        assert any("does not use the auxiliary" in note for note in outcome.notes) is not differs
 
 
 def test_joint_super_resolution_takes_two_lr_volumes(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_files_of_other_kinds(tmp_path: Path) -> None:
     folder, (target, auxiliary, _) = pairs.trial(tmp_path), pairs.nifti_pair(tmp_path)
     image = pairs.hdf5(tmp_path / "a.h5", image=np.ones((2, 8, 8)))
     assert "files of one kind" in refused(tmp_path, folder, target, image, "sr.nii")
-    assert "to be a file like the target" in refused(tmp_path, folder, target, auxiliary, "sr.h5")
+    assert "has the format of the target" in refused(tmp_path, folder, target, auxiliary, "sr.h5")
     assert "a volume is a NIfTI file" in refused(tmp_path, folder, target, auxiliary, "sr.png")
     assert "over a file that is read" in refused(tmp_path, folder, target, auxiliary, target.name)
     assert "no such file" in refused(tmp_path, folder, tmp_path / "x.nii", auxiliary, "sr.nii")
@@ -195,7 +195,7 @@ def test_files_of_other_kinds(tmp_path: Path) -> None:
 def test_damaged_files(content: bytes, name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     suffix = name.removeprefix("bad")
-    assert "damaged or no" in refused(tmp_path, pairs.trial(tmp_path), tmp_path / name, None, f"sr{suffix}")
+    assert "damaged or not" in refused(tmp_path, pairs.trial(tmp_path), tmp_path / name, None, f"sr{suffix}")
 
 
 def test_hdf5_without_what_is_needed(tmp_path: Path) -> None:

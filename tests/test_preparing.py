@@ -196,7 +196,7 @@ def test_an_auxiliary_on_another_grid_is_registered(tmp_path):
         )
         assert np.corrcoef(moved, expected)[0, 1] > 0.98
     [mark] = [m for m in one.data.marks if "registered" in m]
-    assert "(rigid) in 5 of 5 volumes" in mark
+    assert "(rigid) in 5 of 5 cases" in mark
     write_registrations(tmp_path / "registration.csv", one.store)
     table = pd.read_csv(tmp_path / "registration.csv")
     assert list(table["volume_id"]) == list(one.store.volumes)
@@ -204,7 +204,7 @@ def test_an_auxiliary_on_another_grid_is_registered(tmp_path):
 
 
 def test_other_grids_without_registration_are_refused():
-    with pytest.raises(UserError, match=r"lie on different grids .*3 mm apart.* --register rigid"):
+    with pytest.raises(UserError, match=r"are on different grids .*3 mm apart.* --register rigid"):
         prepared(Preparation(register="none"), apart=3)
     assert list(store_root().iterdir()) == []
 

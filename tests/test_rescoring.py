@@ -60,7 +60,7 @@ def test_run_completes_them_from_stored_predictions_and_computes_nothing_else(ma
 def test_without_predictions_the_columns_stay_empty_and_it_is_said(made):
     place, _ = made
     place.predictions.unlink()
-    said = r"toy x2 bicubic seed 0: ssim@volume-max, hfen stays empty, for its predictions are gone"
+    said = r"toy x2 bicubic seed 0: ssim@volume-max, hfen stays empty, because its predictions are gone"
     with pytest.warns(UserWarning, match=said):
         table = run(place.folder.parents[3]).volumes
     assert table[table["method"] == "bicubic"]["hfen"].isna().all()

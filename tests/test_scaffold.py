@@ -114,7 +114,7 @@ def test_a_name_that_means_something_else_in_python_works(tmp_path: Path, name: 
         ("", "a name begins with a lower-case letter"),
         ("sanet", "there is a method of that name"),
         ("brain-sim", "there is a dataset of that name"),
-        ("all", "stands for every method"),
+        ("all", "the word means all methods"),
     ],
 )
 def test_a_name_that_cannot_be_had_is_refused(tmp_path: Path, name: str, words: str) -> None:

@@ -1,4 +1,4 @@
-"""The search spaces of the built-in networks: one for all, around every preset; and what is no space."""
+"""The search spaces of the built-in networks: one for all, around every preset; and what is not a space."""
 
 from __future__ import annotations
 

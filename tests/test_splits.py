@@ -69,13 +69,13 @@ def test_patients_that_the_file_leaves_out_are_left_out_and_marked(toy, tmp_path
         ({"train": ["p00", "p00"], "test": ["p01"], "validation": ["p02"]}, "patient 'p00' is in train twice"),
         ({"train": ["p77"]}, "patient 'p77' of train is not in dataset 'toy'$"),
         ({"train": [" P03"]}, "patient ' P03' of train is not in dataset 'toy', which has 'p03'"),
-        ({"left_out": ["p00-v9"]}, "volume 'p00-v9' of left_out is not in dataset 'toy'"),
+        ({"left_out": ["p00-v9"]}, "case 'p00-v9' of left_out is not in dataset 'toy'"),
         ({"dataset": "knee"}, "is of dataset 'knee'"),
-        ({"test": []}, "no test volumes"),
+        ({"test": []}, "no test cases"),
         ({"patient_disjoint": False}, "never taken from a file"),
-        ({"schema_version": 2}, "no manifest of a split"),
-        ({"extra": 1}, "no manifest of a split"),
-        ({"train": "p00"}, "no manifest of a split"),
+        ({"schema_version": 2}, "not a manifest of a split"),
+        ({"extra": 1}, "not a manifest of a split"),
+        ({"train": "p00"}, "not a manifest of a split"),
     ],
 )
 def test_bad_manifests_get_a_sentence(toy, tmp_path, changes, sentence):
@@ -218,7 +218,7 @@ def test_a_cross_validation_is_folds_in_files_that_run_takes(here, tmp_path):
     [
         (("--folds", 3), "--folds and --to go together"),
         (("--folds", 11, "--to", "new"), "--folds 11: between 3 and the number of patients (10) is allowed"),
-        (("--folds", 3, "--to", "."), "holds something else than 3 folds"),
+        (("--folds", 3, "--to", "."), "is not a folder of 3 folds"),
         (("--folds", 3, "--to", "new", "--split", "s.json"), "--folds 3 makes splits of its own"),
         (("--folds", 3, "--to", "new", "--dataset", "toy,brain-sim"), "is for one dataset"),
     ],

@@ -1,4 +1,4 @@
-"""The store: what it holds, when it is built anew, and that a half-built one is never used."""
+"""The store: what it holds, when it is built again, and that a half-built one is never used."""
 
 import errno
 import os

@@ -271,7 +271,7 @@ def test_what_cannot_be_searched_is_said(tmp_path: Path, monkeypatch: pytest.Mon
         tune(SearchSpec(data=data_of(where), method="zerofill", out=out, preset="smoke"))
     out.mkdir()
     (out / "mine.txt").write_text("x")
-    with pytest.raises(UserError, match="holds something else than a search"):
+    with pytest.raises(UserError, match="is not the folder of a search"):
         search(out, where)
     real = builtins.__import__
 

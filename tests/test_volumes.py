@@ -1,4 +1,4 @@
-"""A user's NIfTI volumes: which axis is what, and the output where the input lies."""
+"""A user's NIfTI volumes: which axis is what, and the output in the place of the input."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_nifti_is_restored_where_it_lies(low: tuple[int, int], scale: int, suffi
         3,
         (low[1] * scale, low[0] * scale),
     )  # upright: left-right along the columns
-    assert outcome.notes == ("zerofill does not look at the auxiliary.",)
+    assert outcome.notes == ("zerofill does not use the auxiliary.",)
     found, given = nibabel.load(tmp_path / f"sr{suffix}"), nibabel.load(target)
     np.testing.assert_allclose(found.get_fdata(), np.abs(high), rtol=1e-4)
     assert found.get_data_dtype() == np.float32
@@ -204,7 +204,7 @@ def test_nifti_volumes_that_are_no_magnitudes(tmp_path: Path) -> None:
         (ones * 1j, "holds values of type complex"),
         (np.ones((8, 8, 2, 3), np.float32), "has the dimensions 8 x 8 x 2 x 3"),
         (ones * np.nan, "holds NaN or Inf"),
-        (np.where(np.arange(8)[:, None, None] > 3, 1, -1) * ones, "magnitudes have none below zero"),
+        (np.where(np.arange(8)[:, None, None] > 3, 1, -1) * ones, "magnitudes are not negative"),
     ):
         nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), tmp_path / "t.nii")
         assert words in refused(tmp_path, folder, tmp_path / "t.nii", None, "sr.nii")

@@ -42,9 +42,9 @@ class BrainSimSettings(DatasetSettings):
     auxiliary: Contrast = "T1w"
     """The contrast that helps."""
     misalignment_mm: float = Field(default=0.0, ge=0, le=20)
-    """In-plane distance by which the head lies elsewhere in the auxiliary, in a direction of the subject's own."""
+    """In-plane distance by which the head is shifted in the auxiliary, in a direction of the subject's own."""
     misalignment_deg: float = Field(default=0.0, ge=0, le=45)
-    """In-plane angle by which it is turned there, either way."""
+    """In-plane angle by which it is rotated there, in either direction."""
 
 
 @dataclass
@@ -111,5 +111,5 @@ class BrainSim(Dataset):
         return digest({"recipe": RECIPE, **self.settings.model_dump(mode="json")})
 
     def prepare_message(self) -> str:
-        """What the progress bar says while the subjects are simulated."""
+        """The text of the progress bar while the subjects are simulated."""
         return f"simulating {self.settings.subjects} subjects of {self.name}"

@@ -17,11 +17,11 @@ from .template import GREY, WHITE, load_template
 
 TISSUE_NAMES = ("white", "grey", "csf", "ventricle", "fat", "muscle", "bone", "lesion")
 HEAD: Bounds = ((-32.0, 88.0), (-140.0, 108.0), (-118.0, 118.0))
-"""The box, in template space, in which a subject's folds lie."""
+"""The box, in template space, that contains a subject's folds."""
 SCAN: Bounds = ((0.0, 58.0), (-134.0, 98.0), (-116.0, 116.0))
 """The box, in the scanner, that holds every slice."""
 
-_CENTRE = (20.0, -18.0, 0.0)  # the point about which a head is turned and scaled
+_CENTRE = (20.0, -18.0, 0.0)  # the point about which a head is rotated and scaled
 _SIZE = 0.92  # the template is larger than the average adult brain
 _EDGE = 0.4  # half width in mm of an edge between tissues
 
@@ -116,13 +116,13 @@ class Subject:
         return np.asarray(fractions.mean(axis=1))
 
     def _to_template(self, planes: _OnPlanes) -> list[Float]:
-        """Where in the template each voxel comes from: turned, scaled and bent as a whole."""
+        """Where in the template each voxel comes from: rotated, scaled and bent as a whole."""
         offset = [c - np.float32(m + s) for c, m, s in zip(planes.points(), _CENTRE, self.shift, strict=True)]
         out = []
         for axis, amplitude in enumerate((2.0, 3.0, 1.6)):
-            turned = sum(np.float32(self.rotation[axis, j]) * offset[j] for j in range(3))
+            rotated = sum(np.float32(self.rotation[axis, j]) * offset[j] for j in range(3))
             bend = np.float32(amplitude) * planes(self.warp_head[axis])
-            out.append(turned / np.float32(self.scale[axis]) + np.float32(_CENTRE[axis]) + bend)
+            out.append(rotated / np.float32(self.scale[axis]) + np.float32(_CENTRE[axis]) + bend)
         return out
 
     def _shells(self, planes: _OnPlanes, at: list[Float], hull: Float, fractions: Float) -> Float:
@@ -166,7 +166,7 @@ class Subject:
         intensity = self.template.intensity.at(*fine) + np.float32(4.0) * texture
         core_csf, core_white = 1 - ramp(intensity, 40, 68), ramp(intensity, 92, 107)
         cortex_csf, cortex_white = self._cortex(planes, bent, fine, texture)
-        # The core (basal ganglia, thalamus, insula) is the template's, what lies around it the subject's.
+        # The core (basal ganglia, thalamus, insula) is the template's, the rest around it the subject's.
         core = np.hypot(
             np.hypot(at[2] / np.float32(40), (at[1] + np.float32(4)) / np.float32(38)),
             (at[0] - np.float32(4)) / np.float32(30),

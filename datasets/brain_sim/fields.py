@@ -26,7 +26,7 @@ _NODE_WEIGHTS = (1 / 6, 4 / 6, 1 / 6)
 
 @dataclass(frozen=True)
 class Field:
-    """A random field: B-spline ``coefficients`` on a lattice of ``spacing`` mm whose first node lies at ``origin`` mm."""
+    """A random field: B-spline ``coefficients`` on a lattice of ``spacing`` mm whose first node is at ``origin`` mm."""
 
     coefficients: Float
     spacing: float

@@ -30,7 +30,7 @@ PLANES = 5  # through-plane samples of one slice
 LOWEST, HIGHEST = (
     8.0,
     50.0,
-)  # mm, the levels between which slices lie: basal ganglia to centrum semiovale; inside `SCAN`
+)  # mm, the levels between which slices are: basal ganglia to centrum semiovale; inside `SCAN`
 _LEVEL_JITTER = 4.0  # mm
 _CENTRE = (-18.0, 0.0)  # mm (y, x) of the centre of the field of view
 _FINEST = 192  # the object is sampled on at least this many points per side
@@ -42,7 +42,7 @@ _ANATOMY, _TISSUE, _LEVELS, _RECEIVER, _NOISE_STREAM, _MOTION, _TEXTURE = range(
 
 @dataclass(frozen=True)
 class Offset:
-    """How far the auxiliary contrast's head lies from the target's: in-plane shift in mm and rotation in degrees."""
+    """How far the head in the auxiliary is from that in the target: in-plane shift in mm and rotation in degrees."""
 
     shift_mm: float = 0.0
     rotation_deg: float = 0.0
@@ -110,7 +110,7 @@ def _axes(points: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _move(magnitude: NDArray[np.float32], offset: Offset, rng: np.random.Generator) -> NDArray[np.float32]:
-    """The object shifted by ``offset.shift_mm`` in a random direction and turned by +-``offset.rotation_deg`` about the centre."""
+    """The object shifted by ``offset.shift_mm`` in a random direction and rotated by +-``offset.rotation_deg`` about the centre."""
     if offset == Offset():
         return magnitude
     direction, sign = rng.uniform(0, 2 * np.pi), rng.choice((-1.0, 1.0))

@@ -1,7 +1,7 @@
 """The base anatomy: maps derived once per process from the ICBM152 (2009a, symmetric) T1 template that nilearn ships.
 
 Coordinates are MNI millimetres, axes ordered (z, y, x): superior, anterior, right. Only the slab that axial slices through the
-cerebrum can reach is kept. Nothing is downloaded: the template lies in the nilearn package.
+cerebrum can reach is kept. Nothing is downloaded: the template is in the nilearn package.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .fields import Float
 Mask = NDArray[np.bool_]
 
 GREY, WHITE = 86.0, 113.0
-"""Pseudo-intensity of the tissues in `Template.intensity`; CSF lies below 40."""
+"""Pseudo-intensity of the tissues in `Template.intensity`; CSF is below 40."""
 
 _SLAB = (-36, 100)  # mm, lowest and highest z that is kept
 _SCALE = 129.2  # template intensity (0..1) to pseudo-intensity: the median of white matter, 0.8745, becomes 113

@@ -1,7 +1,7 @@
 """fastMRI knee: FS-PD and PD volumes of the same knees as raw k-space, paired by the lists that SANet and MINet published.
 
 Formats and traps: fastMRI's documentation and loader (Zbontar et al., arXiv:1811.08839); reading as in the published SANet
-pipeline up to its complex 320 x 320 image. What the files are and what is done with them is told in ``card.toml``.
+pipeline up to its complex 320 x 320 image. ``card.toml`` describes the files and what is done with them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class FastMRISettings(DatasetSettings):
     target: Literal["FS-PD", "PD"] = "FS-PD"
     """The contrast that is super-resolved; the other one is the auxiliary. The lists' columns stay PD, FS-PD."""
     coils: Coils = "auto"
-    """Which folders to look in; auto: single-coil where it is there, else multi-coil, else what lies in DIR itself."""
+    """Which folders to look in; auto: single-coil where it is there, else multi-coil, else DIR itself."""
     mismatch: Literal["keep", "drop"] = "keep"
     """What to do with pairs whose files have different patient_id."""
     train_pairs: str = ""
@@ -134,7 +134,7 @@ class FastMRI(FilePairDataset):
         return own_lists(s.train_pairs, s.test_pairs) if s.train_pairs or s.test_pairs else published_lists()
 
     def _check_patients(self, rows: list[Row], lists: PairLists, root: Path) -> list[Row]:
-        """Tell of pairs that are of two patients, each by itself and all together; leave them out when asked to."""
+        """Findings on pairs that are of two patients, one for each and one for all; with ``mismatch=drop`` they are left out."""
         wrong = [r for r in rows if r.mismatched]
         if not wrong:
             return rows

@@ -77,11 +77,13 @@ def read_list(path: Path, where: str) -> tuple[Pair, ...]:
         if len(cells) not in (2, 3):
             raise UserError(f"{at} has {len(cells)} columns; PD file, FS-PD file and an optional score are needed")
         if len(cells) == 3 and not _is_score(cells[2]):
-            raise UserError(f"{at}: the score {cells[2][:30]!r} is no number (a list has no header line)")
+            raise UserError(f"{at}: the score {cells[2][:30]!r} is not a number (a list has no header line)")
         names = [cell.removesuffix(".h5") for cell in cells[:2]]
         for name in names:
             if not _NAME.fullmatch(name):
-                raise UserError(f"{at}: {name[:60]!r} is no file name (letters, digits, '.', '_' and '-', no folder)")
+                raise UserError(
+                    f"{at}: {name[:60]!r} is not a file name (letters, digits, '.', '_' and '-', no folder)"
+                )
             if name in line_of:
                 raise UserError(f"{at}: {name} is already used in line {line_of[name]}")
             line_of[name] = number
@@ -106,7 +108,7 @@ def _text(path: Path, where: str) -> str:
     except OSError as error:
         raise UserError(f"{where}: {path} cannot be read ({error.strerror})") from error
     if len(data) > MAX_BYTES:
-        raise UserError(f"{where}: {path} is larger than {MAX_BYTES >> 20} MB, so it is no pair list")
+        raise UserError(f"{where}: {path} is larger than {MAX_BYTES >> 20} MB: not a list of pairs")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
 """fastMRI brain: two contrasts of the same heads as raw multi-coil k-space, paired by patient.
 
-Formats: fastMRI's documentation (Zbontar et al., arXiv:1811.08839). What the files are and what is done with them is told in
-``card.toml``.
+Formats: fastMRI's documentation (Zbontar et al., arXiv:1811.08839). ``card.toml`` describes the files and what is
+done with them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class FastMRIBrain(FilePairDataset):
 
     @property
     def contrasts(self) -> tuple[str, str]:
-        """As the settings say."""
+        """As in the settings."""
         return self.settings.target, self.settings.auxiliary
 
     def cases(self) -> list[Case]:
@@ -78,7 +78,7 @@ class FastMRIBrain(FilePairDataset):
         return _row(case).grids or super().grids(case)
 
     def read_contrast(self, case: Case, role: Role) -> Iterator[NDArray[np.complex64]]:
-        """The slices of one contrast on the grid that `grids` says."""
+        """The slices of one contrast on the grid that `grids` gives."""
         row = _row(case)
         if not row.registered:
             yield from super().read_contrast(case, role)

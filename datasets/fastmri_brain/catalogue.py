@@ -23,7 +23,7 @@ ACQUISITIONS: dict[Contrast, tuple[str, ...]] = {
     "T2": ("AXT2",),
     "FLAIR": ("AXFLAIR",),
 }
-"""What may stand for a contrast, best first."""
+"""The acquisitions that a contrast may be, best first."""
 _KNOWN = frozenset(name for names in ACQUISITIONS.values() for name in names)
 _IN_NAME = re.compile(r"(?<![A-Za-z0-9])(AXT1PRE|AXT1POST|AXT1|AXT2|AXFLAIR)(?![A-Za-z0-9])")
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -38,18 +38,18 @@ class Row:
 
     @property
     def grids(self) -> tuple[Grid, Grid] | None:
-        """The grids of target and auxiliary, with one centre, where their voxels differ and both headers say them; else None."""
+        """The grids of target and auxiliary, with one centre, where their voxels differ and both headers give them; else None."""
         sides = [centred_grid((v.slices, *v.shape), v.voxel) for v in (self.target, self.auxiliary) if v.voxel]
         return (sides[0], sides[1]) if self.geometry_difference and len(sides) == 2 else None
 
     @property
     def registered(self) -> bool:
-        """Whether the auxiliary lies on a grid of its own: it is then registered onto the target's."""
+        """Whether the auxiliary has a grid of its own: it is then registered onto the target's."""
         return self.grids is not None
 
     @property
     def slices(self) -> int:
-        """Slices that both have, for pairs go by slice index; the target's where the auxiliary is registered onto them."""
+        """Slices that both have, as slices are paired by index; the target's where the auxiliary is registered onto them."""
         return self.target.slices if self.registered else min(self.target.slices, self.auxiliary.slices)
 
     @property
@@ -64,7 +64,7 @@ class Row:
         if (self.target.pixel and self.auxiliary.pixel) or self.target.shape == self.auxiliary.shape:
             return voxel_difference(self.target, self.auxiliary)
         (h, w), (i, j) = self.target.shape, self.auxiliary.shape
-        return f"{h} x {w} and {i} x {j}, and a header does not say how large they are"
+        return f"{h} x {w} and {i} x {j}, and a header does not give their size"
 
 
 def catalogue(
@@ -140,7 +140,7 @@ def catalogue(
 
 
 def acquisition(volume: Volume) -> str:
-    """What fastMRI calls the contrast of a file: its attribute, else what its name says, else ""."""
+    """What fastMRI calls the contrast of a file: its attribute, else by its name, else ""."""
     return volume.acquisition if volume.acquisition in _KNOWN else _in_name(volume.path)
 
 
@@ -172,7 +172,7 @@ def _inspected(root: Path) -> tuple[list[Volume], list[str]]:
 
 
 def _in_name(path: Path) -> str:
-    # An underscore is no letter: file_brain_AXT2_200_2000019.
+    # An underscore is not a letter: file_brain_AXT2_200_2000019.
     found = _IN_NAME.search(path.stem)
     return found[1] if found else ""
 
@@ -185,7 +185,7 @@ def _files(of: dict[str, list[Volume]], contrast: Contrast) -> list[Volume]:
 def _best(targets: Sequence[Volume], auxiliaries: Sequence[Volume]) -> Row | None:
     """The first pair of two contrasts that has the same voxels, one with the same number of slices before others.
 
-    Where no pair has, the first, one that can be registered before others; None where there is no pair.
+    Where no pair has, the first, one that can be registered before others; None without a pair.
     """
     rows = [Row(t, a) for t, a in product(targets, auxiliaries) if acquisition(t) != acquisition(a)]
 
@@ -202,7 +202,7 @@ def _name_findings(volumes: Sequence[Volume]) -> list[Finding]:
     if wrong:
         v = wrong[0]
         message = (
-            f"{len(wrong)} of {len(volumes)} files have another contrast than their names say, e.g. {v.path.name}: acquisition "
+            f"{len(wrong)} of {len(volumes)} files have another contrast than in their names, e.g. {v.path.name}: acquisition "
             f"{v.acquisition}, which is believed"
         )
         out.append(Finding("warning", "contrast-mismatch", str(v.path), message, marks=True))

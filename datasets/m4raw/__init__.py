@@ -1,6 +1,6 @@
 """M4Raw: T1, T2 and FLAIR of the same heads at 0.3 T as raw multi-coil k-space, every contrast scanned two or three times.
 
-What the files are and what is done with them is told in ``card.toml``.
+``card.toml`` describes the files and what is done with them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .repetitions import Look, Phase, look, mean_images
 AGREEMENT = 0.96
 """A repetition that correlates less with the first has moved (assumed; see the card)."""
 FAR = 4
-"""A peak farther from the centre than the matrix over this is no late echo: k-space is stored in another order."""
+"""A peak farther from the centre than the matrix over this is not a late echo: k-space is stored in another order."""
 
 
 class M4RawSettings(PatientSplitSettings):
@@ -72,7 +72,7 @@ class M4Raw(Dataset):
 
     @property
     def contrasts(self) -> tuple[str, str]:
-        """As the settings say."""
+        """As in the settings."""
         return self.settings.target, self.settings.auxiliary
 
     def cases(self) -> list[Case]:
@@ -116,7 +116,7 @@ class M4Raw(Dataset):
             yield from islice(zip(target, auxiliary, strict=False), case.n_slices)
 
     def raw_kspace(self, case: Case, role: Role, index: int) -> NDArray[np.complex64]:
-        """All coils of a slice of the first repetition, rolled as `read` does: what is said of its centre holds for images."""
+        """All coils of a slice of the first repetition, rolled as `read` does: findings on its centre hold for images."""
         plan = self._plan(case)
         rows, columns = self._offset(plan.target if role == "target" else plan.auxiliary)
         return np.roll(kspace_slice(self._first(case, role).path, index), (-rows, -columns), axis=(-2, -1))
@@ -126,7 +126,7 @@ class M4Raw(Dataset):
         return reconstruction_slice(self._first(case, role).path, index)
 
     def stored(self, case: Case, role: Role) -> Stored:
-        """Array of the first repetition's file, and how much of it its header says was acquired."""
+        """Array of the first repetition's file, and how much of it was acquired by its header."""
         return stored(self._first(case, role))
 
     def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
@@ -202,7 +202,7 @@ def _seen(plans: list[_Plan], *, recentre: bool) -> list[Finding]:
     if off:
         volume, seen = max(off, key=lambda item: max(map(abs, item[1].offset)))
         message = (
-            f"k-space of {len(off)} of {len(sides)} volumes is off centre, most in {volume.path.name}: its peak lies "
+            f"k-space of {len(off)} of {len(sides)} volumes is off centre, most in {volume.path.name}: its peak is "
             f"{seen.offset[0]:+d} rows, {seen.offset[1]:+d} columns off; it is "
             + ("rolled to the centre" if recentre else "left there (m4raw.recentre=false)")
         )

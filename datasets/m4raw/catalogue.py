@@ -68,12 +68,12 @@ def subjects(
 ) -> tuple[list[Subject], list[Finding], list[str]]:
     """Every subject with both contrasts in the order of names; findings; and all that is wrong.
 
-    Wrong are broken files, and repetitions or contrasts of different shape. Raises UserError where there is no subject at all.
+    Problems are broken files, and repetitions or contrasts of different shape. Raises UserError where no subject is found.
     """
     scans, others = find(root)
     findings: list[Finding] = []
     if others:
-        message = f"{len(others)} HDF5 files are no T1, T2 or FLAIR scans and are ignored, e.g. {others[0].name}"
+        message = f"{len(others)} HDF5 files are not T1, T2 or FLAIR scans and are ignored, e.g. {others[0].name}"
         findings.append(Finding("info", "ignored-files", str(others[0]), message))
     complete = {name: of for name, of in sorted(scans.items()) if all(c in of for c in contrasts)}
     if not complete:
@@ -114,19 +114,19 @@ def patients(found: list[Subject]) -> tuple[dict[str, str], list[Finding]]:
     """Who is one patient, by subject, and findings.
 
     A subject of the file names is one patient; two that share a ``patient_id`` are one, too. Where every file has a
-    ``patient_id`` of its own, or all files have the same, it says nothing, and is not used.
+    ``patient_id`` of its own, or all files have the same, it is not used.
     """
     ids = {s.name: [v.patient_id for v in s.volumes] for s in found}
     counts = Counter(i for of in ids.values() for i in of)
-    said = sum(map(len, ids.values()))
+    total = sum(map(len, ids.values()))
     same = len(counts) == 1
-    if len(ids) > 1 and (same or (len(counts) == said and any(len(of) > 1 for of in ids.values()))):
+    if len(ids) > 1 and (same or (len(counts) == total and any(len(of) > 1 for of in ids.values()))):
         what = (
-            f"all {said} files have the same patient_id"
+            f"all {total} files have the same patient_id"
             if same
-            else f"each of the {said} files has a patient_id of its own"
+            else f"each of the {total} files has a patient_id of its own"
         )
-        message = f"{what}: patients are told apart by the file names alone"
+        message = f"{what}: patients are identified by the file names alone"
         first = str(found[0].volumes[0].path)
         return {name: name for name in ids}, [Finding("warning", "patient-mismatch", first, message, marks=same)]
     # The tags keep a hash from being taken for a subject of the same spelling; a subject names the component.

@@ -1,4 +1,4 @@
-"""Repeated scans of one contrast: where the centre of their k-space lies, whether they agree, and their complex mean."""
+"""Repeated scans of one contrast: where the centre of their k-space is, whether they agree, and their complex mean."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def mean_images(
 ) -> Generator[NDArray[np.complex64], None, None]:
     """The slices of the complex mean of repetitions, complex64 ``shape`` each; one slice of each file is in memory at a time.
 
-    offset: k-space is rolled by minus this, so that what lay there lies at (H // 2, W // 2). The coil images of the repetitions
+    offset: k-space is rolled by minus this, so that the sample there is at (H // 2, W // 2). The coil images of the repetitions
     are averaged, then combined once. Raises UserError, naming the file, for what cannot be read and for NaN or Inf.
     """
     with ExitStack() as stack:
@@ -120,6 +120,6 @@ def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def _energy(kspace: NDArray[np.complex64]) -> NDArray[np.float64]:
-    """Squared magnitude over all coils, (H, W); NaN and Inf count as nothing, for they are found when all is read."""
+    """Squared magnitude over all coils, (H, W); NaN and Inf count as 0, because they are found when all is read."""
     size = np.abs(kspace.astype(np.complex128)) ** 2
     return np.asarray(np.where(np.isfinite(size), size, 0).sum(0))

@@ -36,7 +36,7 @@ class McsrPairSettings(PatientSplitSettings):
     auxiliary: str = Field(default="T1", max_length=32, pattern=_CONTRAST)
     """The contrast that helps."""
     matrix: tuple[int, int] = (0, 0)
-    """(H, W) that the target should have, 0 for any: other volumes are used, and tables say so."""
+    """(H, W) that the target should have, 0 for any: other volumes are used, with a note under tables."""
     slices: int = Field(default=0, ge=0)
     """Slices that a volume should have, 0 for any: likewise."""
 
@@ -104,7 +104,7 @@ class McsrPair(Dataset):
         return samples
 
     def stored(self, case: Case, role: Role) -> Stored:
-        """As the file says it."""
+        """As in the file."""
         contrast = self._contrast(self._file(case), role)
         return Stored(contrast.stored_shape, "complex64", contrast.coils or 1, contrast.acquired)
 

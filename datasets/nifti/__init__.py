@@ -1,6 +1,6 @@
 """A folder of paired NIfTI volumes, target and auxiliary of each patient, found by patterns of file names.
 
-Read with nibabel. What is accepted and what is done to it is told in ``card.toml``.
+Read with nibabel. ``card.toml`` describes what is accepted and what is done with it.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class NIfTI(Dataset):
             difference = grids[0].difference(grids[1])
             if difference and self.settings.split == "slice":
                 problems.append(
-                    f"{paths[0]} and {paths[1]} lie on different grids ({difference}), which {self.name}.split=slice does not take"
+                    f"{paths[0]} and {paths[1]} are on different grids ({difference}), which {self.name}.split=slice does not take"
                 )
                 continue
             used.append(volumes)
@@ -106,7 +106,7 @@ class NIfTI(Dataset):
             except UserError as error:
                 problems.append(str(error))
         names = [c.volume_id for c in out]
-        problems += [f"two pairs have the name {name}" for name in sorted({n for n in names if names.count(n) > 1})]
+        problems += [f"two cases have the name {name}" for name in sorted({n for n in names if names.count(n) > 1})]
         for contrast, volumes in zip(self.contrasts, map(list, zip(*used, strict=True)), strict=False):
             for finding in remarks(contrast, volumes, self.settings.axis, self.name):
                 self.note(finding)
@@ -125,7 +125,7 @@ class NIfTI(Dataset):
             yield from zip(target, auxiliary, strict=True)
 
     def read_contrast(self, case: Case, role: Role) -> Generator[NDArray[np.complex64], None, None]:
-        """The slices of one contrast as it lies in its file, upright."""
+        """The slices of one contrast as in its file, upright."""
         if self.settings.split == "slice" and case.volume_id not in self._blocks:
             self.cases()
         volume = self._volume(case, role)
@@ -209,7 +209,7 @@ class NIfTI(Dataset):
         return find(self.root, pattern, f"{self.name}.{key}", recursive)
 
     def _by_known_names(self) -> tuple[dict[Who, Path], dict[Who, Path]] | None:
-        """What the names of a public data set find, at any depth; None where there is no pair under any of them."""
+        """What the names of a public data set find, at any depth; None where none of them has a pair."""
         s = self.settings
         for naming in NAMINGS:
             patterns = [known_pattern(naming, contrast) for contrast in (s.target, s.auxiliary)]

@@ -32,7 +32,7 @@ class Orientation:
         return s, h, w
 
     def grid(self, shape: tuple[int, int, int], affine: NDArray[np.float64]) -> Grid:
-        """Where the slices lie, of a volume with these voxel axes and a NIfTI affine."""
+        """The grid of the slices of a volume with these voxel axes and a NIfTI affine."""
         to_voxel = np.zeros((4, 4))
         to_voxel[3, 3] = 1
         for out, (axis, reverse) in enumerate(zip(self.axes, self.reversed, strict=True)):
@@ -42,10 +42,10 @@ class Orientation:
 
     def plane(self, volume: NDArray[Any], index: int) -> NDArray[Any]:
         """Slice ``index`` of a volume, as a view (H, W)."""
-        turned = volume.transpose(self.axes)
-        k = turned.shape[0] - 1 - index if self.reversed[0] else index
+        upright = volume.transpose(self.axes)
+        k = upright.shape[0] - 1 - index if self.reversed[0] else index
         rows, columns = (slice(None, None, -1 if r else 1) for r in self.reversed[1:])
-        return turned[k, rows, columns]
+        return upright[k, rows, columns]
 
 
 def orientation(affine: NDArray[np.float64], axis: Axis) -> Orientation:

@@ -18,7 +18,7 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class Who:
-    """What a file name tells: the patient and, where the pattern has it, the visit."""
+    """What is in a file name: the patient and, where the pattern has it, the visit."""
 
     patient: str
     visit: str = ""
@@ -57,7 +57,7 @@ def find(root: Path, pattern: str, setting: str, recursive: bool) -> dict[Who, P
     """The files under ``root`` that match, in the order of patient and visit.
 
     recursive: the pattern may match at any depth, not only from ``root`` on. ``setting`` names the pattern in messages. Raises
-    UserError for a pattern that cannot be used, a name that is no identifier, or two files for the same patient and visit.
+    UserError for a pattern that cannot be used, a name that is not an identifier, or two files for the same patient and visit.
     """
     stem = _checked(pattern, setting)
     expression = re.compile(_expression(stem) + r"\.nii(?:\.gz)?")

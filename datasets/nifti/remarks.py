@@ -23,7 +23,7 @@ _VISIT = re.compile(
 
 
 def remarks(contrast: str, volumes: Sequence[Volume], axis: Axis, name: str) -> Iterator[Finding]:
-    """Findings ``slice-axis`` and ``no-geometry`` on the volumes of one contrast, cut as ``axis`` says; name: of the data set."""
+    """Findings ``slice-axis`` and ``no-geometry`` on the volumes of one contrast, cut along ``axis``; name: of the data set."""
     crossed = [(v, acquired_as(v)) for v in volumes]
     crossed = [(v, found) for v, found in crossed if found not in (None, axis)]
     if crossed:

@@ -1,4 +1,4 @@
-"""One NIfTI file: its header, and its samples mapped into memory so that slices of any size of volume are read one by one."""
+"""One NIfTI file: its header, and its samples mapped into memory so that slices of any size of volume are read singly."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DAMAGED = (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError,
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """What a header says."""
+    """What is in a header."""
 
     path: Path
     shape: tuple[int, int, int]
@@ -47,7 +47,7 @@ class Volume:
     slope: float
     intercept: float
     placed: bool
-    """Whether the header says where the volume lies; without it the affine is nibabel's guess from voxel sizes."""
+    """Whether the header gives the volume's position; without it the affine is nibabel's guess from voxel sizes."""
 
     @property
     def end(self) -> int:
@@ -58,7 +58,7 @@ class Volume:
 def inspect(path: Path) -> Volume:
     """Look at a file's header and length. UserError that begins with the file's path for anything that cannot be used."""
     if not path.is_file():
-        raise UserError(f"{path} is no file: a folder, or a link that leads nowhere")
+        raise UserError(f"{path} is not a file but a folder or a broken link")
     try:
         path.open("rb").close()  # nibabel does not tell a file that may not be read from one that is damaged
         image = nibabel.load(path)
@@ -88,12 +88,12 @@ def inspect(path: Path) -> Volume:
     if fault := affine_problem(affine):
         raise UserError(f"{path} has no usable affine, so that its slices have no orientation: it {fault}")
     if not np.isfinite([slope, intercept]).all():
-        raise UserError(f"{path} has the scaling {slope} * value + {intercept}, which is no number")
+        raise UserError(f"{path} has the scaling {slope} * value + {intercept}, which is not a number")
     volume = Volume(path, (shape[0], shape[1], shape[2]), affine, dtype, int(offset), slope, intercept, placed)
     if volume.end > MAX_BYTES:
-        raise UserError(f"{path} says that it has dimensions {shape}, which is beyond 64 GiB")
+        raise UserError(f"{path} has dimensions {shape} in its header, which is beyond 64 GiB")
     if np.prod(sorted(shape)[1:], dtype=np.int64) > MAX_SLICE:
-        raise UserError(f"{path} says that it has dimensions {shape}: slices of more than {MAX_SLICE} pixels")
+        raise UserError(f"{path} has dimensions {shape} in its header: slices of more than {MAX_SLICE} pixels")
     if not _is_whole(volume):
         raise UserError(f"{path} is truncated: its header announces {shape} voxels of {dtype}")
     return volume
@@ -126,7 +126,7 @@ def check_sign(volume: Volume, stored: NDArray[Any]) -> None:
     low, high = sorted((low * volume.slope + volume.intercept, high * volume.slope + volume.intercept))
     if low < -LEAST * max(high, 0.0):
         raise UserError(
-            f"{volume.path} has values from {low:.4g} to {high:.4g}; magnitude images have none below zero "
+            f"{volume.path} has values from {low:.4g} to {high:.4g}; magnitude images are not negative "
             f"(down to -{LEAST:g} of the maximum is taken for interpolation and set to zero)"
         )
 

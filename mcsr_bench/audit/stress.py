@@ -1,6 +1,6 @@
 """Is the auxiliary used, or over-trusted? Predict again from stored weights with an auxiliary that is wrong.
 
-Writes ``stress.csv`` into the bundles (it is no part of a trial's hash) and tabulates what each method loses.
+Writes ``stress.csv`` into the bundles (it is not part of a trial's hash) and tabulates what each method loses.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def perturbations(volume: StoredVolume, foreign: Images) -> Iterator[tuple[str, 
 
 
 def rotated(images: Images, degrees: float) -> Images:
-    """Complex images (S, H, W) turned in plane about the centre sample N//2, counter-clockwise on a display; zero outside."""
+    """Complex images (S, H, W) rotated in plane about the centre sample N//2, counter-clockwise on a display; zero outside."""
     angle = np.deg2rad(degrees)
     matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     centre = np.array([n // 2 for n in images.shape[-2:]], float)
@@ -80,9 +80,9 @@ def rotated(images: Images, degrees: float) -> Images:
 
 
 def foreign_auxiliary(store: Store, volume_id: str, test: Sequence[str]) -> Images:
-    """The auxiliary of the next test patient (in order of names, round about) with the same matrix, slice by slice.
+    """The auxiliary of the next test patient (in order of names, after the last the first) with the same matrix, slice by slice.
 
-    UserError when there is no other patient with that matrix.
+    UserError when no other patient has that matrix.
     """
     volume = store.volumes[volume_id]
     others = sorted(
@@ -92,7 +92,7 @@ def foreign_auxiliary(store: Store, volume_id: str, test: Sequence[str]) -> Imag
     later = [v for v in others if v.patient_id > volume.patient_id]
     chosen = next(iter(later or [v for v in others if v.patient_id != volume.patient_id]), None)
     if chosen is None:
-        raise UserError(f"{volume_id}: no other test patient has its matrix, so there is no foreign auxiliary")
+        raise UserError(f"{volume_id}: no other test patient has its matrix, so no foreign auxiliary can be given")
     n = len(chosen.slice_index)
     return np.stack([np.asarray(chosen.auxiliary[min(i, n - 1)]) for i in range(len(volume.slice_index))])
 
@@ -171,7 +171,7 @@ def stress_run(
     if not chosen:
         raise UserError(f"{run}: no finished trial of a trained method that is given an auxiliary at full resolution")
     for bundle in chosen:
-        open_store(bundle.record.data.store)  # said before the first prediction, not after the last
+        open_store(bundle.record.data.store)  # raises before the first prediction, not after the last
     work = [
         Job(
             stress_job,

@@ -52,7 +52,7 @@ _DATA_NEEDS = {
 def check_method(name: str, settings: Mapping[str, Any] | None = None) -> list[Outcome]:
     """Every check of a method; settings: what differs from preset ``quick``, to check a variant.
 
-    UserError when there is no plugin of that name, or no such setting; a plugin that is disabled fails ``loads``.
+    UserError for an unknown plugin or setting; a plugin that is disabled fails ``loads``.
     """
     if name not in methods().plugins():
         raise unknown_name("method", name, methods().plugins())
@@ -85,7 +85,7 @@ def check_method(name: str, settings: Mapping[str, Any] | None = None) -> list[O
 def check_dataset(
     name: str, data_root: str | Path | None = None, settings: Mapping[str, Any] | None = None
 ) -> list[Outcome]:
-    """Every check of a dataset. UserError for an unknown name or setting, or a missing data root: nothing can be said then."""
+    """Every check of a dataset. UserError for an unknown name or setting, or a missing data root: the checks cannot run then."""
     if name not in datasets().plugins():
         raise unknown_name("dataset", name, datasets().plugins())
     root = None if data_root is None else Path(data_root)

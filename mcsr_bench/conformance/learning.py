@@ -79,7 +79,7 @@ class Learning:
         self._skip_untrained()
         state = self._straight.state
         if not state:
-            fail("trains = true, but after training there is no state to save")
+            fail("trains = true, but state() is empty after training")
         bad = [n for n, t in state.items() if not bool(t.isfinite().all())]
         if bad:
             fail(f"NaN or Inf after training in {_some(bad)}")
@@ -109,7 +109,7 @@ class Learning:
             except _StoppedError:
                 resumed = self._train(folder)
             else:
-                skip("the training reports no steps, so it cannot be stopped at one")
+                skip("the training yields no steps, so it cannot be stopped and resumed")
             log = BundleFiles(folder).training_log.read_bytes() if straight.log else b""
         one, two = straight.state, resumed.state()
         if not same(one, two):

@@ -1,4 +1,4 @@
-"""What a check of the conformance suite comes to."""
+"""The outcome of a check of the conformance suite."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Outcome:
 
 
 class FailedError(Exception):
-    """A check that did not hold; its text says what was seen and what was expected."""
+    """A check that did not hold; its text gives what was seen and what was expected."""
 
 
 class SkippedError(Exception):
-    """A check that says nothing about this plugin or on this machine; its text says why."""
+    """A check that does not apply to this plugin or on this machine; its text gives the reason."""
 
 
 def fail(text: str) -> NoReturn:
@@ -53,7 +53,7 @@ def run_checks(checks: Mapping[str, Check], needs: Mapping[str, tuple[str, ...]]
         missing = [n for n in needs.get(name, ()) if n in broken]
         if missing:
             broken.add(name)
-            outcomes.append(Outcome(name, "skip", f"says nothing while '{missing[0]}' fails"))
+            outcomes.append(Outcome(name, "skip", f"not run, because '{missing[0]}' did not pass"))
             continue
         try:
             outcomes.append(Outcome(name, "pass", check()))

@@ -138,7 +138,7 @@ class Predicting:
         return "a target of NaN and a wrong one change nothing"
 
     def auxiliary(self) -> str:
-        """The output changes with the auxiliary if the card says ``multi``, and does not if it says ``single``."""
+        """The output changes with the auxiliary if the card has ``multi``, and does not if it has ``single``."""
         batch = self.subject.batch(2)
         other = smooth_batch(2, self.subject.lr_shapes(batch.scale)[0], batch.scale, seed=1)
         changed = replace(
@@ -157,10 +157,10 @@ class Predicting:
             fail(
                 f'contrasts = "single", but another auxiliary changes the output by {difference:.1e} of the largest value'
             )
-        return "not looked at, as the card says"
+        return "not used, as in the card"
 
     def phase(self) -> str:
-        """The output does not depend on the phase if the card says ``magnitude``, and does if it says ``complex``."""
+        """The output does not depend on the phase if the card has ``magnitude``, and does if it has ``complex``."""
         batch = self.subject.batch(1)
         turn = torch.polar(torch.ones(batch.hr_shape), 3 * smooth_images(1, batch.hr_shape, seed=4)[0][0].abs())
         low = turn[:: batch.scale, :: batch.scale]
@@ -172,13 +172,13 @@ class Predicting:
                 fail(
                     f'track = "magnitude", but another phase changes the output by {difference:.1e} of the largest value'
                 )
-            return "not looked at, as the card says"
+            return "not used, as in the card"
         if difference <= CHANGE:
             fail('track = "complex", but the output is the same with another phase')
         return f"another phase changes the output by {difference:.1e} of the largest value"
 
     def parameters(self) -> str:
-        """The networks that predict have exactly as many parameters as the card says, at every preset and scale it names."""
+        """The networks that predict have exactly as many parameters as the card gives, at every preset and scale that it names."""
         card = self.subject.card
         if not card.parameters:
             skip("the card has no [parameters]" if card.trains else "nothing is trained")
@@ -193,7 +193,7 @@ class Predicting:
                 with torch.device("meta"):
                     method = load_method(card.name, int(at[1:]), preset)
                 if not isinstance(method, TorchMethod):
-                    fail("the card has [parameters], but the method is no TorchMethod and has no network to count")
+                    fail("the card has [parameters], but the method is not a TorchMethod: no network to count")
                 counted = sum(p.numel() for p in method.network.parameters())
                 if counted != stated:
                     fail(f"[parameters] {preset}.{at} = {stated:_}, but the network has {counted:_}")

@@ -40,7 +40,7 @@ class Reading:
         try:
             loaded = datasets().load(self.name)
         except UserError:
-            return  # the check "loads" will say so
+            return  # the check "loads" will fail
         if isinstance(loaded, type) and issubclass(loaded, Dataset):
             self._fresh()
 
@@ -88,7 +88,7 @@ class Reading:
         return f"{self.card.title}: {self.card.track}, {'real' if self.card.real else 'generated'}"
 
     def card_holds(self) -> str:
-        """Contrasts, track, and whether the data are real: as the card says."""
+        """Contrasts, track, and whether the data are real: as in the card."""
         target, auxiliary = self._dataset.contrasts
         for contrast in (target, auxiliary):
             if contrast not in self.card.contrasts and not self.settings:
@@ -96,27 +96,27 @@ class Reading:
         if target == auxiliary:
             fail(f"contrasts: target and auxiliary are both {target}")
         if self._dataset.track != self.card.track:
-            fail(f"track: the class says {self._dataset.track}, the card {self.card.track}")
+            fail(f"track: the class has {self._dataset.track}, the card has {self.card.track}")
         if self.card.real and not self._dataset.needs_root:
             fail("real = true, but no --data-root is needed: generated data are never called real")
         if not self.card.real and not _GENERATED.search(f"{self.card.title} {self.card.source}"):
-            fail("real = false, but neither title nor source says that the data are generated or simulated")
+            fail("real = false, but neither title nor source states that the data are generated or simulated")
         if self.card.size_setting and self.card.size_setting not in type(self._dataset).Settings.model_fields:
-            fail(f'size_setting = "{self.card.size_setting}" is no setting')
+            fail(f'size_setting = "{self.card.size_setting}" is not a setting of the dataset')
         return f"{target} from {auxiliary}, {self.card.track}, {'real' if self.card.real else 'generated'}"
 
     def cases(self) -> str:
         """There are cases, with unique ids that can name files, in an order that does not change."""
         cases = self._cases
         if not cases:
-            fail("there are no cases")
+            fail("cases() lists no case")
         for case in cases:
             if not re.fullmatch(r"[A-Za-z0-9._-]+", case.volume_id) or case.volume_id in (".", ".."):
                 fail(f"volume_id '{case.volume_id}': letters, digits and ._- are allowed")
             if not case.patient_id:
-                fail(f"volume {case.volume_id} has no patient_id")
+                fail(f"case {case.volume_id} has no patient_id")
             if case.n_slices < 1 or min(case.shape) < 1:
-                fail(f"volume {case.volume_id} announces {case.n_slices} slices of {case.shape[0]} x {case.shape[1]}")
+                fail(f"case {case.volume_id} announces {case.n_slices} slices of {case.shape[0]} x {case.shape[1]}")
         ids = [case.volume_id.lower() for case in cases]  # some file systems do not tell a from A
         again = sorted({i for i in ids if ids.count(i) > 1})
         if again:
@@ -176,7 +176,7 @@ class Reading:
             stored = self._dataset.stored(case, role)
             if stored is not None and raw is not None and stored.shape[-2:] != raw.shape[-2:]:
                 fail(
-                    f"stored says {stored.shape[-2:]} of the {role} of {case.volume_id}, raw_kspace is {raw.shape[-2:]}"
+                    f"stored gives {stored.shape[-2:]} for the {role} of {case.volume_id}, raw_kspace has {raw.shape[-2:]}"
                 )
         return f"{case.volume_id}, both contrasts"
 

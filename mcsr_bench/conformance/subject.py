@@ -47,7 +47,7 @@ class Subject:
             return
         try:
             check_method(self.name, self.scale, SMOKE, {})
-        except Exception:  # the check "loads" will say so
+        except Exception:  # the check "loads" will fail
             return
         check_method(self.name, self.scale, SMOKE, dict(self.settings))
 
@@ -58,7 +58,7 @@ class Subject:
 
     @property
     def scale(self) -> int:
-        """The scale of checks that need but one."""
+        """The scale of checks that need only one."""
         return self.scales[0]
 
     def lr_side(self, scale: int) -> int:

@@ -29,7 +29,7 @@ def profile(
     """One row per method and scale it has: name, scale, preset, parameters, macs ... and the fields of `Timing` (or None).
 
     timed: True or False; None: on a GPU, or where the arithmetic is small. Raises UserError for an unknown name, preset or setting,
-    or a size that is no multiple of 8 * scale.
+    or a size that is not a multiple of 8 * scale.
     """
     for scale in scales:
         if size < 8 * scale or size % (8 * scale):

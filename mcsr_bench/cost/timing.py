@@ -24,13 +24,13 @@ from mcsr_bench.training import Updater
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 """Batch sizes that throughput is tried at."""
 PAPER_BATCH = 4
-"""Whole slices per step behind the paper's 2.20 s per iteration, as in the released code (the paper does not say)."""
+"""Whole slices per step behind the paper's 2.20 s per iteration, as in the released code (the paper does not state it)."""
 _GAIN = 1.05
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds unless said otherwise; None: not measured."""
+    """Seconds unless stated otherwise; None: not measured."""
 
     device: str
     size: int

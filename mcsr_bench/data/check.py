@@ -1,4 +1,4 @@
-"""``prepare --check``: look at every file of a dataset, and say all that is to be said in one go. Nothing is kept."""
+"""``prepare --check``: the inspection of every file of a dataset, with all findings in one go. Nothing is kept."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from mcsr_bench.system.progress import Listener
 
 @dataclass(frozen=True)
 class Checked:
-    """What was seen of a dataset."""
+    """What the inspection of a dataset gave."""
 
     dataset: str
     track: str
     """``magnitude`` also where phase turned out not to be the object's own."""
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    """A line per contrast: what lies in the files."""
+    """A line per contrast: what is in the files."""
     patients: dict[str, int]
     """Of train, validation, test; empty where no split could be made."""
     split_rule: str

@@ -1,6 +1,6 @@
 """Complex volumes in files: complex64, or two float16 with a scale per slice.
 
-Raw MR data are small numbers (fastMRI's images lie near 1e-6, below what a float16 can hold), so that the pair of a slice is scaled
+Raw MR data are small numbers (fastMRI's images are near 1e-6, below what a float16 can hold), so that the pair of a slice is scaled
 by a power of two to fill its range. Files are ``.npy``, memory-mapped when read; a pair has its scales beside it, ``.scale.npy``.
 """
 
@@ -26,7 +26,7 @@ _LEAST = -126
 
 
 class PairVolume:
-    """complex64 (S, H, W) that lies on disk as float16 (S, H, W, 2) with scales (S,): decoded where it is indexed."""
+    """complex64 (S, H, W) that is on disk as float16 (S, H, W, 2) with scales (S,): decoded where it is indexed."""
 
     dtype = np.dtype(np.complex64)
 

@@ -10,7 +10,7 @@ from mcsr_bench.plugin.case import Finding
 
 
 def in_short(findings: Iterable[Finding]) -> list[Finding]:
-    """One finding per severity, code and mark, in the order of the first of each: it says how many there are, and shows one."""
+    """One finding per severity, code and mark, in the order of the first of each: it gives how many there are, and shows one."""
     groups: dict[tuple[str, str, bool], list[Finding]] = {}
     for finding in findings:
         groups.setdefault((finding.severity, finding.code, finding.marks), []).append(finding)

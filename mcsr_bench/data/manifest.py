@@ -2,7 +2,7 @@
 
 A manifest is JSON: ``schema_version`` 1, ``dataset``, ``rule`` (how it was made, a sentence), ``hash`` (of the split as it was
 made, the one of results), ``train``, ``validation``, ``test``: lists of patient ids, and ``left_out``: volumes of these patients
-that are in no part. Reading it proves it patient-disjoint against the cases, and says when it does not give the hash it carries.
+that are in no part. Reading it proves it patient-disjoint against the cases, and notes when its hash does not fit its contents.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def read_split(path: Path, dataset: Dataset, cases: Sequence[Case]) -> Split:
     try:
         read = Manifest.model_validate(files.read_json(path))
     except ValidationError as error:
-        raise UserError(f"--split {path}: no manifest of a split: {explain(error)}") from None
+        raise UserError(f"--split {path}: not a manifest of a split: {explain(error)}") from None
     except ValueError as error:
         raise UserError(f"--split {path}: not readable as JSON: {str(error).splitlines()[0]}") from None
     if read.dataset and read.dataset != dataset.name:
@@ -128,7 +128,7 @@ def read_split(path: Path, dataset: Dataset, cases: Sequence[Case]) -> Split:
             seen[patient] = part
     strangers = sorted(set(read.left_out) - {case.volume_id for case in cases})
     if strangers:
-        raise UserError(f"--split {path}: volume {strangers[0]!r} of left_out is not in dataset '{dataset.name}'")
+        raise UserError(f"--split {path}: case {strangers[0]!r} of left_out is not in dataset '{dataset.name}'")
     left = sorted(known - seen.keys())
     if left:
         message = f"{len(left)} of {len(known)} patients are not in the split's file and were left out"

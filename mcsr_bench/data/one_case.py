@@ -210,7 +210,7 @@ def degrade_volume(
 
 
 def inspect_case(work: Work, position: int) -> dict[str, Any]:
-    """What there is to say of a case, all of it read: ``facts`` and, where it was registered, ``registration``; or ``error``."""
+    """The inspection of a case, all of it read: ``facts`` and, where it was registered, ``registration``; or ``error``."""
     case = work.cases[position]
     inspector = _inspector(work.dataset, case)
     contents = _contents(work.protocol)
@@ -249,7 +249,7 @@ def read_case(
         places = list(dict.fromkeys(source(case, role) for role in ROLES))
         what = " and ".join(places) if len(places) > 1 else f"{places[0]}: its contrasts"
         raise UserError(
-            f"{what} lie on different grids ({difference}); --register rigid puts the auxiliary onto the target's grid"
+            f"{what} are on different grids ({difference}); --register rigid puts the auxiliary onto the target's grid"
         )
     if register in (None, "none") and not difference:
         return dataset.read(case), lambda: None

@@ -1,4 +1,4 @@
-"""Datasets made ready for trials: validated, split, prepared on disk, and what is to be said of them."""
+"""Datasets made ready for trials: validated, split, prepared on disk, with what tables state about them."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def write_folds(spec: DataSpec, k: int, to: Path, seed: int = 0) -> list[Path]:
     splits = folds(cases, k, seed)
     paths = [to / f"fold{i}.json" for i in range(1, k + 1)]
     if to.exists() and (not to.is_dir() or set(to.iterdir()) - set(paths)):
-        raise UserError(f"--to {to}: holds something else than {k} folds; choose another folder")
+        raise UserError(f"--to {to}: is not a folder of {k} folds; choose another folder")
     for path, split in zip(paths, splits, strict=True):
         split.check(cases)
         write_manifest(path, manifest(dataset, split, cases))
@@ -182,15 +182,15 @@ def listed_cases(dataset: Dataset) -> list[Case]:
 
 
 def check_cases(dataset: Dataset, cases: Sequence[Case]) -> None:
-    """UserError where there are no cases, or names that are double or no good for files."""
+    """UserError without cases, and for a case name that occurs twice or that files cannot have."""
     if not cases:
         raise UserError(f"dataset '{dataset.name}' holds no cases")
     for volume_id, count in Counter(case.volume_id for case in cases).items():
         if count > 1:
-            raise UserError(f"dataset '{dataset.name}' lists the volume {volume_id} twice")
+            raise UserError(f"dataset '{dataset.name}' lists the case {volume_id} twice")
         if not volume_id or set(volume_id) - _NAME_CHARACTERS or volume_id.startswith("."):
             raise UserError(
-                f"dataset '{dataset.name}': the volume name {volume_id!r} has characters that file names should not have"
+                f"dataset '{dataset.name}': the case name {volume_id!r} has characters that file names should not have"
             )
 
 
@@ -200,7 +200,7 @@ _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 def data_record(
     dataset: Dataset, store: Store, split: Split, preparation: Preparation | None = None, seen: Sequence[Finding] = ()
 ) -> DataRecord:
-    """What tables say of the data of trials on this store and split; ``seen``: what the inspection found."""
+    """What tables state about the data of trials on this store and split; ``seen``: what the inspection found."""
     card = datasets().card(dataset.name)
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     volumes = {part: [store.volumes[v] for v in ids] for part, ids in parts.items()}

@@ -19,7 +19,7 @@ Rows = list[dict[str, Any]]
 def score_prediction(
     prediction: NDArray[np.number], volume: StoredVolume, protocol: Protocol, scale: int, role: str = "target"
 ) -> metrics.VolumeScores:
-    """The scores of a predicted volume (S, H, W), magnitude or complex, against what the protocol says the reference is."""
+    """The scores of a predicted volume (S, H, W), magnitude or complex, against the reference that the protocol defines."""
     image, low = (volume.target, volume.target_lr) if role == "target" else (volume.auxiliary, volume.auxiliary_lr)
     reference = protocol.scoring_reference(np.asarray(image), np.asarray(low))
 

@@ -97,7 +97,7 @@ def _memory_map(path: str) -> Volume:
 
 
 def store_root() -> Path:
-    """Where all stores lie."""
+    """The folder of all stores."""
     return files.cache_folder() / "stores"
 
 
@@ -177,16 +177,16 @@ def build_store(
 
 
 def _moved(store: Store, cases: Sequence[Case]) -> Store:
-    """What a store says of files, of where they lie now: it may have been built from the same ones elsewhere."""
+    """A store with the present paths of its files: it may have been built from the same files in another folder."""
     now = {
         a: b
-        for said, case in zip(store.facts, cases, strict=True)
-        for a, b in zip(said["files"], case.files, strict=True)
+        for facts, case in zip(store.facts, cases, strict=True)
+        for a, b in zip(facts["files"], case.files, strict=True)
     }
 
-    def moved(said: dict[str, Any]) -> dict[str, Any]:
-        contrasts = {role: {**c, "file": now.get(c["file"], c["file"])} for role, c in said["contrasts"].items()}
-        return {**said, "files": [now[file] for file in said["files"]], "contrasts": contrasts}
+    def moved(facts: dict[str, Any]) -> dict[str, Any]:
+        contrasts = {role: {**c, "file": now.get(c["file"], c["file"])} for role, c in facts["contrasts"].items()}
+        return {**facts, "files": [now[file] for file in facts["files"]], "contrasts": contrasts}
 
     found = tuple(replace(f, file=now.get(f.file, f.file)) for f in store.findings)
     return replace(store, findings=found, facts=tuple(map(moved, store.facts)))
@@ -281,14 +281,14 @@ def _case_findings(case: Case, volume: Mapping[str, Any]) -> list[Finding]:
 
 
 def registration_findings(found: Sequence[tuple[str, Mapping[str, Any]]], n_volumes: int) -> list[Finding]:
-    """What registrations, each with the file of its auxiliary, did to a set of so many volumes: the tables say it."""
+    """What registrations, each with the file of its auxiliary, did to a set of ``n_volumes`` cases; results are marked with it."""
     out = []
     moved = [(file, record) for file, record in found if record["resampled"]]
     if moved:
         apart, left = ([r[key] for _, r in moved] for key in ("displacement_mm", "residual_px"))
         farthest, worst = (moved[values.index(max(values))][0] for values in (apart, left))
         text = (
-            f"auxiliary registered onto the target ({moved[0][1]['mode']}) in {len(moved)} of {n_volumes} volumes: they were "
+            f"auxiliary registered onto the target ({moved[0][1]['mode']}) in {len(moved)} of {n_volumes} cases: the two were "
             f"{median(apart):.2g} mm apart (median; largest {max(apart):.2g}, {Path(farthest).name}), {median(left):.2g} pixels "
             f"are left (largest {max(left):.2g}, {Path(worst).name}); it was interpolated by cubic splines, which costs some "
             "sharpness, most between thick slices"
@@ -296,7 +296,7 @@ def registration_findings(found: Sequence[tuple[str, Mapping[str, Any]]], n_volu
         out.append(Finding("warning", "registered", farthest, text, marks=True))
     unknown = [file for file, record in found if not record["voxel_known"]]
     if unknown:
-        text = "registration took voxels for cubes of 1 mm: the files do not say their size"
+        text = "registration took voxels for cubes of 1 mm, because the files do not give their size"
         out.append(Finding("warning", "voxel-size", unknown[0], text, marks=True))
     affine = [file for file, record in found if record["mode"] == "affine"]
     if affine:

@@ -1,1 +1,1 @@
-"""Where jobs run. `base` says what an engine is, `processes` is the one on this machine."""
+"""Where jobs run. `base` defines what an engine is, `processes` is the one on this machine."""

@@ -1,4 +1,4 @@
-"""What a job and an engine are, and the one loop that follows what an engine says.
+"""What a job and an engine are, and the one loop that follows the messages of an engine.
 
 Everything that runs beside the command (preparing, inspecting and degrading data, trials, stress) is a list of jobs given to
 `follow`. A job names a registered function of this package; its payload, events and result are JSON, so that an engine may run it
@@ -20,7 +20,7 @@ from mcsr_bench.errors import UserError, disk_error
 from mcsr_bench.system.progress import Listener
 
 Emit = Callable[[Any], None]
-"""Sends a JSON value to whoever follows the job, at once."""
+"""Sends a JSON value to the process that follows the job, without delay."""
 JobFunction = Callable[[Any, Emit], Any]
 """``function(payload, emit)``; what it returns is the job's result."""
 
@@ -106,7 +106,7 @@ class Outcome:
 
     @property
     def reason(self) -> str:
-        """Why there is no result, in one line; "" when there is one."""
+        """Why the job has no result, in one line; "" when it has one."""
         return "" if self.done else str(self.value).strip().splitlines()[-1]
 
 
@@ -122,11 +122,11 @@ class Engine(ABC):
 
     @abstractmethod
     def side_by_side(self, needs: Needs) -> int:
-        """How many jobs with these needs run at once (1 or more): how finely work is worth dividing."""
+        """How many jobs with these needs run in parallel (1 or more): how finely work is worth dividing."""
 
 
 class Watcher:
-    """What `follow` tells of jobs, by their index; this one does nothing."""
+    """What `follow` reports of jobs, by their index; this one does nothing."""
 
     def started(self, job: int) -> None:
         """A job begins."""
@@ -177,7 +177,7 @@ def execute(address: str, payload: Any, emit: Emit) -> tuple[Kind, Any]:
         return "result", find(address)(payload, emit)
     except UserError as error:
         return "refused", str(error)
-    except BrokenPipeError:  # nobody follows any more
+    except BrokenPipeError:  # the following process has ended
         raise
     except Exception as error:  # a plugin's own, among others: its trace is the reason
         traceback.print_exc()

@@ -2,7 +2,7 @@
 
 A worker runs `_main`: it reads one job per line of standard input, executes it, sends events and the end of the job back, and takes
 the next one, so that importing torch is paid once per worker. No pickle, no import of the caller's script (which multiprocessing's
-spawn would do), and a worker that is killed takes down nobody but its own job.
+spawn would do), and a worker that is killed takes down only its own job.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Processes(Engine):
     """Worker processes on this machine."""
 
     def __init__(self, workers: int = 0) -> None:
-        """workers: how many run at once; 0: as many as the cores or GPUs of the machine allow."""
+        """workers: how many run in parallel; 0: as many as the cores or GPUs of the machine allow."""
         self._workers = workers
 
     def side_by_side(self, needs: Needs) -> int:
@@ -42,7 +42,7 @@ class Processes(Engine):
         return self._workers or (default_jobs("cuda") if needs.gpus else max(1, default_jobs("cpu") // needs.cores))
 
     def run(self, jobs: Sequence[Job]) -> Generator[Message, None, None]:
-        """In order, in as few workers as the neediest job allows at once."""
+        """In order, in as many parallel workers as the job with the greatest needs allows."""
         if not jobs:
             return
         cores = max(job.needs.cores for job in jobs)
@@ -57,7 +57,7 @@ class Processes(Engine):
                 yield _next(worker, waiting)
             while busy:
                 worker, kind, value = messages.get()
-                if worker not in busy:  # ended after its last job: that it is gone is no news
+                if worker not in busy:  # ended after its last job: its end is expected
                     continue
                 yield Message(worker.job, kind, value)
                 if kind == "event":
@@ -94,7 +94,7 @@ class _Worker:
         threading.Thread(target=self._listen, args=(messages,), daemon=True).start()
 
     def give(self, index: int, job: Job) -> None:
-        """Hand a job over; a worker that is dead already says so through its messages."""
+        """Hand a job over; a worker that is dead already is noticed by its messages."""
         self.job = index
         line = json.dumps([job.address, job.payload, None if job.log is None else str(job.log)])
         assert self.process.stdin is not None
@@ -113,7 +113,7 @@ class _Worker:
 
     def _listen(self, messages: queue.Queue[tuple[_Worker, Kind, Any]]) -> None:
         assert self.process.stdout is not None
-        with contextlib.suppress(OSError, ValueError):  # a worker killed in the middle of a line: its status tells why
+        with contextlib.suppress(OSError, ValueError):  # a worker killed in the middle of a line: its status gives why
             for line in self.process.stdout:
                 kind, value = json.loads(line)
                 messages.put((self, kind, value))

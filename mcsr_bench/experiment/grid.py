@@ -1,4 +1,4 @@
-"""What was asked: the grid of trials as names, checked before anything is read or trained, and how to lay it out."""
+"""The experiment that was asked for: the grid of trials as names, validated before anything is read or trained, and its layout."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def _layout(spec: ExperimentSpec, suite: Suite) -> Layout:
     rows = []
     for row in suite_rows(spec, suite):
         variant = point_of(row, scales[0], spec.preset, spec.settings.get(row.method, {})).variant
-        # What --set changed is no longer the paper's line, and a named setting is one only where the suite says which.
+        # A row that --set changed is no longer the paper's; a row with settings is one only where the suite gives its name there.
         paper = row.paper if variant == row.name and (row.paper or not row.name) else None
         rows.append(LayoutRow(row.method, variant, row.label or row.name or row.method, paper))
     return Layout(

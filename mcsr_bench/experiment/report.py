@@ -44,7 +44,7 @@ def build_report(
     results = results.of(lambda record: record.preset != SMOKE)
     if results.volumes.empty:
         raise UserError(
-            f"{', '.join(map(str, runs))}: no finished trial to report (results of preset smoke are no results)"
+            f"{', '.join(map(str, runs))}: no finished trial to report (trials of preset smoke are not results)"
         )
     _check_data(results)
     shown = _layouts(specs, against)
@@ -101,7 +101,7 @@ def _check_data(results: Results) -> None:
             other, where = first.setdefault(table, (record, folder))
             if differs := other.data.differs(record.data):
                 raise UserError(
-                    f"{folder}: has another {differs} than {where}; such results are never mixed, report them one by one"
+                    f"{folder}: has another {differs} than {where}; such results are never mixed; make one report for each run"
                 )
 
 

@@ -21,7 +21,7 @@ _KEYS = ["volume_id", "role", "slice_index"]
 
 
 def complete_scores(places: Sequence[BundleFiles], engine: Engine, listener: Listener) -> None:
-    """Bring the scores of finished trials up to the metrics of today. What cannot be computed stays empty, and is said."""
+    """Bring the scores of finished trials up to the metrics of today. What cannot be computed stays empty, with a warning."""
     found = [Bundle(place.folder, record) for place in places if (record := place.read_record()) is not None]
     behind = [bundle for bundle in found if bundle.record.status == "done" and bundle.record.outdated()]
     jobs = [Job(complete_job, str(bundle.folder), label=bundle.record.label) for bundle in behind]
@@ -29,7 +29,7 @@ def complete_scores(places: Sequence[BundleFiles], engine: Engine, listener: Lis
         reason = outcome.value if outcome.done else outcome.reason
         if reason:
             metrics = ", ".join(bundle.record.outdated())
-            listener.warning(f"{bundle.record.label}: {metrics} stays empty, for {reason}")
+            listener.warning(f"{bundle.record.label}: {metrics} stays empty, because {reason}")
 
 
 @registered

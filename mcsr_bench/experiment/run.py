@@ -51,7 +51,7 @@ def run_experiment(spec: ExperimentSpec, listener: Listener | None = None) -> tu
 
 
 def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[TrialSpec]:
-    """Check everything, build the stores, write what the run's folder says of grid and splits; the trials of the grid in order."""
+    """Check everything, build the stores, write the grid and the splits into the run's folder; the trials of the grid in order."""
     spec.data.add_plugins()
     grid = points(spec)
     data = spec.data.at(tuple(sorted({point.scale for point in grid})))
@@ -84,7 +84,7 @@ def _write_spec(spec: ExperimentSpec) -> None:
 
 @contextmanager
 def _claimed(out: Path) -> Iterator[None]:
-    """Make a run's folder, so that one that cannot be written is known at once; unmake it when the block fails."""
+    """Make a run's folder, so that one that cannot be written fails first; remove it when the block fails."""
     made = [path for path in (out, *out.parents) if not path.exists()]
     out.mkdir(parents=True, exist_ok=True)
     try:
@@ -117,7 +117,7 @@ def _check_folder(spec: ExperimentSpec) -> None:
             if value != now[key]:
                 raise UserError(
                     f"--out {spec.out}: holds results of {key} {value}, this run has {now[key]}; "
-                    f"choose another --out, for they are never mixed"
+                    f"choose another --out, because these are never mixed"
                 )
 
 
@@ -143,8 +143,8 @@ def _check_results(spec: ExperimentSpec, trials: Sequence[TrialSpec]) -> None:
                 )
         elif (data := asked.get((record.dataset, record.dataset_variant))) and (differs := data.differs(record.data)):
             raise UserError(
-                f"{folder}: holds a finished trial with another {differs} than this run's; choose another --out, for they "
-                f"are never mixed"
+                f"{folder}: holds a finished trial with another {differs} than this run's; choose another --out, because "
+                f"these are never mixed"
             )
 
 

@@ -168,7 +168,7 @@ def trial_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
 def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:
     """Run or resume a trial and return its record; whatever goes wrong inside is recorded as "failed" with its reason.
 
-    Raises UserError only for what concerns all trials: an output folder that cannot be written. What is no error at all (Ctrl-C) is
+    Raises UserError only for what concerns all trials: an output folder that cannot be written. A stop by Ctrl-C is
     recorded as "interrupted", and goes on.
     """
     report = report or (lambda *_: None)

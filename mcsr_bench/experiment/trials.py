@@ -67,7 +67,7 @@ def run_trials(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -
     watcher = _Trials(specs, jobs, listener)
     try:
         follow(engine, jobs, watcher)
-    except BaseException:  # also Ctrl-C: the workers are gone, and nobody else would say what became of their trials
+    except BaseException:  # also Ctrl-C: the workers are gone, and only this can record their trials
         for i in watcher.at_work:
             watcher.record(i, "interrupted", INTERRUPTED)
         raise

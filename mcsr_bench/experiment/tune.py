@@ -1,8 +1,8 @@
 """Settings chosen by cross-validation on the development patients; the test patients are neither read nor scored.
 
-The search space and the budget stand in the method's card. Every point of the space is tried in all folds by normal trials, in
+The search space and the budget are in the method's card. Every point of the space is tried in all folds by normal trials, in
 ``DIR/points/NNN/foldK``; its score is the mean over folds of the patient mean of the objective on the held-out fold. Points are
-asked one after the other of a seeded sampler that is told the scores, so that the same command again asks for the same points and
+asked one after the other of a seeded sampler that is given the scores, so that the same command again asks for the same points and
 takes what is there. ``tuned.json``, written last, holds all of it.
 """
 
@@ -63,7 +63,7 @@ class SearchSpec(BaseModel):
     seed: int = 0
     """Of the folds, the search and the networks."""
     folds: int | None = None
-    """None: as the card says."""
+    """None: as in the card."""
     trials: int | None = None
     out: Path
     device: str = "auto"
@@ -177,12 +177,14 @@ def _tuning(spec: SearchSpec, point: Point) -> Tuning:
             raise UserError(f"{option} {asked}: {least} or more are needed")
     for key, searched in tuning.space.items():
         if key in spec.settings:
-            raise UserError(f"--set {name}.{key}: is what tune searches; the space stands in the card of {name}")
+            raise UserError(f"--set {name}.{key}: is what tune searches; the search space is in the card of {name}")
         for value in searched.examples():
             try:
                 check_method(name, point.scale, spec.preset, point.settings | {key: value})
             except UserError as error:
-                raise UserError(f"the card of {name} lets tune try {key} = {value}, which cannot be: {error}") from None
+                raise UserError(
+                    f"the card of {name} lets tune try {key} = {value}, which is not allowed: {error}"
+                ) from None
     return tuning.model_copy(update={"folds": spec.folds or tuning.folds, "trials": spec.trials or tuning.trials})
 
 
@@ -237,7 +239,7 @@ def _claim(search: _Search) -> None:
                 f"--to {search.spec.out}: holds a search with another {', '.join(differs)}; choose another folder"
             )
     elif search.spec.out.is_dir() and any(search.spec.out.iterdir()):
-        raise UserError(f"--to {search.spec.out}: holds something else than a search; choose another folder")
+        raise UserError(f"--to {search.spec.out}: is not the folder of a search; choose another folder")
     files.write_json(path, header)
 
 
@@ -258,7 +260,7 @@ def _there(out: Path, tuning: Tuning) -> int:
 
 
 def _try(search: _Search, number: int, values: dict[str, Any], listener: Listener) -> dict[str, Any]:
-    """Run what is missing of a point, and say how it did."""
+    """Run the missing trials of a point, and return its row of the search."""
     trials = [_trial(search, number, fold, values) for fold in range(len(search.folds))]
     records: list[TrialRecord | None] = [_finished(trial, listener) for trial in trials]
     missing = [i for i, record in enumerate(records) if record is None]
@@ -299,7 +301,7 @@ def _finished(trial: TrialSpec, listener: Listener) -> TrialRecord | None:
     place = trial.place
     record = place.read_record()
     if record is not None and record.key != trial.key:
-        listener.warning(f"{place.folder}: is of other values than this search asks for now, and runs again")
+        listener.warning(f"{place.folder}: was run with other values than this search asks for; it runs again")
         shutil.rmtree(place.folder)
         return None
     return record if record is not None and record.status == "done" else None

@@ -33,7 +33,7 @@ _AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
 class _InterruptedError(Exception):
-    """Something that may go better at the next attempt; the text says what, ``wait`` how many seconds the server asks for."""
+    """A failure that the next attempt may not have; the text gives the cause, ``wait`` how many seconds the server asks for."""
 
     def __init__(self, text: str, wait: int = 0) -> None:
         super().__init__(text)
@@ -43,7 +43,7 @@ class _InterruptedError(Exception):
 class ResumingDownloader:
     """A downloader for pooch, which calls it with (url, output file, pooch).
 
-    What has come lies in ``part``, with the server's mark of the version (ETag or Last-Modified) in ``part``.json, so that a later
+    Received bytes are in ``part``, with the server's mark of the version (ETag or Last-Modified) in ``part``.json, so that a later
     call asks for the rest alone; the output file gets all of it in one move. Without a mark only a file with a published checksum
     (``checked``) is resumed. ``size``: the published number of bytes, 0 for unknown. ``pause``: seconds before the second attempt;
     it doubles up to `LONGEST_PAUSE`. ``progress``: called with bytes there and in total (0: unknown).
@@ -125,7 +125,7 @@ class ResumingDownloader:
                     self._progress(there, total)
             except urllib3.exceptions.HTTPError as error:
                 raise _InterruptedError(f"the connection ended early ({_reason(error)})") from None
-            except OSError as error:  # a full disk, which does not say where
+            except OSError as error:  # a full disk, an error without a path
                 error.filename = error.filename or str(self._part)
                 raise
         if total and there > total:
@@ -221,7 +221,7 @@ def _get(session: requests.Session, url: str, headers: dict[str, str]) -> reques
             raise UserError(f"{url}: no secure connection ({_reason(error)})") from None
         except (requests.ConnectionError, requests.Timeout) as error:
             raise _InterruptedError(f"no connection ({_reason(error)})") from None
-        except (requests.RequestException, ValueError) as error:  # ValueError: of an address that is none
+        except (requests.RequestException, ValueError) as error:  # ValueError: not an address
             raise UserError(f"{url}: cannot be asked for ({_reason(error)})") from None
         code = response.status_code
         if code in (200, 206, 416):
@@ -231,7 +231,7 @@ def _get(session: requests.Session, url: str, headers: dict[str, str]) -> reques
             try:
                 url = urljoin(url, target)
             except ValueError as error:
-                raise UserError(f"{url}: leads to {target!r}, which is no address ({_reason(error)})") from None
+                raise UserError(f"{url}: leads to {target!r}, which is not an address ({_reason(error)})") from None
             continue
         if code in _AGAIN:
             asked_for = response.headers.get("Retry-After", "")

@@ -17,7 +17,7 @@ from typing import IO, Literal
 from mcsr_bench.errors import UserError, disk_error
 
 MOST_EXPANSION = 20
-"""A zip that says it holds more than this times its own size is refused; raw k-space and NIfTI shrink by far less."""
+"""A zip whose directory gives more than this times its own size is refused; raw k-space and NIfTI shrink by far less."""
 _PIECE = 1 << 20
 _BAD = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError)
 _CLASH = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
@@ -41,8 +41,8 @@ def unpack(
 
     All members are checked before the first is written. Refused with a UserError: absolute names, "..", control characters, names
     twice, links, devices, sparse and encrypted members, no member at all, more bytes than `MOST_EXPANSION` allows or the disk has
-    free, and what is damaged or no archive. Owners, permissions and times are not taken over. ``progress``: called with files done
-    and in total.
+    free, and files that are damaged or not archives. Owners, permissions and times are not taken over. ``progress``: called with
+    files done and in total.
     """
     try:
         with closing(tarfile.open(archive, "r:") if kind == "tar" else zipfile.ZipFile(archive)) as opened:
@@ -128,4 +128,6 @@ def _write(member: _Member, archive: Path, folder: Path) -> None:
                 break
             target.write(piece)
     if written != member.size:
-        raise UserError(f"{archive.name}: {member.name} has not the {member.size} bytes that the archive says")
+        raise UserError(
+            f"{archive.name}: {member.name} does not have the {member.size} bytes that the archive gives for it"
+        )

@@ -1,7 +1,7 @@
 """The batch of slices that a method sees.
 
 Its fields are listed once, each with what it holds; cropping, mirroring, moving, selecting and stacking follow from that list. So
-a subclass that adds an image says whether it is of LR or of HR size, and has all of them.
+a subclass that adds an image declares whether it has LR or HR size, and gets all of these.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ CONSTANT = _holding("constant")
 class Batch:
     """Slices as a method sees them; images are complex64 and in physical units, statistics are those of whole slices.
 
-    Methods take what they need: complex images, or the normalised magnitudes below, which follow the protocol (the target pair by
-    the statistics of its LR image, so that nothing of the target is used). A subclass may add fields; each says by its metadata
+    Methods take what they need: complex images, or the normalised magnitudes below, by the protocol (the target, at HR and LR, by
+    the statistics of its LR image, so that nothing of the target is used). A subclass may add fields; each declares by its metadata
     what it holds, ``clean: Tensor = field(kw_only=True, metadata=LR_IMAGE)``.
     """
 
@@ -85,7 +85,7 @@ class Batch:
         volume_id: tuple[str, ...] = (),
         joint: bool = False,
     ) -> Batch:
-        """A batch of whole slices with statistics as the protocol says; joint: the auxiliary's are those of its LR image."""
+        """A batch of whole slices with the protocol's statistics; joint: the auxiliary's are those of its LR image."""
         auxiliary_source = auxiliary_lr if joint or protocol.auxiliary_statistics == "lr" else auxiliary
         return cls(
             target_lr=target_lr,
@@ -117,7 +117,7 @@ class Batch:
 
     @property
     def target_magnitude(self) -> Tensor:
-        """Normalised |target|, float32 (B, H, W). ValueError when predicting: there is no target then."""
+        """Normalised |target|, float32 (B, H, W). ValueError when predicting: the target is absent then."""
         return self.protocol.normalize(self._require_target().abs(), *self.target_statistics)
 
     @property
@@ -208,7 +208,7 @@ class Batch:
         others lack.
         """
         if not parts:
-            raise ValueError("there are no batches to stack")
+            raise ValueError("stack needs at least one batch")
         kinds = {type(part) for part in parts}
         if len(kinds) > 1:
             raise ValueError(f"batches to stack are of several classes: {', '.join(sorted(k.__name__ for k in kinds))}")
@@ -273,13 +273,15 @@ _Batch = TypeVar("_Batch", bound=Batch)
 
 
 def _layout(kind: type[Batch]) -> list[tuple[str, Holds]]:
-    """Every field of a class of batches with what it holds. TypeError for one that does not say."""
+    """Every field of a class of batches with what it holds. TypeError for a field without that."""
     return [(f.name, _held(kind, f)) for f in fields(kind)]
 
 
 def _held(kind: type[Batch], of: Field[Any]) -> Holds:
     if "holds" not in of.metadata:
-        raise TypeError(f"{kind.__name__}.{of.name} does not say what it holds: give it field(metadata=LR_IMAGE), e.g.")
+        raise TypeError(
+            f"{kind.__name__}.{of.name} does not declare what it holds: give it field(metadata=LR_IMAGE), e.g."
+        )
     held: Holds = of.metadata["holds"]
     return held
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Card(BaseModel):
-    """What every plugin says of itself."""
+    """What every plugin states about itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,14 +68,14 @@ class Searched(BaseModel):
         return f"{self.low:g} to {self.high:g}" + (", by ratios" if self.log else "")
 
     def examples(self) -> tuple[int | float | str, ...]:
-        """All choices; of a range its ends and a number between, which is no whole one."""
+        """All choices; of a range its ends and a number between them that is not an integer."""
         if self.low is None or self.high is None:
             return self.choices
         return self.low, self.high, self.low + (self.high - self.low) / 2**0.5
 
 
 class Tuning(BaseModel):
-    """The search space and the budget of ``tune``. Those of the built-in methods are the same: nobody is tuned harder."""
+    """The search space and the budget of ``tune``. Those of the built-in methods are the same: none is tuned harder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""What a dataset lists and reports: cases, where their volumes are in the patient, and findings."""
+"""What a dataset lists: cases, where their volumes are in the patient, and findings."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the samples of a volume lie in the patient."""
+    """Where the samples of a volume are in the patient."""
 
     shape: tuple[int, int, int]
     """(slices, H, W)."""
@@ -86,7 +86,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Stored:
-    """How one contrast of a case lies in its file, as headers say it."""
+    """How one contrast of a case is stored in its file, by its headers."""
 
     shape: tuple[int, ...]
     """Of the array in the file: (slices, [coils,] H, W) of k-space, (slices, H, W) of images, before any crop."""
@@ -94,7 +94,7 @@ class Stored:
     """As numpy names it."""
     coils: int = 1
     acquired: tuple[int, int] | None = None
-    """How many rows and columns of k-space the header says were acquired; None: it does not say."""
+    """How many rows and columns of k-space were acquired by the header; None: not in the header."""
 
 
 class BadDataError(UserError):

@@ -1,7 +1,7 @@
 """What a dataset plugin is.
 
 A dataset plugin subclasses `Dataset` in ``datasets/NAME/__init__.py`` beside a ``card.toml``. It knows files and formats and
-nothing else: it lists its cases, hands out complex slices of target and auxiliary, and says which patients go where. Cropping,
+nothing else: it lists its cases, hands out complex slices of target and auxiliary, and splits the patients. Cropping,
 degrading, dropping empty slices and storing are the engine's work.
 """
 
@@ -25,7 +25,7 @@ from mcsr_bench.system.digests import digests
 from mcsr_bench.system.progress import Listener
 
 TOLD_FROM = 1 << 28
-"""Bytes to hash, a fraction of a second, from which progress is told."""
+"""Bytes to hash, a fraction of a second, from which progress is shown."""
 """How many problems of a dataset one sentence lists."""
 
 
@@ -76,14 +76,14 @@ class Dataset(ABC):
 
     @abstractmethod
     def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
-        """Who trains, validates, tests. Deterministic; by patient unless the user or the protocol said otherwise."""
+        """Who trains, validates, tests. Deterministic; by patient unless the user or the protocol sets it otherwise."""
 
     @abstractmethod
     def fingerprint(self) -> str:
         """A hash of the data: of generated data recipe, seed and sizes; of real data the bytes of the files listed."""
 
     def grids(self, case: Case) -> tuple[Grid, Grid] | None:
-        """Where target and auxiliary lie, read from headers; None where the files do not say: then they share a grid.
+        """The grids of target and auxiliary, read from headers; None where the files do not give them: then they share a grid.
 
         Where the two differ, the engine registers the case (``--register``) with `read_contrast`, and never calls `read`.
         """
@@ -95,7 +95,7 @@ class Dataset(ABC):
             yield target if role == "target" else auxiliary
 
     def raw_kspace(self, case: Case, role: Role, index: int) -> NDArray[np.complex64] | None:
-        """K-space of one slice as it lies in the file, complex64 (coils, H, W), for inspection; None where files hold images."""
+        """K-space of one slice as stored in the file, complex64 (coils, H, W), for inspection; None where files hold images."""
         return None
 
     def reconstruction(self, case: Case, role: Role, index: int) -> NDArray[np.float32] | None:
@@ -103,7 +103,7 @@ class Dataset(ABC):
         return None
 
     def stored(self, case: Case, role: Role) -> Stored | None:
-        """How a contrast lies in its file, for the inspection report; None for data that are not read from files."""
+        """How a contrast is stored in its file, for the inspection; None for data that are not read from files."""
         return None
 
     @property
@@ -133,5 +133,5 @@ class Dataset(ABC):
         return digests(paths, told)
 
     def prepare_message(self) -> str:
-        """What the progress bar says while the store is built."""
+        """The text of the progress bar while the store is built."""
         return f"preparing {self.name}"

@@ -15,7 +15,7 @@ from mcsr_bench.plugin.method import Method
 from mcsr_bench.plugin.registry import checked, datasets, methods
 
 SMOKE = "smoke"
-"""The preset for tests: ``quick`` cut to ten steps. Its numbers are no result."""
+"""The preset for tests: ``quick`` cut to ten steps. Its numbers are not results."""
 
 _SMOKE_CHANGES = {"budget": 10, "budget_unit": "steps", "validations": 1, "batch_size": 2}
 

@@ -183,7 +183,7 @@ class TorchMethod(Method):
         return {"network": self.network}
 
     def configure_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """The optimisers by name, as the settings say."""
+        """The optimisers by name, from the settings."""
         return {"network": make_optimizer(self.settings, self.network)}
 
     def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
@@ -204,7 +204,7 @@ class TorchMethod(Method):
         self.network.load_state_dict(dict(state), strict=True)
 
     def pixel_loss(self, output: Tensor, reference: Tensor) -> Tensor:
-        """Mean absolute or mean squared difference, as the setting ``loss`` says; a scalar.
+        """Mean absolute or mean squared difference, by the setting ``loss``; a scalar.
 
         ValueError when the shapes differ: torch would broadcast (B, 1, H, W) against (B, H, W), every slice against every one.
         """

@@ -35,7 +35,7 @@ def predict_volume(
 
     batches: whole slices in order, with or without target; one at a time is held. device: where the method is. done: called with
     the number of slices predicted so far. Raises ValueError, which names the method and the slices where they are known, when
-    what it predicts is of the wrong shape, type or contrasts or is not finite, and when there are no batches.
+    what it predicts is of the wrong shape, type or contrasts or is not finite, and without batches.
     """
     parts: dict[str, list[NDArray[Any]]] = {}
     first, slices = "", 0
@@ -54,7 +54,7 @@ def predict_volume(
         if done is not None:
             done(slices)
     if not parts:
-        raise ValueError(f"{method.card.name}: there are no slices to predict")
+        raise ValueError(f"{method.card.name}: predict needs at least one slice")
     return {name: np.concatenate(images) for name, images in parts.items()}
 
 

@@ -1,4 +1,4 @@
-"""The numbers that papers printed, as facts in the CSV of a report's folder (its card says which file).
+"""The numbers that papers printed, as facts in the CSV of a report's folder (its card names the file).
 
 Columns: table, dataset, dataset_alias, scale, method, method_alias, variant, metric, mean, std, p_value, note; all text as
 printed. Methods and datasets are found by their spelling in the paper, which their cards give as ``reported_as``.

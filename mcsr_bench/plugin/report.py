@@ -1,4 +1,4 @@
-"""What a report plugin is, and the table that it hands to whoever prints.
+"""What a report plugin is, and the table that it returns for printing.
 
 A report plugin subclasses `Report` in ``reports/NAME/__init__.py`` beside its card. It reads `Results` and writes files; it
 computes no score.

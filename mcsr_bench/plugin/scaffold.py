@@ -34,7 +34,7 @@ def new_method(name: str, to: Path) -> list[Path]:
             f"new method {name}: a name begins with a lower-case letter, and lower-case letters, digits and hyphens follow"
         )
     if name == "all":
-        raise UserError(f"new method {name}: this word stands for every method; choose another name")
+        raise UserError(f"new method {name}: the word means all methods; choose another name")
     for kind, registry in (("method", methods()), ("dataset", datasets())):
         if name in registry.plugins():  # a dataset's too: `check NAME` and `--set NAME.KEY=VALUE` mean one or the other
             where = registry.plugins()[name].folder

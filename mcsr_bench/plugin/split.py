@@ -45,15 +45,17 @@ class Split:
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         for name, part in parts.items():
             if not part:
-                raise UserError(f"the split has no {name} volumes ({self.rule}); more patients are needed")
+                raise UserError(f"the split has no {name} cases ({self.rule}); more patients are needed")
             unknown = sorted(set(part) - patient.keys())
             if unknown:
-                raise UserError(f"the split's {name} part names volumes that are not there: {', '.join(unknown[:5])}")
+                raise UserError(
+                    f"the split's {name} part names cases that the dataset does not have: {', '.join(unknown[:5])}"
+                )
             if len(set(part)) != len(part):
-                raise UserError(f"the split's {name} part names a volume twice")
+                raise UserError(f"the split's {name} part names a case twice")
         again = sorted(set(self.train) & {*self.validation, *self.test})
         if again:
-            raise UserError(f"volume {again[0]} is in the train part of the split and in another one")
+            raise UserError(f"case {again[0]} is in the train part of the split and in another one")
         if not self.patient_disjoint:
             return
         for a, b in (("train", "validation"), ("train", "test"), ("validation", "test")):

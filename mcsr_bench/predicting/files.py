@@ -60,13 +60,15 @@ def predict_files(
     the method gives.
     report: called with (done, total) slices.
 
-    Raises UserError, one sentence, for a bundle that is none or not finished, files that cannot be read or do not belong
+    Raises UserError, one sentence, for a folder that is not a bundle or not finished, files that cannot be read or do not belong
     together, and sizes that the method cannot take.
     """
     bundle, target, to = Path(bundle), Path(target), Path(to)
     auxiliary = None if auxiliary is None else Path(auxiliary)
     if kind(to) != kind(target):
-        raise UserError(f"{to}: the output is to be a file like the target, which ends in {' or '.join(kind(target))}")
+        raise UserError(
+            f"{to}: the output has the format of the target, so its name must end in {' or '.join(kind(target))}"
+        )
     if any(to.resolve() == path.resolve() for path in (target, auxiliary) if path is not None):
         raise UserError(f"{to}: would be written over a file that is read")
     info = read_bundle(bundle)
@@ -113,7 +115,7 @@ def _loaded(bundle: Path, info: BundleInfo, device: str) -> Method:
     if method.card.trains:
         weights = BundleFiles(bundle).weights
         if not weights.is_file():
-            raise UserError(f"--from {bundle}: has no {weights.name}, and {info.method} is nothing without")
+            raise UserError(f"--from {bundle}: has no {weights.name}, and {info.method} needs weights")
         load_weights(method, weights, device)
     return method
 
@@ -150,7 +152,7 @@ def _notes(method: Method, auxiliary: Path | None, pair: Pair) -> list[str]:
     if method.card.track == "complex" and not pair.has_phase and isinstance(method, TorchMethod):
         notes.append(f"{method.card.name} works on complex images, and these have no phase: it was taken as zero.")
     if auxiliary is not None and method.card.contrasts == "single":
-        notes.append(f"{method.card.name} does not look at the auxiliary.")
+        notes.append(f"{method.card.name} does not use the auxiliary.")
     if method.joint:
         notes.append("Of the two contrasts that are super-resolved jointly, the target was written.")
     return notes

@@ -4,15 +4,15 @@ Two kinds of files:
 
 NIfTI (``.nii``, ``.nii.gz``), magnitude. The *slice axis* is the voxel axis along which target and auxiliary have the same size
 while they differ by the scale along the other two; where that does not tell (no auxiliary, or one of LR size), the axis that
-the header names as the slice axis (``dim_info``), else the last voxel axis. For the network, slices are turned upright (anterior
+the header names as the slice axis (``dim_info``), else the last voxel axis. For the network, slices are rotated upright (anterior
 or superior at the top, the patient's right at the left, sagittal: anterior at the left), by transposing and by mirroring about
-the centre sample, and turned back for writing: the output has the voxel axes of the target file.
+the centre sample, and rotated back for writing: the output has the voxel axes of the target file.
 
 HDF5 (``.h5``, ``.hdf5``), magnitude or complex: a dataset ``image`` (S, H, W), real or complex, or else ``kspace`` (S, H, W),
 complex, centred (the zero frequency at sample N // 2) and orthonormal. The k-space of LR size is the centre of that of the HR
 image, as a scanner with a smaller matrix acquires it: its image is divided by the scale, so that amplitudes are those of HR.
 
-Both volumes lie on one k-space grid: LR sample h // 2 is where HR sample H // 2 is. A constant has the same value in both. Nothing
+Both volumes are on one k-space grid: LR sample h // 2 is where HR sample H // 2 is. A constant has the same value in both. Nothing
 is registered or resampled: NIfTI volumes whose axes run elsewhere are refused.
 """
 
@@ -46,7 +46,7 @@ _LEAST = 0.2
 """Negative magnitudes are what interpolation left, down to this fraction of the maximum; they are set to zero."""
 _PIECE = 1 << 20
 _MAX_VOXELS = 1 << 28
-"""Most voxels of a volume that are believed (256 slices of 1024 x 1024), for it is read as a whole."""
+"""Most voxels of a volume that is accepted (256 slices of 1024 x 1024), because it is read as a whole."""
 _DAMAGED = (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, zlib.error, ValueError)
 # World axes (0 left-right, 1 posterior-anterior, 2 inferior-superior) down the rows and along the columns, by that across slices.
 _IN_PLANE = {0: (2, 1), 1: (2, 0), 2: (1, 0)}
@@ -81,7 +81,7 @@ class Turn:
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """Where a target lies: what a super-resolved volume needs to be written like it."""
+    """The geometry of a target: what a super-resolved volume needs to be written like it."""
 
     suffixes: tuple[str, ...]
     """That its files may have."""
@@ -219,7 +219,7 @@ def _read_nifti(path: Path) -> tuple[Any, NDArray[np.float32]]:
     except PermissionError:
         raise UserError(f"{path}: cannot be read: permission denied") from None
     except _DAMAGED as error:
-        raise UserError(f"{path}: is damaged or no NIfTI file ({_first_line(error)})") from None
+        raise UserError(f"{path}: is damaged or not a NIfTI file ({_first_line(error)})") from None
     return image, _magnitudes(path, data)
 
 
@@ -244,7 +244,7 @@ def _slice_axis(image: Any, auxiliary_shape: tuple[int, ...] | None, ratio: int)
 def _turned(image: Any, other: Any) -> bool:
     """Whether a voxel axis of one points more than 60 degrees away from that of the other, which no tilt of a slice explains.
 
-    False where a header has neither sform nor qform: then nobody knows.
+    False where a header has neither sform nor qform: then it is unknown.
     """
     if not all(int(i.header["sform_code"]) > 0 or int(i.header["qform_code"]) > 0 for i in (image, other)):
         return False
@@ -282,12 +282,14 @@ def _read_hdf5(path: Path, amplitude: float) -> tuple[Complex, bool]:
                 )
             _check_claim(path, dataset.shape)
             if dataset.dtype.kind not in ("c" if name == "kspace" else "ciuf"):
-                raise UserError(f"{path}: '{name}' holds values of type {dataset.dtype}, which cannot be it")
+                raise UserError(
+                    f"{path}: '{name}' holds values of type {dataset.dtype}, not numbers of an image or of k-space"
+                )
             data = dataset[...]
     except PermissionError:
         raise UserError(f"{path}: cannot be read: permission denied") from None
     except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path}: is damaged or no HDF5 file ({_first_line(error)})") from None
+        raise UserError(f"{path}: is damaged or not an HDF5 file ({_first_line(error)})") from None
     if data.dtype.kind != "c":
         return _magnitudes(path, data.astype(np.float32)).astype(np.complex64), False
     data = data.astype(np.complex64)
@@ -304,7 +306,7 @@ def _magnitudes(path: Path, data: NDArray[np.float32]) -> NDArray[np.float32]:
         raise UserError(f"{path}: holds NaN or Inf")
     low, high = float(data.min()), float(data.max())
     if low < -_LEAST * max(high, 0.0):
-        raise UserError(f"{path}: has values from {low:.4g} to {high:.4g}; magnitudes have none below zero")
+        raise UserError(f"{path}: has values from {low:.4g} to {high:.4g}; magnitudes are not negative")
     return np.maximum(data, 0)
 
 
@@ -322,7 +324,7 @@ def _check_sizes(target: Path, low: tuple[int, ...], auxiliary: Path | None, hig
 
 def _check_claim(path: Path, shape: Iterable[int]) -> None:
     if math.prod(shape) > _MAX_VOXELS:
-        raise UserError(f"{path}: says that it has {_times(shape)} voxels, more than {_MAX_VOXELS}")
+        raise UserError(f"{path}: has {_times(shape)} voxels in its header, more than {_MAX_VOXELS}")
 
 
 def _names(file: Any) -> str:

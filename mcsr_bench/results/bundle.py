@@ -1,7 +1,7 @@
 """The folder that a trial leaves, and the folder of a run: the one place that knows the names of their files.
 
 A run's folder (``runs/NAME``) holds ``experiment.json`` and one bundle per trial in
-``DATASET[@VARIANT]/xSCALE/METHOD[@VARIANT]/seedK/``. A trial is done when its ``trial.json`` says so, and that is written last.
+``DATASET[@VARIANT]/xSCALE/METHOD[@VARIANT]/seedK/``. A trial is done when the status in its ``trial.json`` is; it is written last.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Record(BaseModel):
 
 
 class DataRecord(_Record):
-    """The data of a trial: enough for a table to say what it was computed on."""
+    """The data of a trial: enough for a table to state what it was computed on."""
 
     name: str
     title: str
@@ -58,7 +58,7 @@ class DataRecord(_Record):
     """What the user chose about preparing the data, where it is not the default (``register``, ``store_dtype``)."""
 
     def differs(self, other: DataRecord) -> str:
-        """In what the two must not stand in one table, as a clause; "" where nothing is against it."""
+        """What differs so that the two must not be in one table, as a clause; "" where they may be."""
         kinds = {
             "fingerprint": "fingerprint of the data",
             "split_hash": "split",
@@ -117,7 +117,7 @@ class TrialRecord(_Record):
     joint: bool = False
     """Both contrasts were super-resolved, each from its LR image."""
     notes: list[str] = []
-    """What the method wants to be said beside its numbers."""
+    """Notes of the method, printed under its numbers."""
     files: dict[str, str] = {}
     """SHA-256 of the files of the bundle, by name."""
 
@@ -272,7 +272,7 @@ class RunFolder:
 
 
 def check_version(path: Path, values: Any, unsaid: int = SCHEMA_VERSION) -> None:
-    """UserError when a record was written by another version than this one reads; ``unsaid``: the version of one that says none."""
+    """UserError when a record was written by another version than this one reads; ``unsaid``: that of a record without one."""
     found = values.get("schema_version", unsaid) if isinstance(values, dict) else SCHEMA_VERSION
     if found != SCHEMA_VERSION:
         raise UserError(

@@ -54,5 +54,5 @@ class Heartbeat:
 
     def _run(self) -> None:
         while not self._stop.wait(self._seconds):
-            with self._lock, suppress(OSError):  # a full disk is said by the trial's own writing
+            with self._lock, suppress(OSError):  # the trial's own writing raises for a full disk
                 files.write_json(self._bundle.trial, self._values | {"heartbeat": now()})

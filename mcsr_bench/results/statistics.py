@@ -1,4 +1,4 @@
-"""What may be concluded from scores. The unit is the patient; slices of one patient are no independent observations.
+"""What may be concluded from scores. The unit is the patient; slices of one patient are not independent.
 
 Volume scores -> mean over a patient's volumes -> mean over seeds; then paired comparisons between methods on their common patients,
 against references that were fixed before looking. scipy and statsmodels do the work.
@@ -54,7 +54,7 @@ def _means(table: pd.DataFrame, keys: Sequence[str], metric: str) -> pd.Series:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method against a reference on their common patients: difference = method - reference. NaN where there is nothing to say."""
+    """A method against a reference on their common patients: difference = method - reference. NaN where it is not defined."""
 
     n_patients: int
     n_dropped: int
@@ -75,7 +75,7 @@ class Comparison:
     sd: float = np.nan
     """Sample standard deviation of the differences."""
     reason: str = ""
-    """Why there is no p-value."""
+    """Why the p-value is missing."""
 
 
 def compare(method: pd.DataFrame, reference: pd.DataFrame, *, bootstrap: bool = True) -> Comparison:
@@ -143,7 +143,7 @@ def comparisons(
 
     Holm's correction and the minimal detectable difference (80 % power, two-sided) run over all methods and variants but the
     reference, per group, metric and reference. slices: gives `Results.slices`; where the protocol's test unit is the slice, the
-    slice-level p-value is there as ``p_slice_invalid``: slices of one patient are not independent, so that it is no p-value.
+    slice-level p-value is there as ``p_slice_invalid``: slices of one patient are not independent, so that it is not a p-value.
     """
     rows: list[dict[str, object]] = []
     for metric in metrics:
@@ -220,7 +220,7 @@ def friedman(blocks: pd.DataFrame, *, higher_is_better: bool = True) -> Friedman
 
     ranks = complete.rank(axis=1, ascending=not higher_is_better).mean()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ties in every block divide by zero: p is NaN then, and said
+        warnings.simplefilter("ignore")  # ties in every block divide by zero: p is NaN then, with a reason
         test = stats.friedmanchisquare(*(complete[column] for column in complete))
         pairwise = scikit_posthocs.posthoc_nemenyi_friedman(complete.to_numpy())
     pairwise.index = pairwise.columns = complete.columns
@@ -255,7 +255,7 @@ def _bca(d: NDArray[np.float64]) -> tuple[float, float]:
     from scipy import stats
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # degenerate samples give NaN, which is what the table then says
+        warnings.simplefilter("ignore")  # degenerate samples give NaN, which the table then shows
         result = stats.bootstrap(
             (d,),
             np.mean,

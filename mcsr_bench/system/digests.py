@@ -18,7 +18,7 @@ def digests(paths: Iterable[Path], told: Callable[[int, int], None] | None = Non
     """The SHA-256 of every file's bytes. A file of the same path, size and modification time is not read again.
 
     Remembered in ``digests.json`` in the cache folder, also of files that were read before an interruption; an unreadable or
-    unwritable memory costs time, nothing else. told: gets the bytes that were read and those that are to be read, at first and
+    unwritable memory costs time, nothing else. told: called with the bytes read and the bytes to be read, at first and
     after each file that was. Raises UserError when a file cannot be read.
     """
     memory = cache_folder() / "digests.json"

@@ -1,4 +1,4 @@
-"""How the engine tells what it is doing, without printing."""
+"""How commands report what they are doing, without printing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Listener:
         """A trial, by its label, begins."""
 
     def trial_step(self, trial: str, stage: str, done: int, total: int, detail: str) -> None:
-        """A trial has done so much of a stage ("train", "predict"); ``detail`` says the loss or the like."""
+        """A trial has done so much of a stage ("train", "predict"); ``detail``: the loss, for example."""
 
     def trial_ended(self, trial: str, status: str, detail: str) -> None:
         """A trial is "done" or "failed"; ``detail`` is its score or its reason."""

@@ -1,4 +1,4 @@
-"""What numbers were computed with: versions and commit. Asked once per process, for they cannot change within one."""
+"""What numbers were computed with: versions and commit. Read once per process, because they cannot change within one."""
 
 from __future__ import annotations
 

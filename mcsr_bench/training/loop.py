@@ -132,7 +132,7 @@ class Loop:
         method.load_state(state.best)
 
     def _detail(self, numbers: dict[str, Tensor], state: _State) -> str:
-        """The loss for the report: of this step on a CPU; of the last row of the log on a GPU, which nobody is to wait for."""
+        """The loss for the report: of this step on a CPU; of the last row of the log on a GPU, so that nothing waits for it."""
         if self.device.type == "cpu":
             return f"loss {numbers['loss'].item():.4f}"
         return f"loss {state.rows[-1]['loss']:.4f}" if state.rows else ""

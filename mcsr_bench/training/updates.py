@@ -18,7 +18,7 @@ class Updater:
         self._method = method.card.name
 
     def __call__(self, name: str, loss: Tensor) -> None:
-        """As `Update` says."""
+        """As described in `Update`."""
         if name not in self.optimizers:
             known = ", ".join(self.optimizers) or "none"
             raise ValueError(f"{self._method}: update('{name}', ...), but configure_optimizers gives: {known}")
@@ -54,7 +54,7 @@ def _described(value: object) -> str:
 
 
 class Sums:
-    """Of the logged numbers since the last row, in float64 and on the device, where adding to them keeps nobody waiting."""
+    """Of the logged numbers since the last row, in float64 and on the device, where adding to them waits for nothing."""
 
     def __init__(self, device: torch.device, sums: Mapping[str, float], count: int) -> None:
         self._device = device
@@ -82,7 +82,7 @@ class Sums:
 
 
 def not_finite(method: TorchMethod, unsound: Mapping[str, int], rates: set[float]) -> FloatingPointError:
-    """The error that says which numbers were the first that were not finite, when, and at which learning rates."""
+    """The error that names which numbers were the first that were not finite, when, and at which learning rates."""
     step = min(unsound.values())
     names = ", ".join(name for name, at in unsound.items() if at == step)
     at = ", ".join(f"{rate:g}" for rate in sorted(rates))

@@ -54,7 +54,7 @@ class ImportOutcome:
     """``file`` (its name), ``sha256``, ``code`` (whose checkpoints the rules are for)."""
     matching: Matching
     outside: tuple[str, ...]
-    """Names in the file that lie beside the network, e.g. the metrics of a Lightning module."""
+    """Names in the file that are not part of the network, e.g. the metrics of a Lightning module."""
     notes: tuple[str, ...]
     """Sentences that a user of these weights should know."""
 
@@ -125,9 +125,9 @@ def import_weights(
     file: safetensors, or what torch saved: a state dict, or one wrapped by Lightning (``{"state_dict": ...}``, prefixed names),
     by DataParallel (``module.``), or under a key that the method's rules know. scale: found from the shapes when not given.
     partial: what has no counterpart in the file stays as initialised (seed 0), and what has none here is left out. settings: of
-    the method, over the preset of the rules and what the shapes tell.
+    the method, over the preset of the rules and what follows from the shapes.
 
-    The folder holds ``weights.safetensors``, whose header is a `BundleInfo`, and ``import.json``, the report.
+    The folder holds ``weights.safetensors``, whose header is a `BundleInfo`, and ``import.json``, the record of the import.
     Raises UserError, one sentence, for a file that cannot be read safely or does not fit (`MismatchError`), for an unknown
     method, scale or setting, and when ``to`` is there.
     """
@@ -234,7 +234,7 @@ def _best(
         raise _mismatch(method, file, nearest[0], _hint(method, rules, settings, state, scale))
     if len(nearest) > 1:
         scales = " and ".join(str(m.scale) for m in nearest)
-        raise UserError(f"{file}: does not tell the scale ({scales} fit equally well); say it by --scale")
+        raise UserError(f"{file}: fits {scales} equally well; choose the scale with --scale")
     return nearest[0]
 
 
@@ -258,7 +258,7 @@ def _mismatch(method: str, file: Path, matching: Matching, hint: str) -> Mismatc
         if matching.missing:
             parts.append(f"{_many(matching.missing)} of the network not in it: {_some(matching.missing)}")
         if matching.unexpected:
-            parts.append(f"{_many(matching.unexpected)} of no use: {_some(matching.unexpected)}")
+            parts.append(f"{_many(matching.unexpected)} without a place in it: {_some(matching.unexpected)}")
     parts += [hint] if hint else []
     return MismatchError(f"{file}: does not fit {method} at {matching.scale}x; {'; '.join(parts)}", matching)
 
@@ -280,5 +280,5 @@ def _notes(rules: Released, matching: Matching, outside: tuple[str, ...]) -> tup
             f"{_many(matching.missing)} not in the file, left as initialised: these weights are not what was trained."
         )
     if outside:
-        notes.append(f"Left out, for they lie beside the network: {', '.join(outside)}.")
+        notes.append(f"Left out, because they are not part of the network: {', '.join(outside)}.")
     return tuple(dict.fromkeys(notes))

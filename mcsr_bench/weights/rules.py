@@ -81,13 +81,13 @@ class Released(_Rules):
 
     preset: str
     protocol: str
-    """By which its input is to be normalised, for it was trained so."""
+    """By which its input is normalised, because it was trained so."""
     code: str
     """Whose checkpoints these are: a repository."""
     notes: tuple[str, ...] = ()
     """Sentences that a user of the weights should know."""
     containers: tuple[str, ...] = ()
-    """Keys under which the state dict may lie, besides ``state_dict``."""
+    """Keys under which the state dict may be, besides ``state_dict``."""
     prefixes: tuple[str, ...] = ()
     """Prefixes that wrappers put before every name, besides DataParallel's ``module.``."""
     fixed: dict[str, Any] = Field(default_factory=dict)
@@ -163,11 +163,11 @@ class Matching:
     matched: tuple[Entry, ...]
     """``reason`` names the arithmetic that is done, if any."""
     dead: tuple[Entry, ...]
-    """In the checkpoint, and rightly not in the network; ``reason`` says why."""
+    """In the checkpoint, and rightly not in the network; ``reason`` explains it."""
     missing: tuple[Entry, ...]
     """In the network, not in the checkpoint."""
     unexpected: tuple[Entry, ...]
-    """In the checkpoint, and of no use here; ``reason`` says so."""
+    """In the checkpoint, and without a use here; ``reason`` explains it."""
     values: dict[str, int]
     """How many numbers of the file they hold: matched_parameters, matched_buffers, dead_parameters, dead_buffers."""
     rules: dict[str, Rename] = field(default_factory=dict, repr=False)
@@ -189,7 +189,7 @@ def match(
 ) -> Matching:
     """Pair the tensors of a checkpoint with those of a network at a scale; names, shapes and types are looked at, no values.
 
-    buffers: which of ours are no parameters.
+    buffers: which of ours are not parameters.
     """
     shapes = {name: tensor.to("meta") for name, tensor in state.items()}
     matched: dict[str, Entry] = {}
@@ -277,7 +277,7 @@ def _misfit(
     ours: Mapping[str, Tensor],
     matched: Mapping[str, Entry],
 ) -> str:
-    """Why a tensor cannot be what a rule says it is; empty: it can."""
+    """Why a tensor cannot be what a rule makes of it; empty: it can."""
     if target not in ours:
         return f"no {target} here"
     if target in matched:

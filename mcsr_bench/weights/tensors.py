@@ -1,6 +1,6 @@
 """Tensors in safetensors files whose bytes depend on their content alone; checkpoints of other programs, read safely.
 
-The header of a bundle's weights says which method, scale and settings they belong to.
+The header of a bundle's weights gives the method, scale and settings that they belong to.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _INFO = "mcsr-bench"
 
 
 class BundleInfo(BaseModel):
-    """What the header of a bundle's weights says: enough to build the method and to use it as it was trained."""
+    """What is in the header of a bundle's weights: enough to build the method and to use it as it was trained."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -76,7 +76,7 @@ def save_weights(method: Method, path: Path, info: dict[str, Any]) -> None:
 
 
 def read_info(path: Path) -> BundleInfo | None:
-    """The header of a bundle's weights; None where it says less than is needed. UserError when the file cannot be read."""
+    """The header of a bundle's weights; None where it has less than is needed. UserError when the file cannot be read."""
     try:
         with safe_open(path, framework="pt") as handle:
             metadata = handle.metadata() or {}
@@ -94,18 +94,18 @@ def read_foreign(path: Path, containers: Sequence[str] = ()) -> Any:
     Reads safetensors, and what ``torch.save`` wrote as far as ``torch.load(weights_only=True)`` takes it: code is never unpickled.
     Raises UserError when the file is missing, damaged, our own, or holds objects besides tensors and plain values; the sentence
     then has the three lines of Python that extract the tensors where the user trusts the file. containers: keys under which they
-    may lie, besides ``state_dict``.
+    may be, besides ``state_dict``.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     if path.suffix == ".safetensors":
         tensors, metadata = _safetensors(path, "cpu")
         if _INFO in metadata:
-            raise UserError(f"{path}: these weights are mcsr-bench's own; predict --from takes the folder they lie in")
+            raise UserError(f"{path}: these weights are mcsr-bench's own; give their folder to predict --from")
         return tensors
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of TorchScript archives: the error below says it
+            warnings.simplefilter("ignore")  # of TorchScript archives: the error below describes it
             return torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError:
         raise UserError(f"{path}: cannot be read: permission denied") from None
@@ -130,8 +130,8 @@ def _refusal(path: Path, error: Exception, containers: Sequence[str]) -> tuple[s
     if not (found or script):
         reason = message.splitlines()[0].split(". ")[0][:120] if message else type(error).__name__
         if "weights only" in reason.lower():
-            reason = "it begins like none"
-        return (f"{path}: truncated, damaged or no checkpoint of torch ({reason})",)
+            reason = "unexpected first bytes"
+        return (f"{path}: not a PyTorch checkpoint, or truncated ({reason})",)
     what = "a TorchScript archive" if script else f"Python objects besides tensors ({found[1] if found else ''})"
     load = f'torch.jit.load({str(path)!r}, map_location="cpu").state_dict()'
     if not script:

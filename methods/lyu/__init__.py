@@ -31,7 +31,7 @@ class LyuSettings(TrainingSettings):
     adversarial_weight: Annotated[float, Field(ge=0)]
     """lambda_1, of the WGAN term."""
     perceptual_weight: Annotated[float, Field(ge=0)]
-    """lambda_2, of the squared difference of VGG features; without vgg_weights there is no such term."""
+    """lambda_2, of the squared difference of VGG features; without vgg_weights the term is left out."""
     texture_weight: Annotated[float, Field(ge=0)]
     """lambda_3, of the squared difference of Gram matrices of the same features."""
     penalty_weight: Annotated[float, Field(ge=0)]

@@ -20,7 +20,7 @@ class McMRSRSettings(TrainingSettings):
     """The network, what it is given, and its loss."""
 
     data: Literal["complex", "magnitude"]
-    """Real and imaginary parts; or magnitudes, for data without phase (then there is no data consistency)."""
+    """Real and imaginary parts; or magnitudes, for data without phase (then without data consistency)."""
     phase: Literal["kept", "demodulated"]
     """Complex data as they are; or without the slow phase of their LR images, which is put back on the output."""
     width: Annotated[int, Field(ge=1)]

@@ -19,7 +19,7 @@ REGION = 13
 """LR pixels per side of the region that a block searches: 2 * int(BLOCK / 2 * 1.5) + 1; smaller in a smaller image."""
 DILATIONS = (1, 2, 3)
 _CHUNK = 64
-"""Blocks whose candidates are in memory at once."""
+"""Blocks whose candidates are in memory at the same time."""
 
 
 def match(target: Tensor, auxiliary: Tensor, levels: Sequence[Tensor]) -> list[Tensor]:

@@ -15,7 +15,7 @@ _TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
 def slow_phase(low: Tensor) -> Tensor:
-    """The phase factors exp(i * phase), complex (B, h, w), of smoothed LR images, complex (B, h, w); 1 where there is no signal."""
+    """The phase factors exp(i * phase), complex (B, h, w), of smoothed LR images, complex (B, h, w); 1 where the signal is 0."""
     taps = torch.tensor(_TAPS, device=low.device, dtype=low.real.dtype)
     parts = torch.view_as_real(low).permute(3, 0, 1, 2).flatten(0, 1)[:, None]
     smooth = conv2d(pad(parts, (2, 2, 2, 2), mode="replicate"), taps[:, None].mul(taps)[None, None])

@@ -1,4 +1,4 @@
-"""Zero-filling: the k-space of the LR image amid zeros. What every method must beat, and the only one here that adds nothing."""
+"""Zero-filling: the k-space of the LR image surrounded by zeros. The baseline of every method; it adds nothing."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def efficiency(sheet: Sheet, results: Results) -> Table | None:
         f"Wall times (median over trials) on {devices}, float32, HR {', '.join(f'{h} x {w}' for h, w in shapes)}; training "
         "includes validation; other work on the machine counts too. `mcsr-bench profile` measures properly.",
     )
-    return Table(f"efficiency-{sheet.name}", f"Cost: {title(sheet)}", columns, tuple(rows), notes)
+    return Table(f"efficiency-{sheet.name}", title(sheet, "cost"), columns, tuple(rows), notes)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The tables beside the main one: where the error lies, patients, seeds, ranks, stress; and all of them in order."""
+"""The tables beside the main one: where the error is, patients, seeds, ranks, stress; and all of them in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PSNR = "psnr@volume-max"
 
 
 def extra_tables(sheets: Sequence[Sheet], results: Results) -> Iterator[Table]:
-    """All of them that have something to say, sheet by sheet."""
+    """All of them that are not empty, sheet by sheet."""
     for sheet in sheets:
         for make in (reported, regions, efficiency, seeds, stress, patients):
             table = make(sheet, results)
@@ -63,7 +63,7 @@ def regions(sheet: Sheet, results: Results) -> Table | None:
         *(metric_name(m) for m in REGIONS),
     )
     notes = tuple(f"{m}: {METRICS[m].description}." for m in REGIONS)
-    return Table(f"regions-{sheet.name}", f"Where the error lies: {title(sheet)}", columns, tuple(rows), notes)
+    return Table(f"regions-{sheet.name}", title(sheet, "where the error is"), columns, tuple(rows), notes)
 
 
 def _best(stats: pd.DataFrame, dataset: str, metric: str) -> float:
@@ -90,8 +90,8 @@ def seeds(sheet: Sheet, results: Results) -> Table | None:
             )
             rows.append(tuple(Cell(str(text)) for text in cells))
     columns = ("method", "dataset", "PSNR (dB)", "sd over patients", "sd over seeds", "seeds")
-    note = "Patients: of means over seeds. Seeds: of means over patients, what another initialisation would change."
-    return Table(f"seeds-{sheet.name}", f"Patients and seeds: {title(sheet)}", columns, tuple(rows), (note,))
+    note = "sd over patients: of means over seeds. sd over seeds: of means over patients; another initialisation changes them so."
+    return Table(f"seeds-{sheet.name}", title(sheet, "patients and seeds"), columns, tuple(rows), (note,))
 
 
 def patients(sheet: Sheet, results: Results) -> Table | None:
@@ -107,8 +107,8 @@ def patients(sheet: Sheet, results: Results) -> Table | None:
         cells = [Cell("-" if np.isnan(v) else f"{v:.2f}", best=v == best) for v in values]
         rows.append((Cell(str(where[1])), Cell(str(where[0])), *cells))
     columns = ("patient", "dataset", *(sheet.label(*key) for key in keys))
-    note = "PSNR (dB) per patient, mean over volumes and seeds; bold: best of the patient."
-    return Table(f"patients-{sheet.name}", f"Per patient: {title(sheet)}", columns, tuple(rows), (note,))
+    note = "PSNR (dB) per patient, mean over volumes and seeds; bold: best for the patient."
+    return Table(f"patients-{sheet.name}", title(sheet, "per patient"), columns, tuple(rows), (note,))
 
 
 def ranks(sheets: Sequence[Sheet]) -> Iterator[Table]:
@@ -144,7 +144,7 @@ def stress(sheet: Sheet, results: Results) -> Table | None:
     if sheet.role != "target":
         return None
     table = stress_table(sheet.bundles)
-    return table and replace(table, name=f"stress-{sheet.name}", title=f"{table.title}: {title(sheet)}")
+    return table and replace(table, name=f"stress-{sheet.name}", title=title(sheet, "a wrong auxiliary"))
 
 
 def _volumes(sheet: Sheet, results: Results) -> pd.DataFrame:

@@ -58,7 +58,7 @@ def latex(table: Table) -> str:
 
 
 def escape(text: str) -> str:
-    """Text as LaTeX takes it, on one line; a sign that ASCII lacks and LaTeX is not told of becomes "?"."""
+    """Text as LaTeX takes it, on one line; a character that is neither ASCII nor declared to LaTeX becomes "?"."""
     flat = " ".join(text.split())
     named = "".join(_SIGNS.get(sign, sign) for sign in flat)
     return named.encode("ascii", "replace").decode()

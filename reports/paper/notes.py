@@ -1,4 +1,4 @@
-"""What stands under a table: protocol, preset, data, patients, seeds, tests, and what must not be concluded."""
+"""The notes under a table: protocol, preset, data, patients, seeds, tests, and what must not be concluded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .sheets import Sheet
 
 
 def basis(sheet: Sheet) -> str:
-    """What a table rests on, in one line: protocol, data, patients, seeds, version."""
+    """What a table is based on, in one line: protocol, data, patients, seeds, version."""
     version = ", ".join(sorted({r.versions.get("mcsr-bench", "?") for r in sheet.records}))
     data = []
     for dataset in sheet.datasets:
@@ -61,13 +61,13 @@ def notes(sheet: Sheet, results: Results) -> list[str]:
     out += [f"No p-values against {name}: it was not run here." for name in sheet.missing_references]
     phase = sorted({r.method_label for r in sheet.records if r.card.get("track") == "complex"})
     if phase and len(phase) < len(sheet.rows):
-        out.append(f"Works on complex data and sees the phase: {', '.join(phase)}; the others see magnitudes.")
+        out.append(f"Methods on complex data, with phase: {', '.join(phase)}; the others use magnitudes.")
     out += _preset(sheet)
     out += list(dict.fromkeys(f"{r.method_label}: {note}" for r in sheet.records for note in r.notes))
     if sheet.protocol == "sanet-2021":
         out.append(
             "sanet-2021 follows the published code: its validation list is the test set, and alignment is unknown. "
-            "Slice-level values are what papers print; slices of one patient are not independent, so they are no p-values."
+            "Slice-level values are what papers print; slices of one patient are not independent, so they are not p-values."
         )
     for r in results.records:
         here = (r.scale, r.preset, r.protocol_hash) == (sheet.scale, sheet.preset, sheet.protocol_hash)
@@ -79,7 +79,7 @@ def notes(sheet: Sheet, results: Results) -> list[str]:
 
 
 def _gaps(sheet: Sheet) -> list[str]:
-    """Patients that only one of two methods has, and scores that are no numbers."""
+    """Patients that only one of two methods has, and scores that are not finite."""
     out = []
     for (dataset, method, variant), entry in sheet.entries.items():
         name = f"{sheet.label(method, variant)} on {dataset}"
@@ -102,16 +102,16 @@ def _seeds(sheet: Sheet) -> str:
 
 def _preset(sheet: Sheet) -> list[str]:
     if sheet.preset == "smoke":
-        return ["Preset smoke takes ten training steps: it shows that things run, nothing else."]
+        return ["Preset smoke takes ten training steps: it shows only that the commands run."]
     if sheet.preset != "quick":
         return []
     single = sorted({r.method for r in sheet.records if r.card.get("trains") and r.card.get("contrasts") == "single"})
     out = [
-        "Preset quick is a small network and a budget of seconds, not the paper's recipe: it ranks nothing for good."
+        "Preset quick is a small network and a budget of seconds, not the paper's recipe: its ranking is not a result."
     ]
     if single:
         out.append(
             f"In that time a single-contrast network ({', '.join(single)}) learns little more than a better interpolation: it "
-            "invents no anatomy. A network with the auxiliary gains more at once, because the edges are there."
+            "adds no anatomy. A network with an auxiliary gains more, because the edges are in it."
         )
     return out

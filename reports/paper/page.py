@@ -29,7 +29,7 @@ class Picture:
 
 
 def page(tables: Sequence[Table], more: Sequence[Table], pictures: Sequence[Picture], results: Results) -> str:
-    """HTML; every text is escaped. more: tables that are folded until somebody opens them."""
+    """HTML; every text is escaped. more: tables that are folded until they are opened."""
     environment = Environment(
         loader=PackageLoader(__package__, "templates"),
         autoescape=select_autoescape(default=True),

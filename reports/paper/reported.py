@@ -15,15 +15,15 @@ def reported(sheet: Sheet, results: Results) -> Table | None:
     """The paper's value, ours, the gap, and why they may differ."""
     rows = []
     for (dataset, method, variant), entry in sheet.entries.items():
-        for metric, said in entry.printed.items():
-            gap = entry.mean[metric] - float(said.mean)
+        for metric, paper in entry.printed.items():
+            gap = entry.mean[metric] - float(paper.mean)
             digits = METRICS[metric].decimals
             rows.append(
                 (
                     Cell(sheet.label(method, variant)),
                     Cell(dataset),
                     Cell(PAPER_METRICS[metric]),
-                    Cell(f"{said.text}" + (f" ({said.note})" if said.note else "")),
+                    Cell(f"{paper.text}" + (f" ({paper.note})" if paper.note else "")),
                     Cell(score_text(entry, metric)),
                     Cell(f"{gap:+.{digits}f}"),
                 )
@@ -32,18 +32,18 @@ def reported(sheet: Sheet, results: Results) -> Table | None:
         return None
     columns = ("method", "dataset", "metric", "reported", "reproduced", "gap")
     return Table(
-        f"reported-{sheet.name}", f"Reported against reproduced: {title(sheet)}", columns, tuple(rows), _why(sheet)
+        f"reported-{sheet.name}", title(sheet, "reported against reproduced"), columns, tuple(rows), _why(sheet)
     )
 
 
 def _why(sheet: Sheet) -> tuple[str, ...]:
-    """Why a gap need not mean that somebody is wrong."""
+    """Why a gap need not be an error."""
     out = []
     aliases = {r.data.reported_as for r in sheet.records}
     paper = sheet.layout.paper_dataset
     if paper and aliases != {paper}:
         out.append(
-            f"The paper's values are of {paper}, ours of {', '.join(sheet.datasets)}: only their order compares."
+            f"The paper's values are for {paper}, ours for {', '.join(sheet.datasets)}: only their order can be compared."
         )
     if sheet.preset != "paper":
         out.append(f"Preset {sheet.preset} is not the paper's size and budget.")
@@ -52,7 +52,7 @@ def _why(sheet: Sheet) -> tuple[str, ...]:
             f"Protocol {sheet.protocol}: LR at the HR amplitude, centred crop, no clamping, test data untouched; the paper's "
             "pipeline leaves LR brighter, normalises HR by LR statistics, clamps the reference and validates on the test list."
         )
-    out.append("The paper's ± is not defined alike in all its tables; ours is over patients.")
+    out.append("The paper does not define its ± in the same way in all tables; ours is over patients.")
     assumed = sorted({r.method for r in sheet.records if r.card.get("assumptions") and r.card.get("trains")})
     if assumed:
         out.append(f"Assumptions about the methods ({', '.join(assumed)}): mcsr-bench info method NAME lists them.")

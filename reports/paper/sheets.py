@@ -214,19 +214,19 @@ def _entry(
         keys = {m: (dataset, *chosen.values(), m, row.method, row.variant, reference) for m in own}
         compared[reference] = {m: index[key] for m, key in keys.items() if key in index}
     record = next(r for r in records if (r.dataset_label, r.method, r.variant) == (dataset, row.method, row.variant))
-    said: dict[str, Published | None] = {}
+    paper: dict[str, Published | None] = {}
     if row.paper is not None:
         table = layout.paper_table or _PAPER_TABLE.get(record.scale, "")
         alias = str(record.card.get("reported_as", ""))
         where = layout.paper_dataset or record.data.reported_as
         variant = row.paper.format(role=role)
-        said = {m: published(table, where, record.scale, alias, m, variant) for m in own} if alias else {}
+        paper = {m: published(table, where, record.scale, alias, m, variant) for m in own} if alias else {}
     return Entry(
         mean={m: float(t["score"].mean(skipna=False)) for m, t in own.items()},
         std={m: float(t["score"].std(ddof=1, skipna=False)) for m, t in own.items()},
         n_patients=len(own[layout.metrics[0]]),
         comparisons=compared,
-        printed={m: p for m, p in said.items() if p is not None},
+        printed={m: p for m, p in paper.items() if p is not None},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -16,8 +17,9 @@ from mcsr_bench.results.statistics import TOO_FEW
 from .notes import notes
 from .sheets import Entry, Found, Sheet
 
-_PAPER_TABLE = {2: "Table I (2x)", 4: "Table II (4x)"}
+_PAPER_TABLE = {2: "Table I", 4: "Table II"}
 _DIGITS = {"psnr@volume-max": 2, "ssim@volume-max": 4}
+_AT_SCALE = re.compile(r" at \d+x$")
 _HOLM = "†"
 _CONVERGED = 0.99
 
@@ -42,24 +44,36 @@ def table(sheet: Sheet, results: Results) -> Table:
             trials = sheet.trials(dataset, row.method, row.variant)
             cells += [Cell(_EXTRA[name][1](trials)) for name in sheet.layout.columns]
         rows.append(tuple(cells))
-    said = notes(sheet, results)
+    under = notes(sheet, results)
     if any(_HOLM in cell.text for row in rows for cell in row):
-        said.append(f"{_HOLM} not below 0.05 any more after Holm's correction over the rows of the table.")
-    return Table(sheet.name, title(sheet), tuple(columns), tuple(rows), tuple(said))
+        under.append(f"{_HOLM} no longer below 0.05 after Holm's correction over the rows of the table.")
+    return Table(sheet.name, title(sheet), tuple(columns), tuple(rows), tuple(under))
 
 
-def title(sheet: Sheet) -> str:
-    """What was done on which data; on other data than the paper's it says so."""
-    on = ", ".join(sheet.datasets)
+def title(sheet: Sheet, part: str = "") -> str:
+    """Title of a sheet's main table: data, scale, contrast and preset, the suite, and the paper's table whose layout it has.
+
+    Data other than the paper's are noted. part: what another table of the sheet shows, such as "cost"; it has its own layout.
+    """
     smoke = "smoke: not a result. " if sheet.preset == "smoke" else ""
-    name = sheet.layout.title or _PAPER_TABLE.get(sheet.scale, f"Scale {sheet.scale}x")
+    begin = f"{smoke}{', '.join(sheet.datasets)}, {sheet.scale}x, {sheet.contrast}, preset {sheet.preset}"
+    where, _, suite = sheet.layout.title.rpartition(": ")
+    suite = _AT_SCALE.sub("", suite)  # the scale of this sheet is at the beginning
+    if part:
+        return ": ".join(filter(None, (begin, suite, part)))
+    in_paper = where or ("" if suite else _PAPER_TABLE.get(sheet.scale, ""))
+    layout = f"laid out as {in_paper}" if in_paper.startswith("Table") else f"as in {in_paper}" if in_paper else ""
+    remarks = "; ".join(filter(None, (layout, _other_data(sheet))))
+    return ": ".join(filter(None, (begin, suite))) + (f" ({remarks})" if remarks else "")
+
+
+def _other_data(sheet: Sheet) -> str:
+    """A clause on the paper's data where the sheet has other ones; "" where it has the paper's."""
     aliases = {r.data.reported_as for r in sheet.records}
-    if sheet.layout.paper_dataset:
-        others = "" if aliases == {sheet.layout.paper_dataset} else f" (the paper: {sheet.layout.paper_dataset})"
-    else:
-        others = "" if all(aliases) or len(sheet.datasets) > 1 else ", which the paper does not have"
-    scale = "" if not sheet.layout.title or f"{sheet.scale}x" in name else f" at {sheet.scale}x"
-    return f"{smoke}{name}{scale} on {on}{others}: {sheet.contrast}, preset {sheet.preset}"
+    paper = sheet.layout.paper_dataset
+    if paper:
+        return "" if aliases == {paper} else f"the paper's data: {paper}"
+    return "" if all(aliases) or len(sheet.datasets) > 1 else "the paper has no such data"
 
 
 def numbers(sheet: Sheet) -> pd.DataFrame:
@@ -82,8 +96,8 @@ def numbers(sheet: Sheet) -> pd.DataFrame:
         for metric in sheet.metrics:
             short = metric.split("@")[0]
             head |= {f"{short}_mean": entry.mean[metric], f"{short}_std": entry.std[metric]}
-            said = entry.printed.get(metric)
-            head |= {f"{short}_paper": said.mean if said else ""}
+            paper = entry.printed.get(metric)
+            head |= {f"{short}_paper": paper.mean if paper else ""}
         for reference in sheet.references or ("",):
             found = entry.comparisons.get(reference, {})
             row = {**head, "reference": reference}

@@ -1,4 +1,4 @@
-"""A corpus of damaged data: each gives one sentence and exit code 2, leaves no store, and costs no memory to speak of."""
+"""A corpus of damaged data: each gives one sentence and exit code 2, leaves no store, and costs little memory."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ CORPUS: list[tuple[str, str, Damage, str]] = [
     *[(d, "text instead", write(NAMES[d], b"no data at all\n" * 99), "") for d in NAMES],
     *[(d, "a link to itself", loop(NAMES[d]), "") for d in NAMES],
     *[(d, "a folder instead", folder_instead(NAMES[d]), "") for d in NAMES],
-    *[(d, "a pipe instead", pipe(NAMES[d]), "is no file") for d in NAMES],
+    *[(d, "a pipe instead", pipe(NAMES[d]), "is not a file") for d in NAMES],
     *[
         (d, f"k-space in another file: {how}", kept_elsewhere(NAMES[d], KSPACE[NAMES[d]], how), words)
         for d in ("fastmri", "m4raw", "mcsr-pair")
@@ -154,7 +154,7 @@ CORPUS: list[tuple[str, str, Damage, str]] = [
     ("nifti", "complex values", image(NIFTI, lambda x: x.astype(np.complex64)), "complex"),
     ("nifti", "four dimensions", image(NIFTI, lambda x: np.stack([x, x], -1)), "4 dimensions"),
     ("nifti", "two dimensions", image(NIFTI, lambda x: x[..., 0]), "2 dimensions"),
-    ("nifti", "negative values", image(NIFTI, lambda x: -x), "none below zero"),
+    ("nifti", "negative values", image(NIFTI, lambda x: -x), "are not negative"),
     ("nifti", "no affine", header(NIFTI, no_affine), "affine"),
     ("nifti", "an affine of metres", header(NIFTI, far_apart), "affine"),
     ("nifti", "one voxel of 1e30", image(NIFTI, one_bright), "no slice of P1 has signal"),

@@ -134,7 +134,7 @@ def test_other_voxels_are_registered_or_left_out(
     assert {f["code"] for f in seen["findings"]} >= {"geometry", "registered"}
     assert len(seen["datasets"][0]["registrations"]) == 3
     refusal = here("prepare", *common, "--register", "none")
-    assert "lie on different grids" in refusal.stdout
+    assert "are on different grids" in refusal.stdout
     assert refusal.returncode == 2
     left = here("prepare", *common, "--set", "fastmri-brain.same_voxels=true")
     assert left.returncode == 2
@@ -150,7 +150,7 @@ def test_without_a_field_of_view_only_equal_sizes_are_a_pair(tmp_path: Path, fas
         fastmri_files.replace(path, "ismrmrd_header", text)
     data = dataset(tmp_path)
     assert [c.patient_id for c in data.cases()] == ["p0"]
-    assert "32 x 36 and 32 x 32, and a header does not say" in finding(data, "geometry").message
+    assert "32 x 36 and 32 x 32, and a header does not give" in finding(data, "geometry").message
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -231,7 +231,7 @@ def test_kspace_without_the_zero_frequency_in_the_middle_is_refused(tmp_path: Pa
 
 @pytest.mark.parametrize(("move", "noise"), [(0, 6.0), (0, 20.0), (4, 0.0), (4, 20.0)])
 def test_a_repetition_that_moved_is_told(tmp_path: Path, move: int, noise: float) -> None:
-    """At 0.3 T one scan may have a signal-to-noise ratio of 3, here noise of 20: that is no motion."""
+    """At 0.3 T one scan may have a signal-to-noise ratio of 3, here noise of 20: that is not motion."""
     shape = (96, 96)
     root = made.write_tree(tmp_path, 1, noise=noise, shape=shape)
     made.write_scan(root / "multicoil_train" / "2022061000_T203.h5", "T2", move=move, noise=noise, shape=shape)

@@ -54,7 +54,7 @@ def test_a_folder_and_a_link_to_itself_are_named(tmp_path: Path) -> None:
     for name, make in (("p1_T1", Path.mkdir), ("p2_T2", lambda path: path.symlink_to(path.name))):
         (tmp_path / f"{name}.nii.gz").unlink()
         make(tmp_path / f"{name}.nii.gz")
-    refused(dataset(tmp_path), "p1_T1.nii.gz is no file", "p2_T2.nii.gz is no file")
+    refused(dataset(tmp_path), "p1_T1.nii.gz is not a file", "p2_T2.nii.gz is not a file")
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4, 2), (8, 8, 1, 4)])
@@ -80,7 +80,7 @@ def test_complex_and_colour_values(tmp_path: Path) -> None:
 def test_strongly_negative_values(tmp_path: Path) -> None:
     values = np.random.default_rng(5).standard_normal(SHAPE).astype(np.float32)
     data = dataset(folder(tmp_path, 3, values=values))
-    with pytest.raises(UserError, match="magnitude images have none below zero"):
+    with pytest.raises(UserError, match="magnitude images are not negative"):
         next(data.read(data.cases()[0]))
 
 

@@ -196,14 +196,14 @@ def test_from_files_on_two_grids_to_a_table(here: Callable[..., Any], tmp_path: 
     options = ("--dataset", name, "--data-root", root, "--scale", 2, "--jobs", 1)
     refusal = here("prepare", *options, "--register", "none")
     assert refusal.returncode == 2
-    assert "lie on different grids" in refusal.stderr
+    assert "are on different grids" in refusal.stderr
     checked = here("prepare", *options, "--check")
     assert checked.returncode == 0, checked.stderr
-    assert "registered onto the target (rigid) in 3 of 3 volumes" in checked.stdout
+    assert "registered onto the target (rigid) in 3 of 3 cases" in checked.stdout
     out = tmp_path / "run"
     run = here("run", "--methods", "zerofill,bicubic", "--preset", "quick", *options, "--out", out)
     assert run.returncode == 0, run.stderr
-    assert "registered onto the target (rigid) in 3 of 3 volumes" in run.stdout
+    assert "registered onto the target (rigid) in 3 of 3 cases" in run.stdout
     table = (out / name / "registration.csv").read_text().splitlines()
     assert len(table) == 4
     assert here("report", out, "--to", tmp_path / "report", "--formats", "md").returncode == 0

@@ -146,7 +146,7 @@ def volumes_of(root: Path, fastmri_files: ModuleType, part: str, scale: int) -> 
 
 
 def close(got: torch.Tensor, expected: Array, tolerance: float = 2e-5) -> None:
-    """Equal up to float32: normalised values lie within +-6."""
+    """Equal up to float32: normalised values are within +-6."""
     np.testing.assert_allclose(got.numpy(), expected, rtol=0, atol=tolerance)
 
 

@@ -73,7 +73,7 @@ def linked(name: str, key: str, link: Any) -> Damage:
 
 
 def image(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Damage:
-    """Write a NIfTI volume anew, with a function of its values."""
+    """Write a NIfTI volume again, with a function of its values."""
 
     def damage(root: Path) -> None:
         old = nibabel.load(root / name)

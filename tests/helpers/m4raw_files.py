@@ -122,7 +122,7 @@ def write_subject(folder: Path, name: str, contrasts: tuple[str, ...] = ("T1", "
 
 
 def write_tree(root: Path, n: int = 4, **options: object) -> Path:
-    """Subjects 2022061000, ... of which every third lies in multicoil_val, the others in multicoil_train. Returns ROOT."""
+    """Subjects 2022061000, ... of which every third is in multicoil_val, the others in multicoil_train. Returns ROOT."""
     for i in range(n):
         folder = root / ("multicoil_val" if i % 3 == 2 else "multicoil_train")
         write_subject(folder, f"{2022061000 + i}", seed=i, **options)

@@ -73,7 +73,7 @@ def rotation(degrees: tuple[float, float, float]) -> NDArray[np.float64]:
 
 
 def oblique(zooms: tuple[float, float, float] = (1.0, 1.25, 4.0)) -> NDArray[np.float64]:
-    """Off centre, and turned about every axis."""
+    """Off centre, and rotated about every axis."""
     affine = np.eye(4)
     affine[:3, :3] = rotation((10, -20, 15)) @ np.diag(zooms)
     affine[:3, 3] = (-61.0, 32.5, 17.0)

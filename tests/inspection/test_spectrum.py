@@ -1,4 +1,4 @@
-"""What part of k-space was acquired, and where its centre lies: planted and found."""
+"""What part of k-space was acquired, and where its centre is: planted and found."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def predict(name: str, batch: Batch) -> NDArray[np.generic]:
 
 
 def positions(size: int, lr_size: int) -> NDArray[np.float64]:
-    """Where HR samples lie among LR ones when the samples size//2 and lr_size//2 coincide."""
+    """The positions of HR samples among LR ones when the samples size//2 and lr_size//2 coincide."""
     return np.array([lr_size // 2 + (j - size // 2) * lr_size / size for j in range(size)])
 
 

@@ -245,7 +245,7 @@ def test_one_coil_has_no_coil_axis(tmp_path: Path) -> None:
     ("change", "words"),
     [
         (lambda s: s.position.__setitem__(slice(None), (0, 0, 0)), "no positions of their own"),
-        (lambda s: s.read_dir.__setitem__(slice(None), (0, 0, 0)), "no common right angles"),
+        (lambda s: s.read_dir.__setitem__(slice(None), (0, 0, 0)), "not common right angles"),
         (lambda s: s.position.__setitem__(2, 30 - DZ * s.idx.slice**2), "not evenly spaced"),
     ],
 )

@@ -51,7 +51,7 @@ def setting(**values: Any) -> Callable[[Any, int], None]:
         ({"fx": -1}, "fieldOfView_mm"),
         ({"ny": "many"}, "XML header cannot be read"),
         ({"centre": "<!ENTITY a 'b'>"}, "document type"),
-        ({"change": lambda s, n: s.position.__setitem__(0, 0) if n == 3 else None}, "lie at several places"),
+        ({"change": lambda s, n: s.position.__setitem__(0, 0) if n == 3 else None}, "have several positions"),
         ({"change": lambda s, n: s.position.__setitem__(0, np.nan) if n == 3 else None}, "NaN or Inf"),
         ({"change": lambda s, n: s.data.__setitem__((0, 0), np.nan) if n == 3 else None}, "holds NaN or Inf in slice"),
         ({"change": setting(discard_pre=40)}, "has no samples"),
@@ -105,7 +105,7 @@ def spoiled(path: Path, how: str) -> None:
         ("cut", "damaged"),
         ("absent", "no such file"),
         ("images", "no groups with 'xml' and 'data'"),
-        ("table", "no readouts"),
+        ("table", "are not readouts"),
         ("doubles", "no float32 numbers"),
         ("short", "readout 5 holds 190 numbers, not 192"),
         ("linked", "is a link"),
@@ -142,7 +142,7 @@ def test_where_nothing_can_be_written_it_says_so(here: Any, tmp_path: Path) -> N
     there.write_text("precious")
     for to, words in (
         (there, "there.h5: is there already; overwrite=True (--overwrite) replaces it"),
-        (there / "P.h5", "there.h5: cannot write or read: a file lies where a folder is needed"),
+        (there / "P.h5", "there.h5: cannot write or read: a file is where a folder is needed"),
         (tmp_path / f"{'x' * 300}.h5", "the name is longer than this system allows"),
     ):
         out = here("convert", f"T1={tmp_path}/a.mrd", f"T2={tmp_path}/a.mrd", "--patient-id", "P", "--to", to)

@@ -88,7 +88,7 @@ AFFINES = both(
         (lambda f: put(f, "T1/kspace", np.ones((2, 32, 32), np.float32)), "'T1/kspace' is float32; complex64"),
         (lambda f: put(f, "T1/kspace", np.ones((32, 32), np.complex64)), "'T1/kspace' has rank 2"),
         (lambda f: put(f, "T1/kspace", np.ones((0, 32, 32), np.complex64)), "'T1/kspace' is empty"),
-        (lambda f: (f.__delitem__("T1/kspace"), f.create_group("T1/kspace")), "'T1/kspace' is no data set"),
+        (lambda f: (f.__delitem__("T1/kspace"), f.create_group("T1/kspace")), "'T1/kspace' is not an HDF5 dataset"),
         (
             lambda f: (f.__delitem__("T1/kspace"), f.create_dataset("T1/kspace", (2, 99999, 99999), "c8", chunks=(1, 9, 9))),
             "beyond 1 GiB in one slice",
@@ -144,7 +144,7 @@ AFFINES = both(
         (lambda f: f.__setitem__("slice_map/T1_to_T2", [0, 2]), "'slice_map/T1_to_T2' is not 2 numbers in 0..1"),
         (lambda f: f.__setitem__("slice_map/T1_to_T2", [-1, 0]), "'slice_map/T1_to_T2' is not 2 numbers in 0..1"),
         (lambda f: f.__setitem__("slice_map/T1_to_T2", [0.0, 1.0]), "whole numbers"),
-        (lambda f: f.__setitem__("slice_map", [0, 1]), "'slice_map' is no group"),
+        (lambda f: f.__setitem__("slice_map", [0, 1]), "'slice_map' is not a group"),
         (lambda f: (f.move("T1/kspace", "k"), f.__setitem__("T1/kspace", h5py.SoftLink("/k"))), "'T1/kspace' is a link"),
         (lambda f: (f.__delitem__("T1"), f.__setitem__("T1", h5py.ExternalLink("o.h5", "/T1"))), "'T1' is a link"),
         (lambda f: f.__setitem__("T1/sens", h5py.ExternalLink("o.h5", "/s")), "'T1/sens' is a link"),
@@ -285,7 +285,7 @@ def test_an_explicit_slice_map_joins_unequal_numbers_of_slices(tmp_path: Path) -
     files.write_patient(path, change=change)
     assert validate(path) == []
     assert validate(path, [("T2", "T1")]) == []
-    assert "cannot be turned round" in validate(path, [("T1", "T2")])[0]
+    assert "cannot be inverted" in validate(path, [("T1", "T2")])[0]
     found, _ = look(path)
     assert found is not None
     assert found.slice_map("T1", "T2") == (4, 1)

@@ -79,8 +79,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     [
         ({"kspace": {"T1": K, "T2": K.astype(complex)}}, "k-space of T2 is complex128; complex64 is needed"),
         ({"kspace": {"T1": K, "T2": np.abs(K)}}, "k-space of T2 is float32; complex64"),
-        ({"kspace": {"T1": K, "T2": torch.from_numpy(K)}}, "T2 has torch.complex64, which is no numpy type; a numpy array of"),
-        ({"kspace": {"T1": K, "T2": [[1]]}}, "k-space of T2 is no array but list"),
+        ({"kspace": {"T1": K, "T2": torch.from_numpy(K)}}, "T2 has torch.complex64, which is not a numpy type; a numpy array of"),
+        ({"kspace": {"T1": K, "T2": [[1]]}}, "k-space of T2 is not an array but list"),
         ({"kspace": {"T1": K, "T2": K[0]}}, "k-space of T2 has rank 2; 3 or 4"),
         ({"kspace": {"T1": K, "T2": K[:0]}}, "k-space of T2 is empty"),
         ({"kspace": {"T1": K, "T2": np.where(np.arange(2)[:, None, None], K, np.nan).astype("c8")}}, "NaN or Inf in slice 0"),

@@ -54,14 +54,15 @@ def test_the_table_says_what_the_numbers_say(three):
 
 def test_the_papers_number_stands_beside_ours_only_where_it_has_one(three, tmp_path):
     [table] = tables(three)
-    said = column(table, "in the paper")
-    assert said["sanet"].text == "32.0±0.71 / 0.716±0.03"  # Table I, fastMRI, 2x
-    assert said["minet"].text == "31.8±0.83 / 0.709±0.03"
-    assert said["zerofill"].text == "-"
+    assert table.title == "knee, 2x, T2, preset small (laid out as Table I)"
+    printed = column(table, "in the paper")
+    assert printed["sanet"].text == "32.0±0.71 / 0.716±0.03"  # Table I, fastMRI, 2x
+    assert printed["minet"].text == "31.8±0.83 / 0.709±0.03"
+    assert printed["zerofill"].text == "-"
     fake.write_trial_of(tmp_path / "other", "sanet", [30.0] * 8)
     [table] = tables(tmp_path / "other")
     assert not any("paper" in c for c in table.columns)
-    assert "which the paper does not have" in table.title
+    assert table.title == "knee, 2x, T2, preset small (laid out as Table I; the paper has no such data)"
     fake.write_trial_of(
         tmp_path / "variant", "sanet", [30.0] * 9, data=fake.data_record(reported_as="fastMRI"), variant="ab"
     )

@@ -106,7 +106,7 @@ def test_reported_against_reproduced_says_the_gap_and_why(run_folder, tmp_path):
 def test_spread_over_seeds_stands_beside_patients(run_folder, tmp_path):
     build_report([run_folder], tmp_path / "to")
     markdown = (tmp_path / "to" / "report.md").read_text(encoding="utf-8")
-    part = markdown[markdown.index("Patients and seeds") :]
+    part = markdown[markdown.index("patients and seeds") :]
     line = next(row for row in part.splitlines() if row.startswith("| minet"))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     seeds = [np.mean(fake.draw("minet", 9, seed=s, better=0.15)) for s in (0, 1)]
@@ -135,7 +135,7 @@ def test_results_of_other_data_or_another_split_are_never_in_one_table(run_folde
     data = fake.data_record("knee", reported_as="fastMRI", patients=9).model_copy(update=change)
     fake.write_trial_of(other, "bicubic", fake.draw("bicubic", 9, seed=0, better=0), data=data, seed=0)
     experiment(other, methods=("bicubic",))
-    with pytest.raises(UserError, match=f"{sentence} .*report them one by one"):
+    with pytest.raises(UserError, match=f"{sentence} .*make one report for each run"):
         build_report([run_folder, other], tmp_path / "to")
     assert not (tmp_path / "to").exists()
 

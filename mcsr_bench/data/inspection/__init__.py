@@ -1,7 +1,7 @@
-"""Looks at the data of a set while it is prepared, and says what a reader of results on them should know.
+"""Looks at the data of a set while it is prepared, and finds what a reader of results on them should know.
 
-`Inspector` sees the slices of one case once and keeps a few sums; `findings` and `facts_table` speak of all cases together.
-`Content` tells which slices are empty.
+`Inspector` sees the slices of one case once and keeps a few sums; `findings` and `facts_table` are about all cases together.
+`Content` finds which slices are empty.
 """
 
 from .content import Content

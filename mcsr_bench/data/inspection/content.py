@@ -1,4 +1,4 @@
-"""Which slices of a volume hold something, told while they pass by once."""
+"""Which slices of a volume are not empty, found while each slice is seen once."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _SAME = 0.005
 
 
 def signature(size: NDArray[np.float32]) -> str | None:
-    """128 bytes in base64 that say which image this is, up to a factor; None for a slice with next to nothing on it.
+    """128 bytes in base64 that identify the image, up to a factor; None for a slice with next to nothing on it.
 
     size: magnitude (H, W). The image times a fixed pattern of random signs, summed over 8 x 8 blocks: images that differ by a
     share d of their norm have signatures that differ by about d.

@@ -125,25 +125,23 @@ def _of_contrast(case: Facts, c: Facts, scales: Sequence[int]) -> Iterator[Findi
     elif case["track"] == "complex" and max(abs(v) for v in c["centre"]) > OFF_CENTRE:
         y, x = c["centre"]
         text = (
-            f"{name}: the peak of k-space lies {y:+.1f} rows and {x:+.1f} columns from its centre sample; it is used as it is, "
+            f"{name}: the peak of k-space is {y:+.1f} rows and {x:+.1f} columns from its centre sample; it is used as it is, "
             "so the crop that makes the LR image is off by as much, and results are marked"
         )
         yield Finding("warning", "off-centre", file, text, marks=True)
     yield from _against_images(c)
-    said = (c["stored"] or {}).get("acquired")
+    header = (c["stored"] or {}).get("acquired")
     stored = (c["stored"] or {}).get("shape")
-    if said and stored and case["track"] == "complex":
+    if header and stored and case["track"] == "complex":
         shares = [e.acquired / e.size for e in edges]
-        claims = [min(1.0, s / n) for s, n in zip(said, stored[-2:], strict=True)]
+        claims = [min(1.0, s / n) for s, n in zip(header, stored[-2:], strict=True)]
         if max(abs(a - b) for a, b in zip(shares, claims, strict=True)) > SMALL:
-            text = (
-                f"{name}: the header says {_times(said)} of {_times(stored[-2:])} were acquired, {where} holds {matrix}"
-            )
-            yield Finding("info", "header-acquired", file, f"{text}; the suite goes by the data")
+            text = f"{name}: the header gives {_times(header)} of {_times(stored[-2:])} as acquired, {where} holds {matrix}"
+            yield Finding("info", "header-acquired", file, f"{text}; the data are used, not the header")
 
 
 def _against_images(c: Facts) -> Iterator[Finding]:
-    """K-space that does not give the images that its publisher put beside it is not stored as it is read."""
+    """K-space that does not give the images that its publisher put beside it is stored in another order than assumed."""
     if c["reconstruction"] is None:
         return
     apart, factor = c["reconstruction"]
@@ -174,7 +172,7 @@ def _of_pair(case: Facts) -> Iterator[Finding]:
     elif pair["shift"] and float(np.hypot(*pair["shift"])) > MISREGISTERED:
         y, x = pair["shift"]
         text = (
-            f"{names[1]} lies {y:+.1f} rows and {x:+.1f} columns from {names[0]} (median of {len(pair['slices'])} slices); kept as "
+            f"{names[1]} is {y:+.1f} rows and {x:+.1f} columns from {names[0]} (median of {len(pair['slices'])} slices); kept as "
             "it is, and results are marked"
         )
         yield Finding("warning", "misregistered", files[1], text, marks=True)
@@ -216,7 +214,7 @@ def _duplicates(facts: Sequence[Facts]) -> list[Finding]:
 
 
 def _strangers(facts: Sequence[Facts]) -> list[Finding]:
-    """Auxiliaries that tell no more of their target than those of other patients do.
+    """Auxiliaries that have no more information on their target than those of other patients.
 
     By mutual information, of the middle slice at 64 x 64, against the second best of the target with 20 other auxiliaries and of
     the auxiliary with 20 other targets: about 1 in 20 swapped auxiliaries is not found, in small sets more.
@@ -242,7 +240,7 @@ def _strangers(facts: Sequence[Facts]) -> list[Finding]:
             names = [case["contrasts"][role]["name"] for role in ROLES]
             file = case["contrasts"]["auxiliary"]["file"]
             text = (
-                f"{names[1]} of patient {case['patient_id']} tells no more of {names[0]} than other patients' {names[1]} does; "
+                f"{names[1]} of patient {case['patient_id']} is not more like its {names[0]} than other patients' {names[1]}; "
                 "the two may be of different patients or slices; kept, and results are marked"
             )
             out.append(Finding("warning", "contrast-mismatch", file, text, marks=True))

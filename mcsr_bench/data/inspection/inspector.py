@@ -1,4 +1,4 @@
-"""One case, seen slice by slice: what `facts` says of it is all that is kept."""
+"""One case, seen slice by slice: what `facts` returns is all that is kept."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Contrast:
 class Inspector:
     """Looks at one case while its slices pass by once; keeps sums over slices, and three slices of each contrast.
 
-    voxel: edge lengths in mm across slices, down the rows, along the columns; stored: what headers say of both contrasts.
+    voxel: edge lengths in mm across slices, down the rows, along the columns; stored: what the headers give for both contrasts.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ _LEVELS = 16
 
 
 class Shift(NamedTuple):
-    """By how many pixels the auxiliary lies down the rows and along the columns of the target."""
+    """By how many pixels the auxiliary is shifted down the rows and along the columns of the target."""
 
     rows: float
     columns: float

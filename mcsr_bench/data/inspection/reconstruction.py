@@ -11,7 +11,7 @@ def difference(kspace: NDArray[np.complex64], image: NDArray[np.float32]) -> tup
     """How far the root sum of squares of k-space (coils, H, W) is from a magnitude image (h, w) of its middle.
 
     Returns the norm of what is left after the best factor over the norm of the image, and that factor; None where the image is
-    larger, empty or not finite: then it says nothing.
+    larger, empty or not finite: then it cannot be compared.
     """
     h, w = image.shape
     H, W = kspace.shape[-2:]

@@ -18,13 +18,13 @@ STEP_MAGNITUDE = 0.3
 STEP_FILTERED = 1.0
 """The same where the fall spans a fifth of the axis, as an apodised edge does."""
 STEP_LOW = 2.0
-"""Decades at an edge of k-space that lies within a quarter of the half axis: a smooth image falls into its noise as far in."""
+"""Decades at an edge of k-space that is within a quarter of the half axis: a smooth image falls into its noise as far in."""
 LOW, LOW_MAGNITUDE = 0.25, 0.4
 """Edges nearer to the centre than this part of the half axis have to be higher; for magnitudes, `STEP_RAW`."""
 LEAST = 0.06
 """Edges are sought beyond this part of the half axis."""
 _LONE = 2.0
-"""Decades more where a single sample is all that lies outside: a zero of a smooth spectrum may fall on it."""
+"""Decades more where only a single sample is outside: a zero of a smooth spectrum may fall on it."""
 _BRIGHTER = 1e6
 """How much brighter than the first slice others may be and still be squared in float32."""
 _NATURAL = 3.0
@@ -71,7 +71,7 @@ class Spectrum:
         self._rows += len(kspace)
 
     def add_image(self, image: NDArray[np.complex64]) -> None:
-        """A complex image (H, W). Windowed, for a crop out of a larger image would smear every edge of its spectrum."""
+        """A complex image (H, W). Windowed, because a crop out of a larger image would smear every edge of its spectrum."""
         windowed = image * _window(image.shape[0], image.shape[1]) * self._to_unit(image)
         spectrum = fft.fftshift(fft.fft2(windowed))
         # The shift of the image's centre to sample 0 turns phases only, which energy does not see.
@@ -81,7 +81,7 @@ class Spectrum:
     def _to_unit(self, values: NDArray[np.complex64]) -> np.float32:
         """One factor for all slices that makes the first one's largest value 1: squares of 1e-20 or 1e20 do not fit float32.
 
-        A slice that is far brighter than the first, as one with a damaged value is, sets it anew.
+        A slice that is far brighter than the first, as one with a damaged value is, sets it again.
         """
         peak = float(np.abs(values).max())
         if not self._unit or peak * float(self._unit) > _BRIGHTER:
@@ -181,7 +181,7 @@ def _edges(profile: Float, *, magnitude: bool, windowed: bool, independent: floa
 
 
 def _extent(side: Float, *, magnitude: bool, windowed: bool, independent: float) -> int | None:
-    """How many samples from the centre outwards hold energy; None when there is no edge before the end.
+    """How many samples from the centre outwards hold energy; None without an edge before the end.
 
     side: (J,) energy from the zero frequency outwards. At an edge the energy just inside is `STEP_...` decades above all of
     that outside, beyond what the natural fall of a spectrum explains.
@@ -225,7 +225,7 @@ def _extent(side: Float, *, magnitude: bool, windowed: bool, independent: float)
         return None
     h, gap = at
     inside, outside = side[max(1, h - gap - width) : h - gap].mean(), beyond[h + gap]
-    # A blurred edge lies where the energy is half; the middle of a filtered one, and a sharp one, is that of the logarithms.
+    # A blurred edge is where the energy is half; the middle of a filtered one, and a sharp one, is that of the logarithms.
     half, middle = (
         h if not (above := np.flatnonzero(side[: h + gap + 1] > level)).size else int(above[-1]) + 1
         for level in ((inside + outside) / 2, np.sqrt(inside * max(outside, tiny)))

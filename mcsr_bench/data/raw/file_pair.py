@@ -30,9 +30,9 @@ class FilePairDataset(Dataset):
             yield from islice(zip(target, auxiliary, strict=False), case.n_slices)
 
     def grids(self, case: Case) -> tuple[Grid, Grid] | None:
-        """One grid for both, of the headers' voxels, slices without gaps; None where these differ or a header does not say.
+        """One grid for both, of the headers' voxels, slices without gaps; None where these differ or are not in a header.
 
-        No header says where a volume lies or how it is turned: the two are taken to have one centre and the same axes.
+        No header gives a volume's position or orientation: the two are taken to have one centre and the same axes.
         """
         target, auxiliary = inspect(path_of(case, "target")), inspect(path_of(case, "auxiliary"))
         if voxel_difference(target, auxiliary) or not (target.voxel and auxiliary.voxel):
@@ -54,7 +54,7 @@ class FilePairDataset(Dataset):
         return reconstruction_slice(path_of(case, role), index)
 
     def stored(self, case: Case, role: Role) -> Stored:
-        """Array of the file, and how much of it its header says was acquired."""
+        """Array of the file, and how much of it was acquired by its header."""
         return stored(inspect(path_of(case, role)))
 
 

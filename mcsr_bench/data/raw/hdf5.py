@@ -1,4 +1,4 @@
-"""HDF5 files that nobody vouches for: opened, their members and attributes taken only from the file itself and of a credible size.
+"""HDF5 files from unknown sources: opened, their members and attributes taken only from the file itself and of a credible size.
 
 Nothing outside the file is ever read: its bytes are the data's fingerprint, and a file from elsewhere must not make the suite open
 others. So links out of the file, virtual data sets and external storage are refused.
@@ -33,7 +33,7 @@ def opened(path: Path, prefix: str = "") -> Iterator[h5py.File]:
     """A file to read from. UserError, a clause that begins with its name, where that cannot be; see `explained` for the rest."""
     with explained(path, prefix):
         if not path.is_file():  # opening a pipe would wait for its other end
-            raise UserError(f"{prefix}{path.name} is no file: a folder, a device, or a link that leads nowhere")
+            raise UserError(f"{prefix}{path.name} is not a file but a folder, a device or a broken link")
         file = h5py.File(path, "r")
     with file:
         yield file
@@ -61,7 +61,7 @@ def there(group: h5py.Group, key: str) -> bool:
 
 
 def member(group: h5py.Group, key: str) -> h5py.Group | h5py.Dataset:
-    """A member that lies in the file itself. ValueError, with a clause, for a link or data that are kept elsewhere."""
+    """A member that is in the file itself. ValueError, with a clause, for a link or data that are kept elsewhere."""
     at = place(group, key)
     if isinstance(group.get(key, getlink=True), h5py.SoftLink | h5py.ExternalLink):
         raise ValueError(f"'{at}' is a link; the data themselves are needed")
@@ -72,7 +72,7 @@ def member(group: h5py.Group, key: str) -> h5py.Group | h5py.Dataset:
 
 
 def place(group: h5py.Group, key: str) -> str:
-    """Where a member lies, without the leading stroke."""
+    """The path of a member, without the leading slash."""
     return f"{group.name}/{key}".lstrip("/")
 
 
@@ -99,7 +99,7 @@ def _unwritten(item: h5py.Dataset) -> str:
 def value_of(attrs: h5py.AttributeManager, key: str) -> object:
     """An attribute, of a type and size that can be read safely; ValueError, with a predicate, for anything else."""
     try:
-        # Looked at first: a damaged file may claim any size, and HDF5 crashes on types of variable length that are no text.
+        # Looked at first: a damaged file may claim any size, and HDF5 crashes on types of variable length that are not text.
         stored = attrs.get_id(key)
         if stored.shape is None:
             fault = "is empty"
@@ -116,13 +116,13 @@ def value_of(attrs: h5py.AttributeManager, key: str) -> object:
 
 
 def text_of(value: object) -> str:
-    """A value that should be text. ValueError, with a predicate, for another type, bytes that are no UTF-8, control characters."""
+    """A value that should be text. ValueError, with a predicate, for another type, bytes that are not UTF-8, control characters."""
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.reshape(-1)[0]
     if not isinstance(value, str | bytes):
         raise ValueError(f"is {str(value)[:40]}; text is needed")
     try:
-        # h5py hands out bytes that are no UTF-8 as surrogates, which nothing could print
+        # h5py hands out bytes that are not UTF-8 as surrogates, which nothing could print
         text = (value if isinstance(value, bytes) else value.encode("utf-8")).decode("utf-8").strip()
     except UnicodeError:
         raise ValueError("is not UTF-8 text") from None

@@ -16,7 +16,7 @@ MAX_SIZE = 1 << 16
 
 @dataclass(frozen=True)
 class Header:
-    """What the header says of the acquisition."""
+    """What the header states about the acquisition."""
 
     encoded: tuple[int, int]
     """(readout, phase-encode) samples of the encoded k-space."""
@@ -61,7 +61,7 @@ def parse(text: bytes) -> Header:
     acquired = min(encoded[1], left + last + 1) - max(0, left)
     if acquired <= 0:
         raise ValueError(
-            f"its phase-encoding limits (centre {centre}, maximum {last}) lie outside {encoded[1]} columns"
+            f"its phase-encoding limits (centre {centre}, maximum {last}) are outside {encoded[1]} columns"
         )
     return Header(encoded, recon, acquired)
 

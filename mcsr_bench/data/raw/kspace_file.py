@@ -43,37 +43,37 @@ class Volume:
     shape: tuple[int, int]
     """(H, W) of the image after the crop."""
     header: Header
-    """What the file's header says; made up from the arrays' shapes where `header_problem` is not empty."""
+    """What is in the file's header; made up from the arrays' shapes where `header_problem` is not empty."""
     dtype: str
     """Of k-space, as numpy names it."""
     pixel: tuple[float, float] | None = None
-    """Edge lengths (down the rows, along the columns) of the uncropped image's pixels in mm; None: the header does not say."""
+    """Edge lengths (down the rows, along the columns) of the uncropped image's pixels in mm; None: not in the header."""
     thickness: float | None = None
-    """Of a slice in mm; None: the header does not say."""
+    """Of a slice in mm; None: not in the header."""
     header_problem: str = ""
     """Why the header cannot be used, as a clause; only where that was allowed."""
 
     @property
     def voxel(self) -> tuple[float, float, float] | None:
-        """Edges in mm from slice to slice, row to row, column to column, no gaps assumed; None: the header does not say."""
+        """Edges in mm from slice to slice, row to row, column to column, no gaps assumed; None: not in the header."""
         return (self.thickness, *self.pixel) if self.thickness and self.pixel else None
 
 
 def inspect(path: Path, *, strict: bool = True) -> Volume:
     """Look into a file without reading k-space. UserError, one clause that begins with the file's name, for anything wrong.
 
-    strict False: a header that is absent or says nothing of the encoding is told in ``header_problem``.
+    strict False: a header that is absent or without an encoding is described in ``header_problem``.
     """
     with explained(path), opened(path) as file:
         return _inspect(file, path, strict)
 
 
 SAME_SIZE = 0.02
-"""Relative difference of voxel sizes that is put up with."""
+"""Relative difference of voxel sizes that is accepted."""
 
 
 def voxel_difference(a: Volume, b: Volume) -> str:
-    """How the voxels of two volumes differ, as a clause; "" where they are the same, as far as headers say."""
+    """How the voxels of two volumes differ, as a clause; "" where they are the same, as far as headers give them."""
     if a.pixel and b.pixel and not all(_same(x, y) for x, y in zip(a.pixel, b.pixel, strict=True)):
         return f"{a.pixel[0]:.4g} x {a.pixel[1]:.4g} mm and {b.pixel[0]:.4g} x {b.pixel[1]:.4g} mm"
     if a.thickness and b.thickness and not _same(a.thickness, b.thickness):
@@ -86,10 +86,10 @@ def _same(x: float, y: float) -> bool:
 
 
 def stored(volume: Volume) -> Stored:
-    """How a volume lies in its file, as its array and its header say."""
+    """How a volume is stored in its file, from its array and its header."""
     coils = (volume.coils,) if volume.coils else ()
-    said = volume.header
-    acquired = (min(volume.raw[0], said.encoded[0]), min(volume.raw[1], said.acquired_columns))
+    header = volume.header
+    acquired = (min(volume.raw[0], header.encoded[0]), min(volume.raw[1], header.acquired_columns))
     return Stored(
         shape=(volume.slices, *coils, *volume.raw),
         dtype=volume.dtype,
@@ -138,7 +138,7 @@ def kspace_slice(path: Path, index: int) -> NDArray[np.complex64]:
 
 
 def reconstruction_slice(path: Path, index: int) -> NDArray[np.float32] | None:
-    """The magnitude image (h, w) that lies beside a slice of k-space, None where there is none. UserError for a damaged one."""
+    """The magnitude image (h, w) that the file has beside a slice of k-space, or None. UserError for a damaged one."""
     where = f"{path.parent}/"
     with explained(path, where), opened(path, where) as file:
         found = _reconstruction(file)

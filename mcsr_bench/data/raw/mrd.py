@@ -1,4 +1,4 @@
-"""From ISMRMRD files of 2-D Cartesian scans, one per contrast, to one "mcsr-pair" file: what is done is told in docs/mcsr-pair.md.
+"""From ISMRMRD files of 2-D Cartesian scans, one per contrast, to one "mcsr-pair" file: docs/mcsr-pair.md describes what is done.
 
 Rows of the result are phase encodes, columns the readout. Readouts are read slice by slice: memory holds one slice.
 """
@@ -24,12 +24,12 @@ from .pair_writer import write_pair
 MAX_ROWS = 1 << 22
 """Readouts of a file that are believed."""
 _LINES = 256
-"""How many readouts are read at once."""
+"""How many readouts are read together."""
 _SKIPPED = (
     "NOISE_MEASUREMENT", "NAVIGATION_DATA", "PHASECORR_DATA", "HPFEEDBACK_DATA", "DUMMYSCAN_DATA", "RTFEEDBACK_DATA",
     "SURFACECOILCORRECTIONSCAN_DATA", "PHASE_STABILIZATION_REFERENCE", "PHASE_STABILIZATION",
 )  # fmt: skip
-"""Flags, after ACQ_IS_, of readouts that are no part of the image; and PARALLEL_CALIBRATION, unless they are both."""
+"""Flags, after ACQ_IS_, of readouts that are not part of the image; and PARALLEL_CALIBRATION, unless they are both."""
 TABLE = 0.5
 """Millimetres that the table may have moved between contrasts without a word."""
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
@@ -48,7 +48,7 @@ class Rows:
     offset: NDArray[np.int64]
     """Column of the first sample."""
     discard: NDArray[np.int64]
-    """(n, 2): samples at the start and the end, as they lie in k-space, that count for nothing."""
+    """(n, 2): samples at the start and the end, in the order of k-space, that are discarded."""
     reverse: NDArray[np.bool_]
     geometry: NDArray[np.float64]
     """(n, 5, 3): position, read, phase and slice direction, place of the table, as the file has them (LPS, millimetres)."""
@@ -144,16 +144,16 @@ class Scan:
         return out / np.maximum(counts, 1)[None, :, None]
 
     def _sort(self) -> NDArray[np.float64] | None:
-        """Order the slices along their normal, and return the affine; None, and a note, where positions do not say."""
+        """Order the slices along their normal, and return the affine; None, and a note, where positions do not give it."""
         places = np.array([rows.geometry[0] for rows in self._slices])
         for rows in self._slices:
             if np.abs(rows.geometry - rows.geometry[0]).max() > 0.01:
-                raise ValueError(f"the readouts of slice {rows.slice[0]} lie at several places")
+                raise ValueError(f"the readouts of slice {rows.slice[0]} have several positions")
         axes = places[0, 1:4]
         positions = places[:, 0]
         if np.abs(axes @ axes.T - np.eye(3)).max() > 0.01 or np.abs(places[:, 1:4] - axes).max() > 0.01:
             self.notes.append(
-                "its directions are no common right angles: slices go by their index, and there is no affine"
+                "its directions are not common right angles: slices are in the order of their index, without an affine"
             )
             return None
         read, phase, normal = axes
@@ -162,16 +162,16 @@ class Scan:
         steps = np.diff(positions[order], axis=0)
         if len(steps) and np.diff(along[order]).min() < 0.01:
             self.notes.append(
-                "its slices have no positions of their own: they go by their index, and there is no affine"
+                "its slices have no positions of their own: they are in the order of their index, without an affine"
             )
             return None
         self._slices = [self._slices[i] for i in order]
         step = steps.mean(0) if len(steps) else normal * self.header.thickness
         if len(steps) and np.abs(steps - step).max() > 0.05 * np.linalg.norm(step):
-            self.notes.append("its slices are not evenly spaced: there is no affine")
+            self.notes.append("its slices are not evenly spaced: no affine is written")
             return None
         if not np.linalg.norm(step) > 0:
-            self.notes.append("its one slice has no thickness: there is no affine")
+            self.notes.append("its one slice has no thickness: no affine is written")
             return None
         (Ny, Nx), (fov_y, fov_x), (H, W) = self.header.encoded, self.header.encoded_fov, self.header.kept
         down, along_x = phase * (fov_y / Ny), read * (fov_x / Nx)
@@ -190,7 +190,7 @@ def _opened(path: Path) -> Iterator[Scan]:
         raise UserError(f"{path}: no such file")
     with ExitStack() as stack:
         file = stack.enter_context(opened(path, where))
-        # what is wrong with the contents is a ValueError with a clause; h5py's own errors are told apart before
+        # what is wrong with the contents is a ValueError with a clause; h5py's own errors are handled before
         try:
             with _damage(path):
                 data, text = _members(file)
@@ -223,7 +223,7 @@ def _members(file: h5py.File) -> tuple[h5py.Dataset, bytes]:
         )
     data, xml = member(found[0], "data"), member(found[0], "xml")
     if not isinstance(data, h5py.Dataset) or data.ndim != 1 or set(data.dtype.names or ()) != {"head", "traj", "data"}:
-        raise ValueError("its 'data' are no readouts as in ISMRMRD files")
+        raise ValueError("its 'data' are not readouts as in ISMRMRD files")
     if (
         any(h5py.check_vlen_dtype(data.dtype[k]) != np.float32 for k in ("traj", "data"))
         or not data.dtype["head"].names
@@ -337,7 +337,7 @@ def _filled(slices: list[Rows], encoded: tuple[int, int]) -> tuple[int, int]:
 
 
 def _numbers(data: h5py.Dataset, wanted: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """(position in ``wanted``, float32 numbers) of readouts, neighbours in the file read at once."""
+    """(position in ``wanted``, float32 numbers) of readouts, neighbours in the file read together."""
     breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
     for start, stop in zip([0, *breaks], [*breaks, len(wanted)], strict=True):
         for first in range(int(start), int(stop), _LINES):

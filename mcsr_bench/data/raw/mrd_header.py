@@ -19,7 +19,7 @@ INSTALL = 'ISMRMRD files need the package ismrmrd: pip install "mcsr-bench[raw]"
 
 @dataclass(frozen=True)
 class MrdHeader:
-    """What the header says."""
+    """What is in the header."""
 
     encoded: tuple[int, int]
     """(phase encodes, readout samples) of the encoded k-space: rows and columns."""

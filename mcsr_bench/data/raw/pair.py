@@ -18,7 +18,7 @@ Matrix = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class Contrast:
-    """What is known of one contrast before its samples are read; None: the file does not say."""
+    """What is known of one contrast before its samples are read; None: not in the file."""
 
     name: str
     shape: tuple[int, int, int]
@@ -81,7 +81,7 @@ class PairFile:
         return np.eye(4)
 
     def slice_map(self, source: str, to: str) -> tuple[int, ...] | None:
-        """The slice map, given in this direction, or in the other one where that can be turned round; else None."""
+        """The slice map, given in this direction, or in the other one where that can be inverted; else None."""
         other = self.slice_maps.get((to, source))
         if (source, to) in self.slice_maps or other is None:
             return self.slice_maps.get((source, to))
@@ -90,7 +90,7 @@ class PairFile:
         return tuple(int(i) for i in np.argsort(other))
 
     def grids(self, target: str, auxiliary: str) -> tuple[Grid, Grid] | None:
-        """Where the two lie, in the target's space; None with a slice map, or where the file does not say.
+        """The two grids in the target's space; None with a slice map, or where the file does not give them.
 
         From both affines; else from the voxel edges, as volumes with a common centre and common axes.
         """
@@ -110,9 +110,9 @@ class PairFile:
         key, back = f"slice_map/{auxiliary}_to_{target}", f"slice_map/{target}_to_{auxiliary}"
         mapped = self.slice_map(auxiliary, target) is not None
         if not mapped and (target, auxiliary) in self.slice_maps:
-            return [f"{back} cannot be turned round; {key} is needed"]
+            return [f"{back} cannot be inverted; {key} is needed"]
         if not mapped and t.affine is not None and a.affine is not None:
-            return []  # the engine registers what lies elsewhere
+            return []  # the auxiliary is registered onto the target
         out: list[str] = []
         if mapped and {(target, auxiliary), (auxiliary, target)} & self.transforms.keys():
             out.append(f"a slice map and a transform join {auxiliary} and {target}; one of them is needed")

@@ -44,7 +44,7 @@ def validate(path: Path, pairs: Sequence[tuple[str, str]] | None = None) -> list
 
 
 def look(path: Path, pairs: Sequence[tuple[str, str]] | None = None) -> tuple[PairFile | None, list[str]]:
-    """What is known of a file, None where something is wrong with it; and what `validate` says."""
+    """What is known of a file, None where something is wrong with it; and what `validate` returns."""
     problems: list[str] = []
     try:
         with explained(path), opened(path) as file:
@@ -114,7 +114,7 @@ def _read(file: h5py.File, path: Path, problem: Problem) -> PairFile:
     form = attrs.text("format")
     if form != FORMAT:
         problem(f"its attribute 'format' is {form[:40]!r}, not {FORMAT!r}" if form else f"it has no format={FORMAT!r}")
-        return PairFile(path, "")  # of another kind: what else it lacks is no news
+        return PairFile(path, "")  # of another kind: what else it lacks does not matter
     version = attrs.numbers("version", 1)
     if version != (VERSION,):
         problem(f"its 'version' is {'absent' if version is None else f'{version[0]:g}'}; this release reads {VERSION}")
@@ -161,7 +161,7 @@ def _contrasts(file: h5py.File, problem: Problem) -> dict[str, Contrast]:
 
 
 def _contrast(group: h5py.Group, name: str, problem: Problem) -> Contrast:
-    """One contrast. ValueError when its k-space cannot be used; problems with the rest are told."""
+    """One contrast. ValueError when its k-space cannot be used; problems with the rest are collected."""
     kspace = samples(group, "kspace")
     n, H, W = (int(kspace.shape[i]) for i in (0, -2, -1))
     coils = int(kspace.shape[1]) if kspace.ndim == 4 else 0

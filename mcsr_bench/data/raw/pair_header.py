@@ -15,16 +15,16 @@ from .hdf5 import text_of, value_of
 FORMAT = "mcsr-pair"
 VERSION = 1
 CONTRAST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._+-]{0,30}[A-Za-z0-9._+-])?")
-"""Of a group; it stands in tables and settings."""
+"""Of a group; it is used in tables and settings."""
 RESERVED = ("transform", "slice_map")
-"""Groups that are no contrasts."""
+"""Groups that are not contrasts."""
 TOLERANCE = 0.02
 """How far two lengths may be apart and count as equal: headers round."""
 T = TypeVar("T")
 
 
 class Attributes:
-    """The attributes of the file or of a contrast; what is wrong with one is told to ``problem``, and it counts as absent."""
+    """The attributes of the file or of a contrast; what is wrong with one is passed to ``problem``, and it counts as absent."""
 
     def __init__(self, attrs: h5py.AttributeManager, where: str, problem: Callable[[str], None]) -> None:
         self._attrs = attrs
@@ -93,12 +93,12 @@ def affine_problem(affine: NDArray[np.float64]) -> str:
         return f"has voxel edges of {', '.join(f'{v:.3g}' for v in edges)} mm"
     # of unit axes the determinant is the volume they span: 1 when they are perpendicular
     if abs(np.linalg.det(affine[:3, :3] / edges)) < 0.5:
-        return "has axes that lie (nearly) in one plane"
+        return "has axes that are (nearly) in one plane"
     return ""
 
 
 def rigid_problem(matrix: NDArray[np.float64]) -> str:
-    """Why a matrix (4, 4) is no rigid transform, as a predicate; "" when it is one."""
+    """Why a matrix (4, 4) is not a rigid transform, as a predicate; "" when it is one."""
     if not (np.abs(matrix) < 1e6).all():
         return "holds NaN, or more than a kilometre"
     if not np.allclose(matrix[3], (0, 0, 0, 1), atol=1e-6):

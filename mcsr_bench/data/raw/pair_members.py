@@ -1,4 +1,4 @@
-"""Data sets and groups of an "mcsr-pair" file, taken only when they lie in the file itself and claim a credible size."""
+"""Data sets and groups of an "mcsr-pair" file, taken only when they are in the file itself and claim a credible size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def samples(group: h5py.Group, key: str) -> h5py.Dataset:
     item = member(group, key)
     at = f"'{place(group, key)}'"
     if not isinstance(item, h5py.Dataset):
-        raise ValueError(f"{at} is no data set")
+        raise ValueError(f"{at} is not an HDF5 dataset")
     if item.dtype.kind != "c" or item.dtype.itemsize != 8:
         raise ValueError(f"{at} is {str(item.dtype)[:60]}; complex64 is needed (in HDF5 a compound of float32 r and i)")
     if item.ndim not in (3, 4):
@@ -44,7 +44,7 @@ def arrays(
     try:
         group = member(file, key)
         if not isinstance(group, h5py.Group):
-            raise ValueError(f"'{key}' is no group; '{key}/T1_to_T2' or the like is needed in it")
+            raise ValueError(f"'{key}' is not a group; '{key}/T1_to_T2' or the like is needed in it")
     except ValueError as error:
         problem(str(error))
         return

@@ -25,7 +25,7 @@ def remarks(found: PairFile, names: Iterable[str]) -> list[Finding]:
         acquired, shape = contrast.acquired, contrast.shape[1:]
         if acquired and any(a < n for a, n in zip(acquired, shape, strict=True)):
             text = (
-                f"{name} was acquired at {times(acquired)} and zero-filled to {times(shape)}, as acquired_matrix says; it is "
+                f"{name} was acquired at {times(acquired)} and zero-filled to {times(shape)}, by acquired_matrix; it is "
                 "used as it is, and results are marked"
             )
             # marked: where the image was cropped after zero-filling, the spectrum does not show the edge any more

@@ -121,7 +121,7 @@ def _argument_problems(
             dtype, ranks = (np.complex64, (4,)) if key == "sens" else (np.float32, (3,))
             out += _array_problems(f"{key} of {name}", samples, dtype, ranks)
     for what, names in (("attributes", attributes), *extra.items()):
-        out += [f"{what} are given for {name}, of which there is no k-space" for name in names if name not in kspace]
+        out += [f"{what} are given for {name}, which has no k-space" for name in names if name not in kspace]
     for name, values in attributes.items():
         for key in values:
             if key not in ATTRIBUTES:
@@ -134,9 +134,9 @@ def _argument_problems(
 def _array_problems(what: str, samples: Slices, dtype: type, ranks: tuple[int, ...]) -> list[str]:
     got, shape = getattr(samples, "dtype", None), getattr(samples, "shape", None)
     if got is None or shape is None:
-        return [f"{what} is no array but {type(samples).__name__}"]
+        return [f"{what} is not an array but {type(samples).__name__}"]
     if not isinstance(got, np.dtype):
-        return [f"{what} has {got}, which is no numpy type; a numpy array of {np.dtype(dtype)} is needed"]
+        return [f"{what} has {got}, which is not a numpy type; a numpy array of {np.dtype(dtype)} is needed"]
     if got.newbyteorder("=") != dtype:
         return [f"{what} is {got}; {np.dtype(dtype)} is needed"]
     if len(shape) not in ranks:

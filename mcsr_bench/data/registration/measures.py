@@ -1,4 +1,4 @@
-"""How well two volumes on one grid lie on each other."""
+"""How well two volumes on one grid are aligned."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def closeness(a: Real, b: Real, seen: NDArray[np.bool_]) -> float:
 
 
 def edge_shift(a: Real, b: Real) -> tuple[float, float]:
-    """How many (rows, columns) the content of ``b`` lies off that of ``a``, both (S, H, W): one shift for all slices.
+    """How many (rows, columns) the content of ``b`` is shifted from that of ``a``, both (S, H, W): one shift for all slices.
 
     Phase correlation of gradient magnitudes, summed over the slices, read between pixels: independent of mutual information, and
     of contrast as far as edges are where tissues meet. Looks no further than four pixels.
@@ -61,7 +61,7 @@ def edge_shift(a: Real, b: Real) -> tuple[float, float]:
 
 
 def _vertex(values: NDArray[np.float64]) -> float:
-    """Where between -0.5 and 0.5 a peak lies of which three samples are given: exact for a Gaussian."""
+    """The position between -0.5 and 0.5 of a peak of which three samples are given: exact for a Gaussian."""
     if values.min() <= 0:
         return 0.0
     low, middle, high = np.log(values)

@@ -69,7 +69,7 @@ def estimate(
         middle, other = (placed.position((np.array(placed.size) - 1) / 2) for placed in (fixed, moving))
         start.SetTranslation([float(v) for v in other - middle])
     mask = None
-    if any(pads[1]):  # what was padded is no anatomy
+    if any(pads[1]):  # what was padded is not anatomy
         mask = sitk.Cast(moving.image(sitk, np.ones(moving.size[::-1], np.float32)), sitk.sitkUInt8)
     masks = (None, mask), (sitk.Cast(fixed.image(sitk, deep.astype(np.float32)), sitk.sitkUInt8), mask)
     for level, both in zip(_LEVELS, masks, strict=True):
@@ -101,7 +101,7 @@ def _padding(placed: Placed) -> tuple[int, int, int]:
 
 
 def _steps(fixed: Placed, shrink: int) -> tuple[list[int], list[int]]:
-    """How many voxels the samples of a level lie apart along each axis, and how many samples there are along it.
+    """How many voxels apart the samples of a level are along each axis, and how many samples there are along it.
 
     Thick slices are far apart already, few slices are all needed, and of a small volume everything is looked at.
     """
@@ -146,7 +146,7 @@ def _optimise(
     for mask, put in zip(masks, (method.SetMetricFixedMask, method.SetMetricMovingMask), strict=True):
         if mask is not None:
             put(mask)
-    # The metric's gradient filter smooths by the longest voxel edge: with slices of 4 mm its zero lies half a millimetre off the
+    # The metric's gradient filter smooths by the longest voxel edge: with slices of 4 mm its zero is half a millimetre off the
     # maximum. Differences of the images themselves have theirs where the maximum is.
     method.MetricUseFixedImageGradientFilterOff()
     method.MetricUseMovingImageGradientFilterOff()

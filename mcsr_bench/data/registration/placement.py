@@ -1,4 +1,4 @@
-"""Where the voxels of two grids lie to each other, in float64 and one right-angled frame."""
+"""The position of the voxels of two grids relative to each other, in float64 and one right-angled frame."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def foreground(magnitude: Real, fixed: Placed) -> NDArray[np.float64]:
 
 
 def interior(magnitude: Real, edges: tuple[float, float]) -> NDArray[np.bool_]:
-    """Which pixels (S, H, W) lie deeper than 12 mm, or a third of the greatest depth, under the surface of the body in their slice.
+    """Which pixels (S, H, W) are deeper than 12 mm, or a third of the greatest depth, under the surface of the body in their slice.
 
     edges: of a pixel, in mm. Fat under the skin is displaced by its chemical shift, differently in every sequence, and skin, eyes
     and mouth move by themselves.
@@ -108,7 +108,7 @@ def interior(magnitude: Real, edges: tuple[float, float]) -> NDArray[np.bool_]:
 
 
 def angle(motion: NDArray[np.float64]) -> float:
-    """Degrees of the rotation nearest to the linear part; from the skew part too, for the cosine alone is blind to small ones."""
+    """Degrees of the rotation nearest to the linear part; from the skew part too: the cosine alone is blind to small ones."""
     u, _, v = np.linalg.svd(motion[:3, :3])
     r = u @ v
     sine = np.linalg.norm([r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]]) / 2

@@ -1,4 +1,4 @@
-"""Named experiments, one TOML file each in this folder; ``default.toml`` holds what `run` does unless told otherwise.
+"""Named experiments, one TOML file each in this folder; ``default.toml`` holds what `run` does by default.
 
 A suite is data: which methods with which settings under which names, at which scales, and which table or figure of the paper
 its results are laid out as. The engine reads it and knows no method.
@@ -60,7 +60,7 @@ class Suite(BaseModel):
     id: str
     title: str
     table: str = ""
-    """The paper's table (column ``table`` of its numbers) whose values stand beside ours."""
+    """The paper's table (column ``table`` of its numbers) whose values are printed beside ours."""
     paper_dataset: str = ""
     """The dataset the paper made it on, by the paper's spelling; empty: several."""
     kind: Literal["table", "sweep"] = "table"
@@ -84,7 +84,7 @@ class Suite(BaseModel):
 
 
 def defaults() -> Defaults:
-    """What `run` does unless told otherwise."""
+    """What `run` does by default."""
     return Defaults.model_validate(_read(FOLDER / f"{_DEFAULT}.toml"))
 
 

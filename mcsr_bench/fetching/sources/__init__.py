@@ -37,20 +37,20 @@ class RemoteFile(_Model):
     name: str
     """Where it goes, relative to the data set's folder."""
     size: int = Field(default=0, ge=0)
-    """Bytes; 0: the publisher does not say."""
+    """Bytes; 0: not published."""
     checksum: str = Field(default="", pattern=_CHECKSUM)
     """``md5:``, ``sha256:`` or ``git:`` (the id of a git blob) and hexadecimal digits; empty: none is published."""
     checksum_from: str = ""
     """Who publishes the checksum."""
     unpack: Literal["", "tar", "zip"] = ""
-    """The kind of archive. Where all of it lies in one folder, that folder is kept; else one is named after the archive."""
+    """The kind of archive. Where all of it is in one folder, that folder is kept; else one is named after the archive."""
 
     @model_validator(mode="after")
     def _stays_inside(self) -> RemoteFile:
         path = PurePosixPath(self.name)
         hidden = any(part.startswith(".") for part in path.parts)
         if path.is_absolute() or not path.parts or hidden or set(self.name) & set("\\:") or not self.name.isprintable():
-            raise ValueError(f"{self.name!r} is no name of a file within the folder")
+            raise ValueError(f"{self.name!r} is not the name of a file within the folder")
         return self
 
 
@@ -61,7 +61,7 @@ class Listing(_Model):
     url: str
     """zenodo: the record's address in the interface for programs. github: that of the git tree, with {commit}."""
     commit: str = ""
-    """github: the address that tells the commit."""
+    """github: the address that gives the commit."""
     file: str = ""
     """github: the address of a file, with {commit} and {path}."""
     keep: tuple[str, ...]
@@ -83,7 +83,7 @@ class Source(_Model):
     licence: Licence
     citation: tuple[str, ...]
     layout: str
-    """What lies where afterwards."""
+    """Which files are where afterwards."""
     next: str = ""
     """A command that uses it, with {to}."""
     files: tuple[RemoteFile, ...] = ()
@@ -109,7 +109,7 @@ class Source(_Model):
 
 
 def sources() -> dict[str, Source]:
-    """The known sources by name. A file that is no source is a programming error, and raises ValueError."""
+    """The known sources by name. A file that is not a source is a programming error, and raises ValueError."""
     found = [Source.model_validate(tomllib.loads(p.read_text("utf-8"))) for p in sorted(SOURCES.glob("*.toml"))]
     return {source.name: source for source in found}
 

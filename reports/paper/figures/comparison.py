@@ -84,7 +84,7 @@ def comparisons(sheet: Sheet, results: Results, rules: tuple[Rule, ...] = RULES)
         for rule in rules:
             try:
                 shown = comparison(sheet, results, dataset, rule)
-            except UserError:  # tables need the prepared data no more, pictures do
+            except UserError:  # tables do not need the prepared data, pictures do
                 continue
             if shown is None:
                 continue
@@ -129,7 +129,7 @@ def comparison(sheet: Sheet, results: Results, dataset: str, rule: Rule = "media
     panels = []
     for row in sheet.rows:
         trials = sheet.trials(dataset, row.method, row.variant)
-        if trials:  # the smallest seed stands for the method
+        if trials:  # the smallest seed represents the method
             panels.append(_panel(trials[0], volume, position, sheet.role, row.label))
     data = chosen.reference.data
     gain = get_protocol(sheet.protocol).lr_gain(sheet.scale)

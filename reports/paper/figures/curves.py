@@ -54,5 +54,7 @@ def curves(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
             for ax in axes:
                 ax.set_xlabel("step")
             figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
-        caption = f"{title(sheet)}, on {dataset}: losses of different methods do not compare. {note(sheet)}"
+        caption = (
+            f"{title(sheet, 'training')} on {dataset}: losses of different methods cannot be compared. {note(sheet)}"
+        )
         yield Drawing(f"curves-{dataset}-{sheet.name}", f"Training on {dataset}", caption, figure, data)

@@ -1,4 +1,4 @@
-"""What a figure is: the drawing, the numbers behind it, and what must be said under it."""
+"""What a figure is: the drawing, the numbers behind it, and its caption."""
 
 from __future__ import annotations
 

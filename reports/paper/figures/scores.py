@@ -89,7 +89,8 @@ def ablation(sheet: Sheet, results: Results) -> Iterator[Drawing]:
                 ax.set_xticks(range(len(part)), list(part["label"]))
                 ax.set_ylabel(metric_name(metric))
                 ax.grid(axis="x", visible=False)
-        caption = f"{title(sheet)}, on {dataset}: mean and 95 % interval over patients; the axis does not begin at 0. {note(sheet)}"
+        shown = title(sheet, "mean and 95 % interval over patients")
+        caption = f"{shown} on {dataset}; the axis does not begin at 0. {note(sheet)}"
         yield Drawing(f"ablation-{dataset}-{sheet.name}", f"Ablation on {dataset}", caption, figure, here)
 
 
@@ -118,7 +119,8 @@ def sweep(sheet: Sheet, results: Results) -> Iterator[Drawing]:
                 ax.set_xlabel(str(part["setting"].iloc[0]))
                 ax.set_ylabel(metric_name(metric))
         marked = f" Dashed: the paper's choice ({', '.join(sorted(chosen - {''}))})." if chosen - {""} else ""
-        caption = f"{title(sheet)}, on {dataset}: mean and 95 % interval over patients.{marked} {note(sheet)}"
+        shown = title(sheet, "mean and 95 % interval over patients")
+        caption = f"{shown} on {dataset}.{marked} {note(sheet)}"
         yield Drawing(f"sweep-{dataset}-{sheet.name}", sheet.layout.title, caption, figure, here)
 
 
@@ -162,7 +164,7 @@ def differences(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Dr
                     better = "right" if METRICS[metric].higher_is_better else "left"
                     ax.set_xlabel(f"{metric_name(metric)} minus {reference}'s ({better} is better)")
             caption = (
-                f"{title(sheet)}, on {dataset}: every patient's difference to {reference} (grey), mean and 95 % t interval. "
+                f"{title(sheet, f'difference to {reference}')} on {dataset}: every patient (grey), mean and 95 % t interval. "
                 f"{note(sheet)}"
             )
             safe = reference.replace("@", "-")

@@ -81,14 +81,14 @@ def pareto(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
                 ax.margins(0.18, 0.15)
             axes[0].set_ylabel("PSNR (dB)")
         caption = (
-            f"{title(sheet)}, on {dataset}: score against size and arithmetic; grey line: the Pareto front. {note(sheet)} "
+            f"{title(sheet, 'score against size and arithmetic')} on {dataset}; grey line: the Pareto front. {note(sheet)} "
             "Dotted: the best interpolation."
         )
         yield Drawing(f"pareto-{dataset}-{sheet.name}", f"Score against cost on {dataset}", caption, figure, data)
 
 
 def _names(ax: mpl.axes.Axes, x: np.ndarray, y: np.ndarray, labels: list[str]) -> None:
-    """Labels beside the points, moved up or down until none lies on another."""
+    """Labels beside the points, moved up or down until none overlaps another."""
     span_x, span_y = np.ptp(np.log10(x)) or 1.0, np.ptp(y) or 1.0
     taken = [(np.log10(a) / span_x, b / span_y) for a, b in zip(x, y, strict=True)]  # the points themselves
     for i in np.argsort(-y):
