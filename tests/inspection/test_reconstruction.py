@@ -6,6 +6,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+
 from mcsr_bench.data.inspection.reconstruction import difference
 
 

@@ -11,11 +11,11 @@ import pair_files
 import pytest
 
 from mcsr_bench.data.prepare import prepare
-from mcsr_bench.system import digests as module
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin import dataset
 from mcsr_bench.plugin.loading import load_dataset
 from mcsr_bench.protocol import MCSR_1
+from mcsr_bench.system import digests as module
 from mcsr_bench.system.files import read_json
 from mcsr_bench.system.progress import Listener
 
