@@ -29,12 +29,11 @@ from mcsr_bench.data.check import Checked, check_datasets
 from mcsr_bench.data.prepare import Prepared, prepare_all
 from mcsr_bench.data.prepare import write_folds as write_folds_of
 from mcsr_bench.engines.processes import Processes
+from mcsr_bench.experiment import tune as tuning
 from mcsr_bench.experiment.asking import Folders, Names, Numbers, data_spec, experiment_spec, several
 from mcsr_bench.experiment.report import build_report, make_report
 from mcsr_bench.experiment.run import run_experiment
 from mcsr_bench.experiment.suites import defaults
-from mcsr_bench.experiment.tune import TUNED, SearchSpec
-from mcsr_bench.experiment.tune import tune as search
 from mcsr_bench.plugin.registry import methods as method_registry
 from mcsr_bench.plugin.registry import scoped_plugins
 from mcsr_bench.plugin.report import FORMATS
@@ -232,7 +231,7 @@ def tune(
     cannot be had.
     """
     given = {name: dict(changes) for name, changes in (settings or {}).items()}
-    asked = SearchSpec(
+    asked = tuning.SearchSpec(
         data=data_spec(
             dataset,
             scale,
@@ -255,12 +254,12 @@ def tune(
         jobs=jobs,
     )
     with scoped_plugins(plugins):
-        return search(asked, listener or Warnings())
+        return tuning.tune(asked, listener or Warnings())
 
 
 def tuned_file(method: str, to: str | Path | None = None) -> Path:
     """Where `tune` writes what it found."""
-    return (Path("runs") / f"tune-{method}" if to is None else Path(to)) / TUNED
+    return (Path("runs") / f"tune-{method}" if to is None else Path(to)) / tuning.TUNED
 
 
 def report(
