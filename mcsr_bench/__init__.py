@@ -11,35 +11,75 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from mcsr_bench.api import evaluate, run
+    from mcsr_bench.api import (
+        RunResults,
+        check_data,
+        predict,
+        prepare,
+        profile,
+        report,
+        run,
+        stress,
+        tune,
+        write_folds,
+    )
+    from mcsr_bench.catalogue import info, listing
+    from mcsr_bench.conformance import check
+    from mcsr_bench.data.raw.conversion import convert
     from mcsr_bench.data.raw.pair_writer import write_pair
     from mcsr_bench.errors import UserError
+    from mcsr_bench.experiment.evaluating import evaluate
+    from mcsr_bench.fetching.by_name import AccessError, fetch
     from mcsr_bench.plugin.batch import Batch, Prediction
     from mcsr_bench.plugin.case import Case, Finding, Slice
     from mcsr_bench.plugin.dataset import Dataset
     from mcsr_bench.plugin.loading import load_dataset, load_method
     from mcsr_bench.plugin.method import Method, Settings, TorchMethod, TrainingSettings, Update
-    from mcsr_bench.plugin.report import Cell, Report, Table
+    from mcsr_bench.plugin.report import Report
+    from mcsr_bench.plugin.scaffold import new_method
     from mcsr_bench.plugin.split import DatasetSettings, PatientSplitSettings, Split, split_by_patient, split_patients
     from mcsr_bench.results.load import Results, load_results
+    from mcsr_bench.results.table import Cell, Table
+    from mcsr_bench.weights.importing import MismatchError, import_weights
 
 _HOME = {
-    "api": ("evaluate", "run"),
+    "api": (
+        *(
+            "RunResults",
+            "check_data",
+            "predict",
+            "prepare",
+            "profile",
+            "report",
+            "run",
+            "stress",
+            "tune",
+            "write_folds",
+        ),
+    ),
+    "catalogue": ("info", "listing"),
+    "conformance": ("check",),
+    "data.raw.conversion": ("convert",),
     "data.raw.pair_writer": ("write_pair",),
     "errors": ("UserError",),
+    "experiment.evaluating": ("evaluate",),
+    "fetching.by_name": ("AccessError", "fetch"),
     "plugin.batch": ("Batch", "Prediction"),
     "plugin.case": ("Case", "Finding", "Slice"),
     "plugin.dataset": ("Dataset",),
     "plugin.loading": ("load_dataset", "load_method"),
     "plugin.method": ("Method", "Settings", "TorchMethod", "TrainingSettings", "Update"),
     "plugin.report": ("Report",),
+    "plugin.scaffold": ("new_method",),
     "plugin.split": ("DatasetSettings", "PatientSplitSettings", "Split", "split_by_patient", "split_patients"),
     "results.load": ("Results", "load_results"),
     "results.table": ("Cell", "Table"),
+    "weights.importing": ("MismatchError", "import_weights"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "AccessError",
     "Batch",
     "Case",
     "Cell",
@@ -47,10 +87,12 @@ __all__ = [
     "DatasetSettings",
     "Finding",
     "Method",
+    "MismatchError",
     "PatientSplitSettings",
     "Prediction",
     "Report",
     "Results",
+    "RunResults",
     "Settings",
     "Slice",
     "Split",
@@ -59,13 +101,28 @@ __all__ = [
     "TrainingSettings",
     "Update",
     "UserError",
+    "check",
+    "check_data",
+    "convert",
     "evaluate",
+    "fetch",
+    "import_weights",
+    "info",
+    "listing",
     "load_dataset",
     "load_method",
     "load_results",
+    "new_method",
+    "predict",
+    "prepare",
+    "profile",
+    "report",
     "run",
     "split_by_patient",
     "split_patients",
+    "stress",
+    "tune",
+    "write_folds",
     "write_pair",
 ]
 
@@ -74,3 +131,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULE:
         raise AttributeError(f"module 'mcsr_bench' has no attribute '{name}'")
     return getattr(importlib.import_module(f"mcsr_bench.{_MODULE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

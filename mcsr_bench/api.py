@@ -1,91 +1,122 @@
-"""The Python interface, what the command line is a thin skin over."""
+"""What programs call: one function per command about experiments, data and results; the command line is a thin skin over it.
+
+The other commands' functions stand beside their subjects; all are public names of `mcsr_bench`. Arguments, where several functions
+have them:
+
+- dataset, scale, seeds, methods, against: one or several. None: what ``suites/default.toml`` says.
+- preset: "quick", "small", "paper" or "released". protocol: "mcsr-1" or "sanet-2021".
+- data_root: the folder of a dataset's files. split: a file with the patients of train, validation and test.
+- register: "none", "rigid" or "affine", how the auxiliary is brought onto the target; None: rigid where grids differ.
+  store_dtype: "complex64", or "float16-pair" (half the disk, less precise).
+- settings: name of a method or dataset -> setting -> value, what differs from preset or card.
+- plugins: folders whose sub-folders are plugins; they are known for this call alone.
+- device: "auto", "cpu" or "cuda". jobs: worker processes; 0: one per core (GPU).
+- listener: is told of progress and warnings; None: silent, but for warnings, which come as Python's.
+
+`UserError`, one sentence, is raised for anything asked that cannot be had, in the words of the command line's options.
+"""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import torch
-
-from mcsr_bench.data.prepare import prepare_all
-from mcsr_bench.data.sampler import Sampler
-from mcsr_bench.data.scoring import Rows, score_rows
-from mcsr_bench.data.spec import DataSpec, Preparation
+from mcsr_bench.audit.stress import stress_run
+from mcsr_bench.cost import table as cost_table
+from mcsr_bench.data.check import Checked, check_datasets
+from mcsr_bench.data.prepare import Prepared, prepare_all
+from mcsr_bench.data.prepare import write_folds as write_folds_of
 from mcsr_bench.engines.processes import Processes
-from mcsr_bench.experiment.grid import ExperimentSpec
-from mcsr_bench.experiment.report import make_report
+from mcsr_bench.experiment import tune as tuning
+from mcsr_bench.experiment.asking import Folders, Names, Numbers, data_spec, experiment_spec, several
+from mcsr_bench.experiment.report import build_report, make_report
 from mcsr_bench.experiment.run import run_experiment
 from mcsr_bench.experiment.suites import defaults
-from mcsr_bench.plugin.batch import Batch, Prediction
-from mcsr_bench.plugin.cards import MethodCard
-from mcsr_bench.plugin.method import Method, Settings
-from mcsr_bench.plugin.predicted import predict_volume
-from mcsr_bench.protocol import get_protocol
+from mcsr_bench.plugin.registry import methods as method_registry
+from mcsr_bench.plugin.registry import scoped_plugins
+from mcsr_bench.plugin.report import FORMATS
+from mcsr_bench.predicting.files import PredictionOutcome, predict_files
+from mcsr_bench.results.bundle import TrialRecord
 from mcsr_bench.results.load import Results
-from mcsr_bench.roles import ROLES
-from mcsr_bench.system.progress import Listener
+from mcsr_bench.results.table import Table
+from mcsr_bench.system.devices import chosen_device
+from mcsr_bench.system.progress import Listener, Warnings
 
 
-def experiment_spec(
-    methods: str | Iterable[str] | None = None,
-    dataset: str | Iterable[str] | None = None,
-    scale: int | Iterable[int] | None = None,
+@dataclass(frozen=True)
+class RunResults(Results):
+    """All results in the folder of a run, and what this call did."""
+
+    asked: tuple[TrialRecord, ...]
+    """The records of the trials asked for, in the order of tables; ``status`` is "done" or "failed"."""
+    tables: tuple[Table, ...]
+    """What the command line prints."""
+    files: tuple[Path, ...]
+    """The report's files, the one to open first in front."""
+
+
+def run(
+    methods: Names | None = None,
+    dataset: Names | None = None,
+    scale: Numbers | None = None,
     *,
-    suite: str | Iterable[str] | None = None,
+    suite: Names | None = None,
     data_root: str | Path | None = None,
     split: str | Path | None = None,
     out: str | Path | None = None,
     preset: str | None = None,
     protocol: str | None = None,
-    seeds: int | Iterable[int] | None = None,
-    against: str | Iterable[str] | None = None,
+    seeds: Numbers | None = None,
+    against: Names | None = None,
     register: str | None = None,
     store_dtype: str | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
-    plugins: str | Path | Iterable[str | Path] = (),
+    plugins: Folders = (),
     device: str = "auto",
     jobs: int = 0,
     fresh: bool = False,
-) -> ExperimentSpec:
-    """The experiment that is asked for, with the defaults of ``suites/default.toml`` for what is not said."""
-    standard = defaults()
-    given = {name: dict(changes) for name, changes in (settings or {}).items()}
-    names = _several(dataset, standard.datasets)
-    data = data_spec(
-        names,
-        scale if scale is not None or suite is None else (),
+    listener: Listener | None = None,
+) -> RunResults:
+    """Run an experiment (or what is missing of it), write its report, and return its results.
+
+    ``run(methods=["sanet", "minet"], dataset="fastmri", scale=4, data_root="...", out="runs/knee")``. methods: names, or "all".
+    suite: experiments of the paper by name. out: the folder of the run. against: the references of the p-values. fresh: start the
+    named trials over. The other arguments: `mcsr_bench.api`. Trials that fail are recorded in ``.trials`` with status "failed" and
+    their reason. Raises UserError, before the first trial, for anything asked that cannot be had.
+    """
+    spec = experiment_spec(
+        methods,
+        dataset,
+        scale,
+        suite=suite,
         data_root=data_root,
         split=split,
+        out=out,
+        preset=preset,
         protocol=protocol,
+        seeds=seeds,
+        against=against,
         register=register,
         store_dtype=store_dtype,
-        settings={name: changes for name, changes in given.items() if name in names},
+        settings=settings,
         plugins=plugins,
-    )
-    return ExperimentSpec(
-        data=data,
-        methods=_several(methods, standard.methods),
-        suites=_several(suite, ()),
-        seeds=_several(seeds, standard.seeds),
-        preset=standard.preset if preset is None else preset,
-        settings={name: changes for name, changes in given.items() if name not in names},
-        against=_several(against, standard.against),
-        against_given=against is not None,
-        out=standard.out if out is None else Path(out),
-        report=standard.report,
         device=device,
         jobs=jobs,
         fresh=fresh,
     )
+    with scoped_plugins(spec.data.plugins):
+        found, asked = run_experiment(spec, listener or Warnings())
+        tables, written = make_report(spec, found)
+    return RunResults(
+        found.folders, found.bundles, found.trials, found.volumes, tuple(asked), tuple(tables), tuple(written)
+    )
 
 
-def data_spec(
-    dataset: str | Iterable[str] | None = None,
-    scale: int | Iterable[int] | None = None,
+def prepare(
+    dataset: Names | None = None,
+    scale: Numbers | None = None,
     *,
     data_root: str | Path | None = None,
     split: str | Path | None = None,
@@ -93,99 +124,234 @@ def data_spec(
     register: str | None = None,
     store_dtype: str | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
-    plugins: str | Path | Iterable[str | Path] = (),
-) -> DataSpec:
-    """The data that are asked for, with the same defaults."""
-    standard = defaults()
-    return DataSpec(
-        names=_several(dataset, standard.datasets),
-        scales=_several(scale, standard.scales),
-        protocol=standard.protocol if protocol is None else protocol,
-        root=None if data_root is None else Path(data_root),
-        split=None if split is None else Path(split),
-        preparation=Preparation.of(register, store_dtype),
-        settings={name: dict(changes) for name, changes in (settings or {}).items()},
-        plugins=tuple(Path(path) for path in _several(plugins, ())),
-    )
+    plugins: Folders = (),
+    jobs: int = 0,
+    listener: Listener | None = None,
+) -> list[Prepared]:
+    """Validate datasets and build their prepared data, without training anything: one `Prepared` per dataset and scale.
 
-
-def run(*args: Any, listener: Listener | None = None, **kwargs: Any) -> Results:
-    """Run an experiment (or what is missing of it), write its report, and return its results.
-
-    ``run(methods=["sanet", "minet"], dataset="fastmri", scale=4, data_root="...", out="runs/knee")``; the arguments are
-    those of `experiment_spec`, and what is left out is as in ``mcsr-bench run``. Trials that fail are recorded in
-    ``.trials`` with status "failed" and their reason. Raises UserError for anything asked that cannot be had.
+    Its ``.data`` is what results later say of the data, ``.store`` the arrays on disk. Arguments: `mcsr_bench.api`. Raises
+    UserError for anything asked that cannot be had, and data that cannot be used.
     """
-    spec = experiment_spec(*args, **kwargs)
-    results, _ = run_experiment(spec, listener or _Warnings())
-    make_report(spec, results)
-    return results
+    with scoped_plugins(plugins):
+        asked = data_spec(
+            dataset,
+            scale,
+            data_root=data_root,
+            split=split,
+            protocol=protocol,
+            register=register,
+            store_dtype=store_dtype,
+            settings=settings,
+            plugins=plugins,
+        )
+        return prepare_all(asked, Processes(jobs), listener or Warnings())
 
 
-def evaluate(
-    function: Callable[[Batch], Prediction | np.ndarray],
+def check_data(
+    dataset: Names | None = None,
+    scale: Numbers | None = None,
+    *,
+    data_root: str | Path | None = None,
+    split: str | Path | None = None,
+    protocol: str | None = None,
+    register: str | None = None,
+    store_dtype: str | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    plugins: Folders = (),
+    jobs: int = 0,
+    listener: Listener | None = None,
+) -> list[Checked]:
+    """Look at every file of datasets and say all findings; nothing is built.
+
+    Returns one `Checked` per dataset; ``.usable`` says whether nothing forbids a run. Arguments: `mcsr_bench.api`. Raises
+    UserError only for what is asked: what is wrong with data is a finding.
+    """
+    with scoped_plugins(plugins):
+        asked = data_spec(
+            dataset,
+            scale,
+            data_root=data_root,
+            split=split,
+            protocol=protocol,
+            register=register,
+            store_dtype=store_dtype,
+            settings=settings,
+            plugins=plugins,
+        )
+        return check_datasets(asked, Processes(jobs), listener or Warnings())
+
+
+def write_folds(
+    dataset: Names | None = None,
+    *,
+    folds: int,
+    to: str | Path,
+    seed: int = 0,
+    data_root: str | Path | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    plugins: Folders = (),
+) -> list[Path]:
+    """Write ``to``/fold1.json and on, each a ``split`` of `run`: a cross-validation by patient. Returns the files.
+
+    Every patient is tested in exactly one of them. dataset: one. seed: of the order of patients. Other arguments:
+    `mcsr_bench.api`. Raises UserError for fewer patients than the folds need, and a folder that holds something else.
+    """
+    with scoped_plugins(plugins):
+        asked = data_spec(dataset, data_root=data_root, settings=settings, plugins=plugins)
+        return write_folds_of(asked, folds, Path(to), seed)
+
+
+def tune(
+    method: str,
     dataset: str | None = None,
     scale: int | None = None,
     *,
+    to: str | Path | None = None,
+    folds: int | None = None,
+    trials: int | None = None,
+    preset: str | None = None,
     protocol: str | None = None,
+    seed: int = 0,
     data_root: str | Path | None = None,
-    settings: Mapping[str, Any] | None = None,
-    name: str = "function",
-    jobs: int = 1,
+    split: str | Path | None = None,
+    register: str | None = None,
+    store_dtype: str | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    plugins: Folders = (),
+    device: str = "auto",
+    jobs: int = 0,
     listener: Listener | None = None,
-) -> pd.DataFrame:
-    """Score a function that nobody registered on the test part of a dataset: one row per test volume.
+) -> dict[str, Any]:
+    """Search a method's settings by cross-validation on the development patients; the same call again resumes.
 
-    function: takes a `Batch` (whole slices, no target) and returns the super-resolved target (B, H, W), tensor or array,
-    magnitude or complex, in physical units. Returns patient_id, volume_id, role, contrast and a column per metric id. Raises
-    ValueError when the shape is wrong or the output is not finite, UserError for a dataset that cannot be had.
+    to: the folder of the search; None: ``runs/tune-METHOD``. folds, trials (points of the space): None: as the card says. seed: of
+    the folds, the search and the networks. Other arguments: `mcsr_bench.api`. Returns what `tuned_file` then holds: ``points``,
+    ``best`` (None where in each point a trial failed), ``set`` and what they are about. Raises UserError for anything asked that
+    cannot be had.
     """
-    names = _several(dataset, defaults().datasets)
-    asked = data_spec(names, scale, data_root=data_root, protocol=protocol, settings={names[0]: settings or {}})
-    [prepared] = prepare_all(asked, Processes(jobs), listener or _Warnings())
-    chosen, ready = get_protocol(asked.protocol), prepared.dataset
-    sampler = Sampler(prepared.store, prepared.split, chosen, seed=0)
-    method = _FunctionMethod(function, name, prepared.store.scale)
-    contrasts = dict(zip(ROLES, ready.contrasts, strict=True))
-    rows: Rows = []
-    for volume in sampler.test_volumes():
-        predictions = predict_volume(method, sampler.predicting(volume))
-        rows += score_rows(predictions, volume, chosen, prepared.store.scale, contrasts)[0]
-    return pd.DataFrame(rows)
+    given = {name: dict(changes) for name, changes in (settings or {}).items()}
+    asked = tuning.SearchSpec(
+        data=data_spec(
+            dataset,
+            scale,
+            data_root=data_root,
+            split=split,
+            protocol=protocol,
+            register=register,
+            store_dtype=store_dtype,
+            settings={name: changes for name, changes in given.items() if name != method},
+            plugins=plugins,
+        ),
+        method=method,
+        settings=given.get(method, {}),
+        preset=defaults().preset if preset is None else preset,
+        seed=seed,
+        folds=folds,
+        trials=trials,
+        out=tuned_file(method, to).parent,
+        device=device,
+        jobs=jobs,
+    )
+    with scoped_plugins(plugins):
+        return tuning.tune(asked, listener or Warnings())
 
 
-class _Warnings(Listener):
-    """Silent but for warnings, which a program gets as Python's."""
-
-    def warning(self, message: str) -> None:
-        warnings.warn(message, stacklevel=2)
+def tuned_file(method: str, to: str | Path | None = None) -> Path:
+    """Where `tune` writes what it found."""
+    return (Path("runs") / f"tune-{method}" if to is None else Path(to)) / tuning.TUNED
 
 
-class _FunctionMethod(Method):
-    def __init__(self, function: Callable[[Batch], Prediction | np.ndarray], name: str, scale: int) -> None:
-        card = MethodCard.model_validate(
-            {
-                "name": "function",
-                "title": name,
-                "class": "-",
-                "authors": "-",
-                "venue": "-",
-                "year": 0,
-                "contrasts": "multi",
-                "track": "complex",
-                "trains": False,
-            }
+def report(
+    runs: str | Path | Iterable[str | Path],
+    to: str | Path,
+    *,
+    against: Names | None = None,
+    formats: Names | None = None,
+    plugins: Folders = (),
+) -> tuple[list[Table], list[Path]]:
+    """Write tables, statistics and figures of the folders of one or several runs into the folder ``to``.
+
+    against: the references of the p-values; None: those of the runs. formats: of "html", "md", "latex", "csv"; None: all.
+    plugins: known for this call alone, and so are those of the runs. Returns the main tables, and the files, the one to open
+    first in front. Raises UserError for a folder without results, results that may not stand in one table, an unknown format,
+    and nothing to report.
+    """
+    with scoped_plugins(plugins):
+        return build_report(
+            [Path(one) for one in several(runs)],
+            Path(to),
+            against=several(against),
+            formats=several(formats, FORMATS),
         )
-        super().__init__(card, scale, Settings())
-        self._function = function
-
-    def predict(self, batch: Batch) -> Prediction:
-        output = self._function(batch)
-        return torch.from_numpy(output) if isinstance(output, np.ndarray) else output
 
 
-def _several(value: Any, otherwise: tuple[Any, ...]) -> tuple[Any, ...]:
-    """One value or several as a tuple; ``otherwise`` for None."""
-    if value is None:
-        return otherwise
-    return (value,) if isinstance(value, (str, int, Path)) else tuple(value)
+def stress(
+    run: str | Path, *, device: str = "auto", jobs: int = 0, listener: Listener | None = None
+) -> tuple[Table, list[str]]:
+    """Predict again from the stored weights of a run with a wrong auxiliary: zero, another patient's, shifted, rotated, noisy.
+
+    run: its folder. Other arguments: `mcsr_bench.api`. Returns the table of what each method loses (dB), and what could not be
+    done, a sentence each. Raises UserError when there is nothing to stress.
+    """
+    with scoped_plugins():
+        return stress_run(Path(run), Processes(jobs), device=chosen_device(device), listener=listener or Warnings())
+
+
+def profile(
+    methods: Names = "all",
+    scale: Numbers = (2, 4),
+    *,
+    size: int = 320,
+    preset: str = "paper",
+    device: str = "auto",
+    timed: bool | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    plugins: Folders = (),
+) -> list[dict[str, Any]]:
+    """Parameters, multiply-accumulates and times of methods: a row per method and scale it has.
+
+    size: HR pixels per side. timed: take times; None: on a GPU, or for small networks. Other arguments: `mcsr_bench.api`. A row
+    has name, scale, preset, parameters, trainable_parameters, dead_parameters, macs, flops, uncounted, size, dtype and
+    ``timing`` (None, or seconds and bytes as in `mcsr_bench.cost.timing.Timing`). Raises UserError for an unknown name, preset
+    or setting, and a size that does not suit a scale.
+    """
+    with scoped_plugins(plugins):
+        names = several(methods)
+        return cost_table.profile(
+            method_registry().names() if names == ("all",) else names,
+            several(scale),
+            preset=preset,
+            size=size,
+            device=chosen_device(device),
+            timed=timed,
+            settings=settings,
+        )
+
+
+def predict(
+    bundle: str | Path,
+    target: str | Path,
+    to: str | Path,
+    auxiliary: str | Path | None = None,
+    *,
+    device: str = "auto",
+    plugins: Folders = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> PredictionOutcome:
+    """Super-resolve a volume of your own with stored weights, and write it to ``to``, a file of the target's kind.
+
+    bundle: the folder of a finished trial, or of imported weights. target: NIfTI or HDF5 of LR size. auxiliary: the same slices
+    of the other contrast at HR size (LR size for joint methods); None for a single-contrast method. plugins: known for this
+    call alone. progress: called with (done, total) slices. ``.lines()`` of what is returned is for people. Raises UserError for
+    a bundle or file that cannot be used, and files that do not belong together.
+    """
+    with scoped_plugins(plugins):
+        return predict_files(
+            Path(bundle),
+            Path(target),
+            None if auxiliary is None else Path(auxiliary),
+            Path(to),
+            chosen_device(device),
+            report=progress,
+        )

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mcsr_bench.errors import unknown_name
 from mcsr_bench.plugin.cards import MethodCard
 from mcsr_bench.plugin.published import published_numbers
-from mcsr_bench.plugin.registry import Registry, add_plugins, datasets, methods
+from mcsr_bench.plugin.registry import Registry, datasets, methods, scoped_plugins
 
 KINDS = ("methods", "datasets", "protocols", "suites", "metrics")
 
 
-def listing(what: str, plugins: Sequence[Path]) -> list[dict[str, Any]]:
-    """Rows with name, title, available, reason; methods and datasets in the order of tables, metrics with their revision.
+def listing(what: str, plugins: str | Path | Iterable[str | Path] = ()) -> list[dict[str, Any]]:
+    """What there is, and why something that was found cannot be used: rows with name, title, available, reason.
 
-    UserError for another kind.
+    what: "methods" or "datasets" (in the order of tables), "protocols", "suites" or "metrics" (also with their revision). plugins:
+    folders whose sub-folders are plugins, known for this call alone. UserError for another kind.
     """
     if what not in KINDS:
         raise unknown_name("list of", what, KINDS)
-    for path in plugins:
-        add_plugins(path)
-    if what == "methods":
-        return _plugins(methods())
-    if what == "datasets":
-        return _plugins(datasets())
+    with scoped_plugins(plugins):
+        if what == "methods":
+            return _plugins(methods())
+        if what == "datasets":
+            return _plugins(datasets())
     if what == "protocols":
         from mcsr_bench.protocol import PROTOCOLS
 
@@ -48,6 +48,43 @@ def _plugins(registry: Registry[Any]) -> list[dict[str, Any]]:
 
 def _row(name: str, title: str, reason: str = "") -> dict[str, Any]:
     return {"name": name, "title": title, "available": not reason, "reason": reason}
+
+
+def info(
+    what: str,
+    name: str,
+    *,
+    scale: int | None = None,
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    plugins: str | Path | Iterable[str | Path] = (),
+) -> dict[str, Any]:
+    """Everything about a method (`method_info`) or a dataset (its card), as ``mcsr-bench info --json`` prints it.
+
+    what: "method" or "dataset". scale, preset, settings: those that a method's size and cost are counted at. plugins: folders whose
+    sub-folders are plugins, known for this call alone. UserError for an unknown name, scale, preset or setting.
+    """
+    with scoped_plugins(plugins):
+        _check_what(what)
+        return (
+            dataset_info(name)
+            if what == "dataset"
+            else method_info(name, scale=scale, preset=preset, settings=settings)
+        )
+
+
+def described(
+    what: str, name: str, plugins: str | Path | Iterable[str | Path] = ()
+) -> tuple[list[str], list[tuple[str, str, str, str, str]]]:
+    """The same for people, from the card alone: lines, and the `difference_rows` of a method. UserError as `info`."""
+    with scoped_plugins(plugins):
+        _check_what(what)
+        return (dataset_text(name), []) if what == "dataset" else (method_text(name), difference_rows(name))
+
+
+def _check_what(what: str) -> None:
+    if what not in ("method", "dataset"):
+        raise unknown_name("info", what, ("method", "dataset"))
 
 
 def method_info(

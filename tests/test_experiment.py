@@ -64,7 +64,7 @@ def test_a_bundle_holds_what_the_design_says(tmp_path):
 def test_stored_predictions_give_the_scores_in_the_csv(tmp_path):
     run(tmp_path / "r")
     results = mb.load_results(tmp_path / "r")
-    store = mb.load_dataset("toy")
+    store = mb.load_dataset("toy", plugins=TOYS)
     for name in ("zerofill", "toynet"):
         folder = tmp_path / "r" / "toy" / "x2" / name / "seed0"
         volumes = results.volumes[results.volumes["method"] == name].set_index("volume_id")

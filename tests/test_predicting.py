@@ -93,7 +93,7 @@ def test_the_folder_of_a_trial_predicts_what_the_trial_did(tmp_path: Path, own_c
                 low = np.asarray(volume.target_lr) / 2  # sanet-2021 leaves it twice as bright
                 target = pairs.hdf5(tmp_path / f"t{number}.h5", image=low)
                 auxiliary = pairs.hdf5(tmp_path / f"a{number}.h5", image=np.asarray(volume.auxiliary))
-                predict_files(Path(folder), target, auxiliary, tmp_path / "sr.h5")
+                mb.predict(folder, target, tmp_path / "sr.h5", auxiliary, device="cpu", plugins=TOYS)
                 with h5py.File(tmp_path / "sr.h5") as file:
                     np.testing.assert_allclose(file["image"][...], group["target"][...], rtol=1e-5, atol=1e-5)
         if record.method == "toynet":

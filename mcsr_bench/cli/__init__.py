@@ -9,7 +9,20 @@ import typer
 
 from mcsr_bench.errors import UserError, disk_error
 
-from . import authors, experiments, fetching, looking, pairs, results, tuning, weights
+from .check import check
+from .convert import convert
+from .fetch import fetch
+from .import_weights import import_weights
+from .info import info
+from .listing import list_
+from .new import new
+from .predict import predict
+from .prepare import prepare
+from .profile import profile
+from .report import report
+from .run import run
+from .stress import stress
+from .tune import tune
 
 INTERRUPTED = 130
 
@@ -20,20 +33,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command(epilog="mcsr-bench run --methods sanet,minet --dataset fastmri --scale 4 --data-root DIR")(experiments.run)
-app.command()(experiments.prepare)
-app.command("list")(looking.list_)
-app.command()(looking.info)
-app.command()(looking.profile)
-app.command()(results.report)
-app.command()(results.stress)
-app.command("import-weights")(weights.import_weights)
-app.command()(weights.predict)
-app.command()(fetching.fetch)
-app.command()(tuning.tune)
-app.command()(pairs.convert)
-app.command()(authors.check)
-app.command()(authors.new)
+app.command(epilog="mcsr-bench run --methods sanet,minet --dataset fastmri --scale 4 --data-root DIR")(run)
+app.command()(prepare)
+app.command("list")(list_)
+app.command()(info)
+app.command()(profile)
+app.command()(report)
+app.command()(stress)
+app.command("import-weights")(import_weights)
+app.command()(predict)
+app.command()(fetch)
+app.command()(tune)
+app.command()(convert)
+app.command()(check)
+app.command()(new)
 
 
 @app.callback(invoke_without_command=True)

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table as RichTable
 
 from mcsr_bench.errors import one_line
-from mcsr_bench.plugin.report import Table
+from mcsr_bench.results.table import Table
 from mcsr_bench.system.progress import Listener
 
 

@@ -69,9 +69,9 @@ def settings(items: list[str] | None) -> dict[str, dict[str, Any]]:
     return out
 
 
-def add_plugins(paths: list[Path] | None) -> None:
-    """Make the plugins of ``--plugins`` known."""
-    from mcsr_bench.plugin import registry
-
-    for path in paths or []:
-        registry.add_plugins(path)
+def settings_of(name: str, items: list[str] | None) -> dict[str, Any]:
+    """The settings of the one plugin that a command is about. UserError for another's."""
+    given = settings(items)
+    if other := sorted(set(given) - {name}):
+        raise UserError(f"--set {other[0]}...: only settings of {name} count here")
+    return given.get(name, {})

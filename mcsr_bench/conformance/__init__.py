@@ -5,12 +5,12 @@ Methods are checked on smooth random images from a seed: no data are needed. Wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mcsr_bench.errors import unknown_name
-from mcsr_bench.plugin.registry import datasets, methods
+from mcsr_bench.plugin.registry import datasets, methods, scoped_plugins
 
 from .learning import Learning
 from .outcome import Outcome, run_checks
@@ -103,13 +103,23 @@ def check_all() -> dict[str, list[Outcome]]:
 
 
 def check(
-    what: str, *, data_root: str | Path | None = None, settings: Mapping[str, Any] | None = None
+    what: str,
+    *,
+    data_root: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    plugins: str | Path | Iterable[str | Path] = (),
 ) -> dict[str, list[Outcome]]:
-    """``all`` (every built-in method), a method or a dataset by name. UserError when there is neither of that name."""
-    if what == "all":
-        return check_all()
-    if what in methods().plugins():
-        return {what: check_method(what, settings)}
-    if what in datasets().plugins():
-        return {what: check_dataset(what, data_root, settings)}
-    raise unknown_name("method or dataset", what, [*methods().plugins(), *datasets().plugins()])
+    """Does a plugin keep the contract? ``all`` (every built-in method), a method or a dataset by name: outcomes by plugin.
+
+    data_root: the folder of a dataset's files. settings: what differs from preset ``quick`` or the dataset's card. plugins: folders
+    whose sub-folders are plugins, known for this call alone. An outcome's ``status`` is "pass", "fail" or "skip". UserError when
+    there is neither method nor dataset of that name, or no such setting.
+    """
+    with scoped_plugins(plugins):
+        if what == "all":
+            return check_all()
+        if what in methods().plugins():
+            return {what: check_method(what, settings)}
+        if what in datasets().plugins():
+            return {what: check_dataset(what, data_root, settings)}
+        raise unknown_name("method or dataset", what, [*methods().plugins(), *datasets().plugins()])

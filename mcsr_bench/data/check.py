@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mcsr_bench.data.findings import located
 from mcsr_bench.data.inspection import facts_table, findings
 from mcsr_bench.data.manifest import manifest, split_of
 from mcsr_bench.data.one_case import Work, inspect_cases, source
@@ -43,6 +44,10 @@ class Checked:
     def usable(self) -> bool:
         """Whether nothing forbids a run."""
         return all(f.severity != "error" for f in self.findings)
+
+    def lines(self) -> list[str]:
+        """The findings for people."""
+        return [f"{f.severity}  {f.code}  {located(f)}" for f in self.findings] or ["no findings"]
 
     def record(self) -> dict[str, Any]:
         """As JSON."""

@@ -52,7 +52,9 @@ class StoredVolume:
     position: int
 
     def _open(self, folder: Path, role: str) -> Volume:
-        return _memory_map(str(folder / role / f"{self.position:05d}.npy"))
+        path = folder / role / f"{self.position:05d}.npy"
+        now = path.stat()
+        return _memory_map(str(path), (now.st_ino, now.st_mtime_ns, now.st_size))
 
     @property
     def target(self) -> Volume:
@@ -92,7 +94,8 @@ class Store:
 
 
 @lru_cache(maxsize=128)
-def _memory_map(path: str) -> Volume:
+def _memory_map(path: str, state: tuple[int, int, int]) -> Volume:
+    """A volume, opened once; ``state`` (inode, time of change, length) tells a file that has taken another's place."""
     return open_volume(Path(path))
 
 

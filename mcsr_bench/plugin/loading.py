@@ -12,7 +12,7 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.cards import DatasetCard, MethodCard
 from mcsr_bench.plugin.dataset import Dataset
 from mcsr_bench.plugin.method import Method
-from mcsr_bench.plugin.registry import checked, datasets, methods
+from mcsr_bench.plugin.registry import checked, datasets, methods, scoped_plugins
 
 SMOKE = "smoke"
 """The preset for tests: ``quick`` cut to ten steps. Its numbers are not results."""
@@ -44,14 +44,23 @@ def check_method(name: str, scale: int, preset: str, settings: dict[str, Any]) -
     return checked(methods().load(name).Settings, {**values, **settings}, name)
 
 
-def load_method(name: str, scale: int, preset: str = "paper", *, seed: int = 0, **settings: Any) -> Method:
+def load_method(
+    name: str,
+    scale: int,
+    preset: str = "paper",
+    *,
+    seed: int = 0,
+    plugins: str | Path | Iterable[str | Path] = (),
+    **settings: Any,
+) -> Method:
     """A method with freshly initialised weights; ``.network`` of a trained one is a ``torch.nn.Module``.
 
-    The initialisation depends on ``seed`` alone and leaves torch's random state as it was. Raises UserError for an unknown name,
-    preset, scale or setting, or a setting out of range.
+    The initialisation depends on ``seed`` alone and leaves torch's random state as it was. plugins: folders whose sub-folders are
+    plugins, known for this call alone. settings: what differs from the preset. Raises UserError for an unknown name, preset, scale
+    or setting, or a setting out of range.
     """
-    values = check_method(name, scale, preset, settings)
-    with torch.random.fork_rng(devices=[]):
+    with scoped_plugins(plugins), torch.random.fork_rng(devices=[]):
+        values = check_method(name, scale, preset, settings)
         torch.manual_seed(seed)
         method = methods().load(name)(methods().card(name), scale, values)
     assert isinstance(method, Method)
@@ -66,10 +75,21 @@ def smoke_settings(dataset: DatasetCard, method_cards: Iterable[MethodCard], sca
     return {dataset.size_setting: max(32, *smallest)}
 
 
-def load_dataset(name: str, data_root: str | Path | None = None, **settings: Any) -> Dataset:
-    """A dataset by name. Raises UserError for an unknown name or setting, or a missing data root."""
-    standard = datasets().card(name).settings
-    dataset_class: type[Dataset] = datasets().load(name)
+def load_dataset(
+    name: str,
+    data_root: str | Path | None = None,
+    *,
+    plugins: str | Path | Iterable[str | Path] = (),
+    **settings: Any,
+) -> Dataset:
+    """A dataset by name; nothing is read yet.
+
+    data_root: the folder of its files, for one that has files. plugins: folders whose sub-folders are plugins, known for this call
+    alone. settings: what differs from its card. Raises UserError for an unknown name or setting, or a missing data root.
+    """
+    with scoped_plugins(plugins):
+        standard = datasets().card(name).settings
+        dataset_class: type[Dataset] = datasets().load(name)
     values = checked(dataset_class.Settings, {**standard, **settings}, name)
     loaded = dataset_class(name, values, None if data_root is None else Path(data_root).expanduser())
     if dataset_class.needs_root:

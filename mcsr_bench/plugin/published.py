@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import lru_cache
+from pathlib import Path
 
 from mcsr_bench.plugin.registry import reports
 
@@ -36,26 +37,34 @@ class Published:
         return f"{self.mean}±{self.std}" if self.std else self.mean
 
 
-@cache
 def published_numbers() -> tuple[Published, ...]:
     """All of them, in the order of the files."""
-    out: list[Published] = []
+    return tuple(number for file in _files() for number in _numbers(file).values())
+
+
+_File = tuple[Path, int, int]
+"""A path, and when it was changed and how long it is: another file is read again."""
+_Key = tuple[str, str, str, str, str, str]
+
+
+def _files() -> tuple[_File, ...]:
+    """The files of the reports that are known now."""
+    cards = [(plugin.folder, plugin.card) for plugin in reports().plugins().values()]
+    paths = [folder / card.published_numbers for folder, card in cards if card is not None and card.published_numbers]
+    return tuple((path, (found := path.stat()).st_mtime_ns, found.st_size) for path in paths)
+
+
+@lru_cache(maxsize=16)
+def _numbers(file: _File) -> dict[_Key, Published]:
     names = [field.name for field in fields(Published)]
-    for plugin in reports().plugins().values():
-        if plugin.card is None or not plugin.card.published_numbers:
-            continue
-        with (plugin.folder / plugin.card.published_numbers).open(encoding="utf-8", newline="") as handle:
-            out += [Published(**{name: row[name] for name in names}) for row in csv.DictReader(handle)]
-    return tuple(out)
-
-
-@cache
-def _by_key() -> dict[tuple[str, str, str, str, str, str], Published]:
-    return {(p.table, p.dataset_alias, p.scale, p.method_alias, p.variant, p.metric): p for p in published_numbers()}
+    with file[0].open(encoding="utf-8", newline="") as handle:
+        rows = [Published(**{name: row[name] for name in names}) for row in csv.DictReader(handle)]
+    return {(p.table, p.dataset_alias, p.scale, p.method_alias, p.variant, p.metric): p for p in rows}
 
 
 def published(
     table: str, dataset_alias: str, scale: int, method_alias: str, metric: str, variant: str = ""
 ) -> Published | None:
     """The number in a table of the paper for one of our metric ids, or None."""
-    return _by_key().get((table, dataset_alias, str(scale), method_alias, variant, METRICS.get(metric, "")))
+    key = (table, dataset_alias, str(scale), method_alias, variant, METRICS.get(metric, ""))
+    return next((found[key] for file in reversed(_files()) if key in (found := _numbers(file))), None)

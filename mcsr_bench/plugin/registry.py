@@ -3,16 +3,22 @@
 A plugin is a folder with a ``card.toml``. Built-in ones lie in methods/, datasets/, reports/; third parties add theirs by an entry
 point in the group ``mcsr_bench.methods`` (``.datasets``, ``.reports``) that names their package, or by ``--plugins PATH``, a
 folder whose sub-folders hold a card. Cards are read and checked for every plugin; code is imported for the one that is used.
+
+What is given to one call (`scoped_plugins`) is known within that call alone.
 """
 
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib
 import importlib.util
 import sys
 import tomllib
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -25,6 +31,9 @@ from mcsr_bench.errors import UserError, unknown_name
 from mcsr_bench.plugin.cards import Card, DatasetCard, MethodCard, ReportCard
 
 C = TypeVar("C", bound=Card)
+
+_MODULE = "mcsr_bench_plugin_"
+"""What names of modules from folders of ``--plugins`` begin with."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,17 @@ class Plugin(Generic[C]):
         return not self.reason
 
 
+@dataclass
+class _Scope:
+    """The plugins of one call: the folders it was given, and per kind and process-wide folders the table that they make."""
+
+    folders: tuple[Path, ...]
+    found: dict[tuple[str, tuple[Path, ...]], Any] = field(default_factory=dict)
+
+
+_scope: ContextVar[_Scope | None] = ContextVar("mcsr_bench_plugins", default=None)
+
+
 class Registry(Generic[C]):
     """The plugins of one kind ("method", "dataset", "report")."""
 
@@ -56,29 +76,47 @@ class Registry(Generic[C]):
         self._found: dict[str, Plugin[C]] | None = None
 
     def add_folder(self, path: Path) -> None:
-        """Look for plugins in the sub-folders of ``path`` too (``--plugins``). UserError if it is not a folder."""
-        if not path.is_dir():
-            raise UserError(f"--plugins {path}: no such folder")
-        if path.resolve() not in self._extra:
-            self._extra += (path.resolve(),)
+        """Look for plugins in the sub-folders of ``path``, too: until the process ends, or the innermost `scoped_plugins`.
+
+        UserError if it is not a folder.
+        """
+        folder = _folder(path)
+        scope = _scope.get()
+        if folder in self._extra or (scope is not None and folder in scope.folders):
+            return
+        if scope is None:
+            self._extra += (folder,)
             self._found = None
+        else:
+            scope.folders += (folder,)
+            scope.found.clear()
 
     def plugins(self) -> dict[str, Plugin[C]]:
         """Every plugin by name, usable or not, in alphabetical order. A name is the first finder's; built-ins come first."""
-        if self._found is None:
-            found: dict[str, Plugin[C]] = {}
-            for folder, module in self._candidates():
-                plugin = self._inspect(folder, module)
-                if plugin is None:
-                    continue
-                if plugin.name in found:
-                    other = found[plugin.name].folder
-                    reason = f"the name '{plugin.name}' is taken by {other}"
-                    name = f"{plugin.name} ({folder})"
-                    plugin = Plugin(name, folder, module, plugin.card, reason)
-                found[plugin.name] = plugin
-            self._found = {name: _with_base(plugin, found) for name, plugin in sorted(found.items())}
-        return self._found
+        scope = _scope.get()
+        if scope is None:
+            if self._found is None:
+                self._found = self._find(self._extra)
+            return self._found
+        key = (self.kind, self._extra)
+        if key not in scope.found:
+            scope.found[key] = self._find(tuple(dict.fromkeys((*self._extra, *scope.folders))))
+        table: dict[str, Plugin[C]] = scope.found[key]
+        return table
+
+    def _find(self, extra: Iterable[Path]) -> dict[str, Plugin[C]]:
+        found: dict[str, Plugin[C]] = {}
+        for folder, module in self._candidates(extra):
+            plugin = self._inspect(folder, module)
+            if plugin is None:
+                continue
+            if plugin.name in found:
+                other = found[plugin.name].folder
+                reason = f"the name '{plugin.name}' is taken by {other}"
+                name = f"{plugin.name} ({folder})"
+                plugin = Plugin(name, folder, module, plugin.card, reason)
+            found[plugin.name] = plugin
+        return {name: _with_base(plugin, found) for name, plugin in sorted(found.items())}
 
     def names(self) -> list[str]:
         """The names of the usable plugins, in the order of the cards' ``order``, then alphabetical."""
@@ -106,7 +144,7 @@ class Registry(Generic[C]):
         except Exception as error:  # a plugin's own code: whatever it raises must not take the others down
             raise UserError(f"{self.kind} '{name}' cannot be imported: {type(error).__name__}: {error}") from error
 
-    def _candidates(self) -> list[tuple[Path, str]]:
+    def _candidates(self, extra: Iterable[Path]) -> list[tuple[Path, str]]:
         out = [(f, f"{self._package}.{f.name}") for f in _sub_folders(self._builtin)]
         for point in sorted(entry_points(group=self._group), key=lambda p: p.name):
             module = point.value.split(":")[0]
@@ -118,8 +156,8 @@ class Registry(Generic[C]):
                 out.append((Path(next(iter(spec.submodule_search_locations))), module))
             else:
                 out.append((Path(point.name), module))
-        for root in self._extra:
-            out += [(f, f"mcsr_bench_plugin_{f.name}") for f in _sub_folders(root)]
+        for root in extra:
+            out += [(f, _module_name(f)) for f in _sub_folders(root)]
         return out
 
     def _inspect(self, folder: Path, module: str) -> Plugin[C] | None:
@@ -142,7 +180,7 @@ class Registry(Generic[C]):
         return Plugin(name, folder, module, card, code or _missing_requirement(card.requires))
 
     def _import(self, plugin: Plugin[C]) -> ModuleType:
-        if not plugin.module.startswith("mcsr_bench_plugin_"):
+        if not plugin.module.startswith(_MODULE):
             return importlib.import_module(plugin.module)
         if plugin.module in sys.modules:
             return sys.modules[plugin.module]
@@ -167,6 +205,27 @@ def _sub_folders(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
     return sorted(f for f in root.iterdir() if f.is_dir() and (f / "card.toml").is_file())
+
+
+def _module_name(folder: Path) -> str:
+    """The module that a plugin's folder becomes: its own by place and code, so that no plugin ever gets another's code.
+
+    Nor its own code of before an edit. A module stays in ``sys.modules`` after its call: objects made of it may live on.
+    """
+    seen = hashlib.sha256(str(folder.resolve()).encode())
+    for path in sorted(folder.rglob("*.py")):
+        seen.update(f"\0{path.relative_to(folder)}\0".encode())
+        try:
+            seen.update(path.read_bytes())
+        except OSError:
+            continue  # the plugin is listed with its reason
+    return f"{_MODULE}{folder.name}_{seen.hexdigest()[:16]}"
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise UserError(f"--plugins {path}: no such folder")
+    return path.resolve()
 
 
 def _broken_code(folder: Path) -> str:
@@ -267,6 +326,26 @@ def reports() -> Registry[ReportCard]:
 
 
 def add_plugins(path: Path) -> None:
-    """``--plugins PATH``: look for plugins of every kind in the sub-folders of ``path``."""
+    """Look for plugins of every kind in the sub-folders of ``path``: until the process ends, or the innermost `scoped_plugins`.
+
+    For worker processes, which serve one command. UserError if it is not a folder.
+    """
     for registry in (methods(), datasets(), reports()):
         registry.add_folder(path)
+
+
+@contextmanager
+def scoped_plugins(paths: str | Path | Iterable[str | Path] = ()) -> Iterator[None]:
+    """The plugins in sub-folders of ``paths`` are known within the block (and its thread) alone, and so are those it adds.
+
+    Folders are looked at again at each entry. Blocks may be nested: the inner one knows the outer one's plugins, too. UserError
+    for what is not a folder.
+    """
+    given = (paths,) if isinstance(paths, (str, Path)) else paths
+    folders = tuple(_folder(Path(path)) for path in given)
+    outer = _scope.get()
+    entered = _scope.set(_Scope(tuple(dict.fromkeys((*(outer.folders if outer else ()), *folders)))))
+    try:
+        yield
+    finally:
+        _scope.reset(entered)

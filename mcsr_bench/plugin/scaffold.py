@@ -22,7 +22,7 @@ _TAKEN_CLASSES = {"Annotated", "Batch", "False", "Field", "Network", "None", "Se
 """Python's words, and what the template's ``__init__.py`` imports or defines."""
 
 
-def new_method(name: str, to: Path) -> list[Path]:
+def new_method(name: str, to: str | Path) -> list[Path]:
     """Write ``to``/NAME/ (a hyphen becomes an underscore): card, network, method, test and README; returns the files.
 
     name: what users will type; lower-case letters, digits and hyphens. ``to`` is made when it is not there. The folder appears
@@ -40,6 +40,7 @@ def new_method(name: str, to: Path) -> list[Path]:
             where = registry.plugins()[name].folder
             raise UserError(f"new method {name}: there is a {kind} of that name ({where}); choose another name")
     folder = name.replace("-", "_")
+    to = Path(to)
     final = to / folder
     if final.exists() or final.is_symlink():
         raise UserError(f"--to {to}: {final} is there already; choose another name or folder")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 
 class Listener:
     """Receives progress; this one keeps silent, the command line's prints."""
@@ -23,3 +25,10 @@ class Listener:
 
     def trial_ended(self, trial: str, status: str, detail: str) -> None:
         """A trial is "done" or "failed"; ``detail`` is its score or its reason."""
+
+
+class Warnings(Listener):
+    """Silent but for warnings, which a program gets as Python's."""
+
+    def warning(self, message: str) -> None:
+        warnings.warn(message, stacklevel=2)

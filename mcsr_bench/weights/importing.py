@@ -6,7 +6,7 @@ the authors' code is needed or run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.plugin.method import TorchMethod
-from mcsr_bench.plugin.registry import methods
+from mcsr_bench.plugin.registry import methods, scoped_plugins
 from mcsr_bench.results.bundle import BundleFiles
 from mcsr_bench.system import files
 from mcsr_bench.weights.rules import (
@@ -113,30 +113,38 @@ def released(method: str) -> Released:
 
 def import_weights(
     method: str,
-    file: Path,
-    to: Path,
+    file: str | Path,
+    to: str | Path,
     *,
     scale: int | None = None,
     partial: bool = False,
     settings: Mapping[str, Any] | None = None,
+    plugins: str | Path | Iterable[str | Path] = (),
 ) -> ImportOutcome:
     """Make a bundle of a checkpoint that the authors' code wrote: a new folder ``to``, made only on success.
 
     file: safetensors, or what torch saved: a state dict, or one wrapped by Lightning (``{"state_dict": ...}``, prefixed names),
     by DataParallel (``module.``), or under a key that the method's rules know. scale: found from the shapes when not given.
     partial: what has no counterpart in the file stays as initialised (seed 0), and what has none here is left out. settings: of
-    the method, over the preset of the rules and what follows from the shapes.
+    the method, over the preset of the rules and what follows from the shapes. plugins: folders whose sub-folders are plugins, known for
+    this call alone.
 
     The folder holds ``weights.safetensors``, whose header is a `BundleInfo`, and ``import.json``, the record of the import.
     Raises UserError, one sentence, for a file that cannot be read safely or does not fit (`MismatchError`), for an unknown
     method, scale or setting, and when ``to`` is there.
     """
+    with scoped_plugins(plugins):
+        return _import(method, Path(file), Path(to), scale, settings or {}, partial=partial)
+
+
+def _import(
+    method: str, file: Path, to: Path, scale: int | None, settings: Mapping[str, Any], *, partial: bool
+) -> ImportOutcome:
     rules = released(method)
-    file, to = Path(file), Path(to)
     if to.exists():
         raise UserError(f"--to {to}: is there already; a bundle is a new folder")
     state, outside = state_dict(file, read_foreign(file, rules.containers), rules)
-    chosen = {**rules.fixed, **settings_from_shapes(rules, state), **dict(settings or {})}
+    chosen = {**rules.fixed, **settings_from_shapes(rules, state), **settings}
     matching = _best(method, file, rules, chosen, state, scale, partial=partial)
     loaded = load_method(method, matching.scale, rules.preset, **chosen)
     tensors = dict(loaded.state())

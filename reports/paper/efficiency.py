@@ -9,6 +9,7 @@ import numpy as np
 
 from mcsr_bench.cost.counting import SIZE, Cost, cost
 from mcsr_bench.errors import UserError
+from mcsr_bench.plugin.registry import methods
 from mcsr_bench.plugin.report import Cell, Table
 from mcsr_bench.results.bundle import TrialRecord
 from mcsr_bench.results.load import Results
@@ -58,7 +59,9 @@ def efficiency(sheet: Sheet, results: Results) -> Table | None:
 
 
 @cache
-def _counted(method: str, scale: int, preset: str, settings: tuple[tuple[str, object], ...]) -> Cost | None:
+def _counted(
+    method: str, module: str, scale: int, preset: str, settings: tuple[tuple[str, object], ...]
+) -> Cost | None:
     try:
         return cost(method, scale, preset, settings=dict(settings))
     except UserError:  # the method of an earlier or foreign run is not here any more: its record still has the size
@@ -68,7 +71,8 @@ def _counted(method: str, scale: int, preset: str, settings: tuple[tuple[str, ob
 def counted(record: TrialRecord) -> Cost | None:
     """Size and arithmetic of a trial's network at HR 320; None without a network, or when the method is not here any more."""
     settings = tuple(sorted((k, v) for k, v in record.settings.items() if not isinstance(v, (list, dict))))
-    return _counted(record.method, record.scale, record.preset, settings)
+    plugin = methods().plugins().get(record.method)  # its module: a name may be another plugin's by the next report
+    return _counted(record.method, plugin.module if plugin else "", record.scale, record.preset, settings)
 
 
 def _profile(trials: Sequence[TrialRecord], key: str, form: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 import mcsr_bench as mb
 from mcsr_bench.audit.stress import COLUMNS
-from mcsr_bench.plugin.registry import reports
+from mcsr_bench.plugin.registry import add_plugins, reports
 from mcsr_bench.results.load import load_results
 from mcsr_bench.system import files
 from mcsr_bench.weights.tensors import load_weights
@@ -50,6 +50,7 @@ def two(tmp_path_factory):
         for preset, seeds in (("quick", [0]), ("small", [0, 1])):
             out = root / preset
             mb.run("mapnet", "toy", 2, preset=preset, seeds=seeds, plugins=root / "plugins", out=out, jobs=2)
+        add_plugins(root / "plugins")  # for what reads the results below the commands
         results = load_results(root / "quick", root / "small")
         for number, bundle in enumerate(results.bundles):  # another loss in each, so that they cannot be confused
             table = pd.DataFrame(1.0 + number, index=range(2), columns=list(COLUMNS)).astype(object)

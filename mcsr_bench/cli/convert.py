@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mcsr_bench.errors import UserError
+import mcsr_bench as mb
 
 
 def convert(
@@ -19,24 +19,14 @@ def convert(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Turn raw scans (ISMRMRD, 2-D Cartesian) of one patient into one file of data set mcsr-pair, checked."""
-    from mcsr_bench.data.raw.mrd import convert as write
-    from mcsr_bench.data.raw.pair_file import look
-    from mcsr_bench.data.raw.pair_remarks import centre_remarks, remarks
-
     given: dict[str, Path] = {}
     for item in sources:
         name, equals, file = item.partition("=")
         if not (name and equals and file):
-            raise UserError(f"{item}: the form is CONTRAST=FILE, such as T1=a.mrd")
+            raise mb.UserError(f"{item}: the form is CONTRAST=FILE, such as T1=a.mrd")
         if name in given:
-            raise UserError(f"{item}: {name} is given twice")
+            raise mb.UserError(f"{item}: {name} is given twice")
         given[name] = Path(file)
-    if len(given) < 2:
-        raise UserError(f"{sources[0]}: two contrasts are needed, such as T1=a.mrd T2=b.mrd")
-    notes = write(given, to, patient_id=patient_id, site=site, overwrite=overwrite)
-    found, _ = look(to.expanduser())
-    if found is not None:
-        notes += [finding.message for finding in (*remarks(found, given), *centre_remarks(found, given))]
-    for note in notes:
+    for note in mb.convert(given, to, patient_id=patient_id, site=site, overwrite=overwrite):
         print(f"mcsr-bench: {note}", file=sys.stderr)
     print(to)

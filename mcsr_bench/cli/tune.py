@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+import mcsr_bench as mb
+
+from . import console
 from .options import DataRoot, Jobs, Plugins, Register, Set, SplitFile, StoreDtype, settings
 
 
@@ -35,37 +38,28 @@ def tune(
 ) -> None:
     """Search a method's settings by cross-validation on the development patients. The same command again resumes."""
     from mcsr_bench import api
-    from mcsr_bench.cli import console
-    from mcsr_bench.experiment.suites import defaults
-    from mcsr_bench.experiment.tune import TUNED, SearchSpec
-    from mcsr_bench.experiment.tune import tune as search
 
-    folder = to or Path("runs") / f"tune-{method}"
-    given = settings(changes)
-    spec = SearchSpec(
-        data=api.data_spec(
+    with console.listener() as listener:
+        tuned = mb.tune(
+            method,
             dataset,
             scale,
+            to=to,
+            folds=folds,
+            trials=trials,
+            preset=preset,
             protocol=protocol,
+            seed=seed,
             data_root=data_root,
             split=split,
             register=register,
             store_dtype=store_dtype,
-            settings={name: values for name, values in given.items() if name != method},
+            settings=settings(changes),
             plugins=plugins or (),
-        ),
-        method=method,
-        settings=given.get(method, {}),
-        preset=defaults().preset if preset is None else preset,
-        seed=seed,
-        folds=folds,
-        trials=trials,
-        out=folder,
-        device=device,
-        jobs=jobs,
-    )
-    with console.listener() as listener:
-        tuned = search(spec, listener)
+            device=device,
+            jobs=jobs,
+            listener=listener,
+        )
     names = list(tuned["space"])
     rows = [
         (
@@ -84,7 +78,7 @@ def tune(
     console.print_rows(("point", *names, "mean over folds, dB"), rows, file=sys.stdout)
     for mark in tuned["marks"]:
         print(f"{tuned['dataset']}: {mark}")
-    print(f"all of it: {folder / TUNED}", file=sys.stderr)
+    print(f"all of it: {api.tuned_file(method, to)}", file=sys.stderr)
     best = tuned["best"]
     if best is None:
         print("no point has a score: in each a trial failed", file=sys.stderr)

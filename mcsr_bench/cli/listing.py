@@ -1,0 +1,30 @@
+"""``list``: what there is."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+import mcsr_bench as mb
+
+from .options import AsJson, Plugins
+
+
+def list_(
+    what: Annotated[str, typer.Argument(help="methods, datasets, protocols, suites or metrics.")],
+    plugins: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """What there is, and why something that was found cannot be used."""
+    rows = mb.listing(what, plugins or ())
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        print(
+            f"{row['name']:<{width}}  {row['title']}"
+            + ("" if row["available"] else f"  [not available: {row['reason']}]")
+        )

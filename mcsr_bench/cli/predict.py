@@ -1,0 +1,30 @@
+"""``predict``: images of one's own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import mcsr_bench as mb
+
+from .options import Plugins
+
+
+def predict(
+    bundle: Annotated[Path, typer.Option("--from", metavar="BUNDLE", help="A trial's folder, or an imported bundle.")],
+    target: Annotated[Path, typer.Option(metavar="FILE", help="The low-resolution target: NIfTI or HDF5.")],
+    to: Annotated[Path, typer.Option(metavar="FILE", help="The super-resolved volume, of the target's kind.")],
+    auxiliary: Annotated[
+        Path | None,
+        typer.Option("--auxiliary", "--aux", metavar="FILE", help="The auxiliary at full resolution."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    plugins: Plugins = None,
+) -> None:
+    """Super-resolve a volume of your own with stored weights."""
+    outcome = mb.predict(bundle, target, to, auxiliary, device=device, plugins=plugins or ())
+    print("\n".join(outcome.lines()), file=sys.stderr)
+    print(to)

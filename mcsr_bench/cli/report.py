@@ -1,0 +1,30 @@
+"""``report``: tables and figures of runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import mcsr_bench as mb
+
+from . import console
+from .options import Plugins, names
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the report goes.")],
+    against: Annotated[str | None, typer.Option(help="References of the p-values, with commas between.")] = None,
+    formats: Annotated[str | None, typer.Option(help="md, html, latex, csv, with commas between; all of them.")] = None,
+    plugins: Plugins = None,
+) -> None:
+    """Write tables (also LaTeX and CSV), statistics and figures of one or several runs."""
+    tables, written = mb.report(
+        runs, to, against=names(against) or None, formats=names(formats) or None, plugins=plugins or ()
+    )
+    for table in tables:
+        console.print_table(table)
+    print(f"{len(written)} files in {to}; open {written[0]}", file=sys.stderr)

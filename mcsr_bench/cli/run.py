@@ -1,0 +1,66 @@
+"""``run``: a grid of trials and its report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import mcsr_bench as mb
+
+from . import console
+from .options import DataRoot, Jobs, Plugins, Register, Set, SplitFile, StoreDtype, names, numbers, settings
+
+
+def run(
+    methods: Annotated[str | None, typer.Option(help="Names with commas between, or all.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Names with commas between.")] = None,
+    scale: Annotated[str | None, typer.Option(help="2, 3, 4 or 8; several with commas between.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Whole numbers with commas between.")] = None,
+    preset: Annotated[str | None, typer.Option(help="quick, small, paper, released.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Experiments of the paper by name, with commas between.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="mcsr-1 or sanet-2021.")] = None,
+    data_root: DataRoot = None,
+    split: SplitFile = None,
+    against: Annotated[str | None, typer.Option(help="References of the p-values, with commas between.")] = None,
+    register: Register = None,
+    store_dtype: StoreDtype = None,
+    changes: Set = None,
+    jobs: Jobs = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    plugins: Plugins = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where results go.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start the named trials over.")] = False,
+) -> None:
+    """Train, predict and score methods on datasets, and print the table. The same command again resumes."""
+    with console.listener() as listener:
+        results = mb.run(
+            methods=names(methods),
+            dataset=names(dataset),
+            scale=numbers("--scale", scale),
+            seeds=numbers("--seeds", seeds),
+            preset=preset,
+            suite=names(suite),
+            protocol=protocol,
+            data_root=data_root,
+            split=split,
+            against=names(against),
+            register=register,
+            store_dtype=store_dtype,
+            settings=settings(changes),
+            jobs=jobs,
+            device=device,
+            plugins=plugins or (),
+            out=out,
+            fresh=fresh,
+            listener=listener,
+        )
+    for table in results.tables:
+        console.print_table(table)
+    failed = sum(record.status != "done" for record in results.asked)
+    summary = f"{len(results.asked) - failed} done, {failed} failed; results in {results.folders[0]}"
+    print(summary + (f"; open {results.files[0]}" if results.files else ""), file=sys.stderr)
+    if failed:
+        raise typer.Exit(1)
