@@ -9,8 +9,9 @@ from pathlib import Path
 
 from mcsr_bench.errors import UserError, unknown_name
 from mcsr_bench.fetching import fetch as fetching
+from mcsr_bench.fetching import sources as places
 from mcsr_bench.fetching.fetch import FETCHED, Fetched
-from mcsr_bench.fetching.sources import Source, sources
+from mcsr_bench.fetching.sources import Source
 from mcsr_bench.plugin.registry import datasets
 from mcsr_bench.system.progress import Listener, Warnings
 
@@ -53,7 +54,7 @@ def fetch(
     get it, for a dataset that is not downloaded here; UserError for an unknown name, a licence that was not accepted, a folder
     that holds something else, a full disk, a publisher who does not answer, and what differs from what is published.
     """
-    known = sources()
+    known = places.sources()
     source = known.get(name)
     if source is None:
         raise _access(name, known)
