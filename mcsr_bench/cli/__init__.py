@@ -51,7 +51,7 @@ app.command()(new)
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the trace of an error (any place on the line).")] = False,
 ) -> None:
     if version:
@@ -62,7 +62,7 @@ def _root(
 
 
 def main() -> None:
-    """The console script: exit code 0 good, 1 a trial failed, 2 a mistake of the user's, said in one sentence."""
+    """The console script: exit code 0 good, 1 a trial failed, 2 a mistake of the user's, printed in one sentence."""
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:

@@ -22,7 +22,7 @@ def check(
     plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Does a plugin keep the contract? Exit code 1 when a check fails. `all` needs no data."""
+    """Run the checks on a plugin. Exit code 1 when a check fails. `all` needs no data."""
     found = mb.check(what, data_root=data_root, settings=settings_of(what, changes), plugins=plugins or ())
     failed = sum(outcome.status == "fail" for outcomes in found.values() for outcome in outcomes)
     if as_json:

@@ -13,12 +13,12 @@ import mcsr_bench as mb
 
 def convert(
     sources: Annotated[list[str], typer.Argument(metavar="CONTRAST=FILE...", help="ISMRMRD files, one per contrast.")],
-    patient_id: Annotated[str, typer.Option(help="The patient's pseudonym: what the split goes by.")],
+    patient_id: Annotated[str, typer.Option(help="The patient's pseudonym; splits are by this name.")],
     to: Annotated[Path, typer.Option("--to", metavar="FILE.h5", help="The file that is written.")],
     site: Annotated[str, typer.Option(help="Where it was acquired.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Turn raw scans (ISMRMRD, 2-D Cartesian) of one patient into one file of data set mcsr-pair, checked."""
+    """Convert raw scans (ISMRMRD, 2-D Cartesian) of one patient into one file of data set mcsr-pair, checked."""
     given: dict[str, Path] = {}
     for item in sources:
         name, equals, file = item.partition("=")

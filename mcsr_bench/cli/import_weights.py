@@ -16,8 +16,10 @@ def import_weights(
     method: Annotated[str, typer.Argument(help="The method whose authors' checkpoint it is.")],
     file: Annotated[Path, typer.Argument(help="The checkpoint: torch or safetensors.")],
     to: Annotated[Path, typer.Option("--to", metavar="BUNDLE", help="The folder that is written.")],
-    scale: Annotated[int | None, typer.Option(help="Found from the shapes unless given.")] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Take what fits although something does not.")] = False,
+    scale: Annotated[int | None, typer.Option(help="By default found from the shapes.")] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Use the tensors that fit, although others do not.")
+    ] = False,
     changes: Set = None,
     plugins: Plugins = None,
 ) -> None:

@@ -17,7 +17,7 @@ def list_(
     plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """What there is, and why something that was found cannot be used."""
+    """List methods, datasets, protocols, suites or metrics; unavailable ones are shown with the reason."""
     rows = mb.listing(what, plugins or ())
     if as_json:
         print(json.dumps(rows, indent=1))

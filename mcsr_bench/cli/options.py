@@ -19,14 +19,18 @@ Set = Annotated[
     typer.Option("--set", metavar="NAME.KEY=VALUE", help="A setting of a method or dataset; repeatable."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-DataRoot = Annotated[Path | None, typer.Option("--data-root", metavar="DIR", help="Where the dataset's files lie.")]
+DataRoot = Annotated[
+    Path | None, typer.Option("--data-root", metavar="DIR", help="The folder with the dataset's files.")
+]
 SplitFile = Annotated[
     Path | None,
     typer.Option("--split", metavar="FILE", help="Patients of train, validation and test, as in a split.json."),
 ]
 Register = Annotated[
     str | None,
-    typer.Option(help="none, rigid or affine: the auxiliary onto the target; without it: rigid where grids differ."),
+    typer.Option(
+        help="none, rigid or affine registration of the auxiliary onto the target; default: rigid where grids differ."
+    ),
 ]
 StoreDtype = Annotated[
     str | None, typer.Option("--store-dtype", help="complex64, or float16-pair: half the disk, less precise.")
@@ -35,12 +39,12 @@ Jobs = Annotated[int, typer.Option(help="Worker processes; 0: one per core (GPU)
 
 
 def names(text: str | None) -> list[str] | None:
-    """Names with commas between; None stays None."""
+    """Names separated by commas; None stays None."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
 def numbers(option: str, text: str | None) -> list[int] | None:
-    """Whole numbers with commas between; UserError, naming the option, for anything else."""
+    """Whole numbers separated by commas; UserError, naming the option, for anything else."""
     if text is None:
         return None
     try:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def prepare(
-    dataset: Annotated[str | None, typer.Option(help="Names with commas between.")] = None,
-    scale: Annotated[str | None, typer.Option(help="2, 3, 4 or 8; several with commas between.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Names separated by commas.")] = None,
+    scale: Annotated[str | None, typer.Option(help="2, 3, 4 or 8; several separated by commas.")] = None,
     protocol: Annotated[str | None, typer.Option(help="mcsr-1 or sanet-2021.")] = None,
     data_root: DataRoot = None,
     split: SplitFile = None,
@@ -31,13 +31,13 @@ def prepare(
     jobs: Jobs = 0,
     plugins: Plugins = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Only look: a report on every file and all findings; nothing is built.")
+        bool, typer.Option("--check", help="Only inspect every file and print all findings; nothing is built.")
     ] = False,
     as_json: AsJson = False,
     folds: Annotated[
         int | None,
         typer.Option(
-            help="Only write so many splits, a cross-validation by patient, to --to; each is a --split of run."
+            help="Only write this many splits (cross-validation by patient) to --to; run reads each with --split."
         ),
     ] = None,
     to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="The folder of --folds.")] = None,

@@ -14,13 +14,13 @@ from .options import AsJson, Plugins, Set, names, numbers, settings
 
 
 def profile(
-    methods: Annotated[str, typer.Option(help="Names with commas between, or all.")] = "all",
-    scale: Annotated[str, typer.Option(help="2, 3, 4 or 8; several with commas between.")] = "2,4",
+    methods: Annotated[str, typer.Option(help="Names separated by commas, or all.")] = "all",
+    scale: Annotated[str, typer.Option(help="2, 3, 4 or 8; several separated by commas.")] = "2,4",
     size: Annotated[int, typer.Option(help="HR pixels per side.")] = 320,
     preset: Annotated[str, typer.Option(help="quick, small, paper, released.")] = "paper",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     timed: Annotated[
-        bool | None, typer.Option("--time/--no-time", help="Take times; without it: on a GPU, or for small networks.")
+        bool | None, typer.Option("--time/--no-time", help="Measure times; by default on a GPU or for small networks.")
     ] = None,
     changes: Set = None,
     plugins: Plugins = None,

@@ -16,9 +16,11 @@ from .options import Plugins, names
 
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the report goes.")],
-    against: Annotated[str | None, typer.Option(help="References of the p-values, with commas between.")] = None,
-    formats: Annotated[str | None, typer.Option(help="md, html, latex, csv, with commas between; all of them.")] = None,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder for the report.")],
+    against: Annotated[str | None, typer.Option(help="References of the p-values, separated by commas.")] = None,
+    formats: Annotated[
+        str | None, typer.Option(help="md, html, latex, csv, separated by commas; all by default.")
+    ] = None,
     plugins: Plugins = None,
 ) -> None:
     """Write tables (also LaTeX and CSV), statistics and figures of one or several runs."""

@@ -15,23 +15,23 @@ from .options import DataRoot, Jobs, Plugins, Register, Set, SplitFile, StoreDty
 
 
 def run(
-    methods: Annotated[str | None, typer.Option(help="Names with commas between, or all.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Names with commas between.")] = None,
-    scale: Annotated[str | None, typer.Option(help="2, 3, 4 or 8; several with commas between.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Whole numbers with commas between.")] = None,
+    methods: Annotated[str | None, typer.Option(help="Names separated by commas, or all.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Names separated by commas.")] = None,
+    scale: Annotated[str | None, typer.Option(help="2, 3, 4 or 8; several separated by commas.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Integers separated by commas.")] = None,
     preset: Annotated[str | None, typer.Option(help="quick, small, paper, released.")] = None,
-    suite: Annotated[str | None, typer.Option(help="Experiments of the paper by name, with commas between.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Experiments of the paper by name, separated by commas.")] = None,
     protocol: Annotated[str | None, typer.Option(help="mcsr-1 or sanet-2021.")] = None,
     data_root: DataRoot = None,
     split: SplitFile = None,
-    against: Annotated[str | None, typer.Option(help="References of the p-values, with commas between.")] = None,
+    against: Annotated[str | None, typer.Option(help="References of the p-values, separated by commas.")] = None,
     register: Register = None,
     store_dtype: StoreDtype = None,
     changes: Set = None,
     jobs: Jobs = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     plugins: Plugins = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where results go.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder for the results.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start the named trials over.")] = False,
 ) -> None:
     """Train, predict and score methods on datasets, and print the table. The same command again resumes."""

@@ -145,6 +145,12 @@ class Registry(Generic[C]):
             raise UserError(f"{self.kind} '{name}' cannot be imported: {type(error).__name__}: {error}") from error
 
     def _candidates(self, extra: Iterable[Path]) -> list[tuple[Path, str]]:
+        if self._builtin.is_file():  # how git leaves a symbolic link where the system or its settings allow none
+            raise UserError(
+                f"{self._builtin}: is a file, not a link to the built-in {self.kind}s: this checkout has no symbolic links; "
+                "allow them (on Windows: developer mode), run `git config core.symlinks true` and "
+                "`git checkout -- mcsr_bench`, or install a wheel"
+            )
         out = [(f, f"{self._package}.{f.name}") for f in _sub_folders(self._builtin)]
         for point in sorted(entry_points(group=self._group), key=lambda p: p.name):
             module = point.value.split(":")[0]

@@ -126,8 +126,8 @@ def import_weights(
     file: safetensors, or what torch saved: a state dict, or one wrapped by Lightning (``{"state_dict": ...}``, prefixed names),
     by DataParallel (``module.``), or under a key that the method's rules know. scale: found from the shapes when not given.
     partial: what has no counterpart in the file stays as initialised (seed 0), and what has none here is left out. settings: of
-    the method, over the preset of the rules and what follows from the shapes. plugins: folders whose sub-folders are plugins, known for
-    this call alone.
+    the method, over the preset of the rules and what follows from the shapes. plugins: folders whose sub-folders are plugins,
+    for this call alone.
 
     The folder holds ``weights.safetensors``, whose header is a `BundleInfo`, and ``import.json``, the record of the import.
     Raises UserError, one sentence, for a file that cannot be read safely or does not fit (`MismatchError`), for an unknown

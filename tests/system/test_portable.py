@@ -9,6 +9,8 @@ import pytest
 from filelock import FileLock
 
 from mcsr_bench.errors import UserError
+from mcsr_bench.plugin.cards import MethodCard
+from mcsr_bench.plugin.registry import Registry
 from mcsr_bench.system import devices, files
 from mcsr_bench.system.locks import locked
 
@@ -93,3 +95,13 @@ def test_the_second_builder_takes_what_the_first_one_built(tmp_path):
     with files.resumable_folder(final, Path.is_dir, waiting) as folder:
         assert folder is None
     assert [p.name for p in final.parent.iterdir()] == ["a"]
+
+
+def test_a_checkout_without_symbolic_links_says_what_to_do(tmp_path):
+    link = tmp_path / "methods"
+    link.write_text("../methods")  # what git writes there
+    registry = Registry("method", MethodCard, link, "mcsr_bench.methods", "mcsr_bench.methods")
+    with pytest.raises(
+        UserError, match=r"methods: is a file, not a link to the built-in methods: .*git config core\.symlinks true"
+    ):
+        registry.names()
