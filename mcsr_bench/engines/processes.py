@@ -110,6 +110,9 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):  # what was not read any more
+            self.process.stdin.close()
 
     def _listen(self, messages: queue.Queue[tuple[_Worker, Kind, Any]]) -> None:
         assert self.process.stdout is not None
@@ -117,6 +120,7 @@ class _Worker:
             for line in self.process.stdout:
                 kind, value = json.loads(line)
                 messages.put((self, kind, value))
+        self.process.stdout.close()
         messages.put((self, "died", _why(self.process.wait())))
 
 
