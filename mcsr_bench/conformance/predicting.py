@@ -54,7 +54,8 @@ class Predicting:
             missing = sorted(required - values.keys())
             if missing:
                 fail(f"[presets.{preset}] gives no value for: {', '.join(missing)}")
-            check_method(card.name, card.scales[0], preset, {})
+            for scale in card.scales:
+                check_method(card.name, scale, preset, {})
         method = self.subject.load()
         maps = method.maps(self.subject.batch())
         if not isinstance(maps, dict) or not all(isinstance(m, torch.Tensor) for m in maps.values()):

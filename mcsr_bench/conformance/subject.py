@@ -73,7 +73,7 @@ class Subject:
 
     def load(self, scale: int | None = None, seed: int = 0, **changes: Any) -> Method:
         """A fresh method at preset ``smoke``; changes of settings that it does not have are left out."""
-        values = preset_values(self.card, SMOKE)
+        values = preset_values(self.card, SMOKE, scale or self.scale)
         known = {key: value for key, value in changes.items() if key in values}
         return load_method(self.name, scale or self.scale, SMOKE, seed=seed, **{**self.settings, **known})
 

@@ -105,6 +105,8 @@ class MethodCard(Card):
     scales: tuple[int, ...] = (2, 3, 4, 8)
     size_multiple: int = Field(default=1, ge=1)
     """H and W of the LR image must be multiples of this."""
+    smallest_patch: int = Field(default=0, ge=0)
+    """LR pixels per side: smaller training patches would teach another task than whole slices are. 0: any patch will do."""
     smoke_size: int = 32
     """HR pixels per side that preset ``smoke`` needs."""
     reported_as: str = ""
@@ -123,10 +125,24 @@ class MethodCard(Card):
     parameters: dict[str, dict[str, int]] = {}
     """Per preset, per scale ("x2"): the exact number of parameters of the networks that predict."""
     presets: dict[str, dict[str, Any]] = {}
-    """Per preset, the value of every setting. Empty for methods that have none (interpolation): every preset is accepted."""
+    """Per preset, the value of every setting, or a table of values by scale ("x2"). Empty for methods that have none
+    (interpolation): every preset is accepted."""
+    training_flop: dict[str, dict[str, int]] = {}
+    """Per preset, per scale: FLOP of one training step, as `mcsr_bench.training.budget` counts them."""
+    rates: dict[str, dict[str, dict[str, float]]] = {}
+    """Per preset, per scale: validation PSNR (dB) by learning rate, each trained for a quarter of the budget with seed 0."""
 
     tuning: Tuning | None = None
     """None: there is nothing to tune."""
+
+    @model_validator(mode="after")
+    def _values_by_scale_are_complete(self) -> MethodCard:
+        expected = {f"x{scale}" for scale in self.scales}
+        for preset, values in self.presets.items():
+            for key, value in values.items():
+                if isinstance(value, dict) and value.keys() != expected:
+                    raise ValueError(f"presets.{preset}.{key} needs a value for each of {', '.join(sorted(expected))}")
+        return self
 
     def dead_at(self, scale: int) -> list[str]:
         """The patterns of `dead_parameters` that hold at a scale."""

@@ -20,19 +20,20 @@ SMOKE = "smoke"
 _SMOKE_CHANGES = {"budget": 10, "budget_unit": "steps", "validations": 1, "batch_size": 2}
 
 
-def preset_values(card: MethodCard, preset: str) -> dict[str, Any]:
-    """The value of every setting at a preset. UserError when the method has no such preset.
+def preset_values(card: MethodCard, preset: str, scale: int) -> dict[str, Any]:
+    """The value of every setting at a preset and scale. UserError when the method has no such preset.
 
     Methods without settings (interpolation) accept every preset.
     """
     if not card.presets:
         return {}
     if preset == SMOKE:
-        quick = preset_values(card, "quick")
+        quick = preset_values(card, "quick", scale)
         return {**quick, **{k: v for k, v in _SMOKE_CHANGES.items() if k in quick}}
     if preset not in card.presets:
         raise UserError(f"--preset {preset}: method '{card.name}' has the presets {', '.join(sorted(card.presets))}")
-    return dict(card.presets[preset])
+    chosen = card.presets[preset]
+    return {key: value[f"x{scale}"] if isinstance(value, dict) else value for key, value in chosen.items()}
 
 
 def check_method(name: str, scale: int, preset: str, settings: dict[str, Any]) -> Any:
@@ -40,8 +41,12 @@ def check_method(name: str, scale: int, preset: str, settings: dict[str, Any]) -
     card = methods().card(name)
     if scale not in card.scales:
         raise UserError(f"--scale {scale}: method '{name}' has the scales {', '.join(map(str, card.scales))}")
-    values = preset_values(card, preset)
-    return checked(methods().load(name).Settings, {**values, **settings}, name)
+    found = checked(methods().load(name).Settings, {**preset_values(card, preset, scale), **settings}, name)
+    if 0 < getattr(found, "patch", 0) < card.smallest_patch:
+        raise UserError(
+            f"--set {name}.patch={found.patch}: patch must be at least {card.smallest_patch} LR pixels, or 0 for whole slices"
+        )
+    return found
 
 
 def load_method(

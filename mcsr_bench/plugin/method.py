@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from mcsr_bench.plugin.batch import Batch, Prediction, Statistics
@@ -86,10 +86,10 @@ class TrainingSettings(Settings):
     """``step``: multiplied by decay_factor every decay_every steps or epochs; ``cosine``: down to zero at the end."""
     decay_every: Annotated[int, Field(ge=1)] = 1
     decay_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
-    budget: Annotated[int, Field(ge=1)]
-    """How long to train, in ``budget_unit``."""
-    budget_unit: Literal["steps", "epochs"]
-    """An epoch is ceil(training slices / batch_size) steps."""
+    budget: Annotated[int | float, Field(gt=0)]
+    """How long to train, in ``budget_unit``; steps and epochs are whole numbers."""
+    budget_unit: Literal["steps", "epochs", "teraflop"]
+    """An epoch is ceil(training slices / batch_size) steps; teraflop are 10^12 FLOP of training (`mcsr_bench.training.budget`)."""
     batch_size: Annotated[int, Field(ge=1)]
     patch: Annotated[int, Field(ge=0)]
     """LR pixels per side of a training patch; 0: whole slices."""
@@ -97,6 +97,12 @@ class TrainingSettings(Settings):
     """About the centre sample: reflections, or all eight symmetries (square slices only)."""
     validations: Annotated[int, Field(ge=1)] = 10
     """How often the validation part is scored, evenly over the budget and at its end; the best weights are kept."""
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> Self:
+        if self.budget_unit != "teraflop" and self.budget != int(self.budget):
+            raise ValueError(f"a budget in {self.budget_unit} is a whole number")
+        return self
 
 
 class Method(ABC):

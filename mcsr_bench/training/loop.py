@@ -23,6 +23,7 @@ from mcsr_bench.results.bundle import BundleFiles
 from mcsr_bench.system import files
 from mcsr_bench.weights.tensors import load_tensors, save_tensors
 
+from .budget import training_steps
 from .updates import Sums, Updater, checked_numbers, not_finite
 from .validation import look, validation_psnr
 
@@ -81,7 +82,7 @@ class Loop:
         optimizers = update.optimizers
         rates = {name: [g["lr"] for g in o.param_groups] for name, o in optimizers.items()}
         per_epoch = data.steps_per_epoch(settings.batch_size)
-        steps = settings.budget if settings.budget_unit == "steps" else settings.budget * per_epoch
+        steps = training_steps(method, per_epoch)
         validate_at = {round(steps * (k + 1) / settings.validations) for k in range(settings.validations)} | {steps}
         log_at = {round(steps * (k + 1) / _LOG_ROWS) for k in range(_LOG_ROWS)} | validate_at
         state = self._resume(method, optimizers)

@@ -1,0 +1,85 @@
+"""Search the learning rate of every trained method: ``python tests/budgets/rates.py --preset quick --scales 4 --to FOLDER [--write]``.
+
+Four rates, each for a quarter of the preset's budget with seed 0 on brain-sim; the best validation PSNR decides, and no test patient.
+``--write`` puts the scores and the best rate into the cards. A search that was ended goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+from cards import inline, trained, write_table, write_values
+
+import mcsr_bench as mb
+from mcsr_bench.plugin.registry import methods
+
+RATES = ("5e-4", "1e-3", "2e-3", "4e-3")
+Scores = dict[str, dict[int, dict[str, float]]]
+"""Validation PSNR (dB) by method, scale and learning rate."""
+
+
+def search(names: list[str], scales: list[int], preset: str, to: Path, device: str) -> Scores:
+    """Train each method with each rate for a quarter of its budget; prints a line for each."""
+    out: Scores = {name: {} for name in names}
+    for scale in scales:
+        chosen = [name for name in names if scale in methods().card(name).scales]
+        for rate in RATES:
+            settings = {
+                name: {"learning_rate": float(rate), "budget": methods().card(name).presets[preset]["budget"] / 4}
+                for name in chosen
+            }
+            folder = to / preset / f"x{scale}" / rate
+            mb.run(chosen, "brain-sim", scale, preset=preset, settings=settings, out=folder, device=device)
+            for bundle in mb.load_results(folder).bundles:
+                log = pd.read_csv(bundle.training_log)
+                score = round(float(log["validation_psnr"].max()), 2)
+                out[bundle.record.method].setdefault(scale, {})[rate] = score
+                print(f"{preset} x{scale} {bundle.record.method} {rate}: {score:.2f} dB", flush=True)
+    return out
+
+
+def write(scores: Scores, preset: str) -> None:
+    """Put the scores and the best rate at each scale into the cards; scales that were not searched stay as they are."""
+    for name, by_scale in scores.items():
+        card = methods().card(name)
+        found = {
+            at: {f"{float(rate):g}": v for rate, v in row.items()} for at, row in card.rates.get(preset, {}).items()
+        }
+        found |= {f"x{scale}": dict(row) for scale, row in by_scale.items()}
+        old = card.presets[preset]["learning_rate"]
+        best = {}
+        for at in (f"x{scale}" for scale in card.scales):
+            standard = old[at] if isinstance(old, dict) else old
+            best[at] = max(found[at], key=found[at].__getitem__) if at in found else f"{standard:g}"
+        write_table(
+            name,
+            f"rates.{preset}",
+            [
+                f"{at} = {inline({f'"{rate}"': score for rate, score in found[at].items()})}"
+                for at in best
+                if at in found
+            ],
+        )
+        write_values(name, preset, {"learning_rate": inline(best)})
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", choices=("quick", "small"), required=True)
+    parser.add_argument("--scales", default="2,3,4,8")
+    parser.add_argument("--methods", default=",".join(trained()))
+    parser.add_argument("--to", type=Path, required=True)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--write", action="store_true")
+    asked = parser.parse_args()
+    names = asked.methods.split(",")
+    scores = search(names, [int(s) for s in asked.scales.split(",")], asked.preset, asked.to, asked.device)
+    if asked.write:
+        write(scores, asked.preset)
+
+
+if __name__ == "__main__":
+    main()
