@@ -62,7 +62,7 @@ def counted_step_flop(method: TorchMethod) -> int:
 
 
 class _Flop(TorchDispatchMode):
-    """Adds up torch's formulas for every operator. (torch's own counter fails where a loss contains a gradient, as a GAN's does.)"""
+    """Adds up torch's formulas for every operator. (torch's own counter fails where a loss contains a gradient, as in a GAN.)"""
 
     def __init__(self) -> None:
         super().__init__()

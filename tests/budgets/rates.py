@@ -1,7 +1,7 @@
-"""Search the learning rate of every trained method: ``python tests/budgets/rates.py --preset quick --scales 4 --to FOLDER [--write]``.
+"""Search the learning rates: ``python tests/budgets/rates.py --preset quick --scales 4 --to FOLDER [--write]``.
 
-Four rates, each for a quarter of the preset's budget with seed 0 on brain-sim; the best validation PSNR decides, and no test patient.
-``--write`` puts the scores and the best rate into the cards. A search that was ended goes on where it was.
+Four rates for every trained method, each for a quarter of the preset's budget with seed 0 on brain-sim. The best validation PSNR
+decides; no test patient is looked at. ``--write`` puts the scores and the best rate into the cards. A search that was ended goes on where it was.
 """
 
 from __future__ import annotations
@@ -53,15 +53,8 @@ def write(scores: Scores, preset: str) -> None:
         for at in (f"x{scale}" for scale in card.scales):
             standard = old[at] if isinstance(old, dict) else old
             best[at] = max(found[at], key=found[at].__getitem__) if at in found else f"{standard:g}"
-        write_table(
-            name,
-            f"rates.{preset}",
-            [
-                f"{at} = {inline({f'"{rate}"': score for rate, score in found[at].items()})}"
-                for at in best
-                if at in found
-            ],
-        )
+        quoted = {at: {f'"{rate}"': score for rate, score in found[at].items()} for at in best if at in found}
+        write_table(name, f"rates.{preset}", [f"{at} = {inline(row)}" for at, row in quoted.items()])
         write_values(name, preset, {"learning_rate": inline(best)})
 
 
