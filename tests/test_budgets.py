@@ -28,7 +28,7 @@ def on_meta(name: str, scale: int, preset: str, **settings: Any) -> TorchMethod:
 
 
 def edsr_step(width: int, blocks: int, batch: int, patch: int) -> int:
-    """FLOP of a training step of EDSR at 2x by hand: forward, gradient of weights, gradient of inputs (not of the first layer's)."""
+    """FLOP of a training step of EDSR at 2x by hand: forward, gradient of weights, gradient of inputs (not the first layer's)."""
 
     def convolution(inputs: int, outputs: int, side: int) -> int:
         return 2 * 9 * inputs * outputs * side**2
@@ -48,8 +48,8 @@ def test_a_step_of_edsr_costs_what_its_layers_do_by_hand(width: int, blocks: int
 def test_attention_is_counted() -> None:
     """What two more transformer blocks of McMRSR cost, by hand for each pixel they see.
 
-    Linear maps: queries, keys, values, output (4 width^2) and a perceptron of two layers; in windows of 8 x 8, products of queries with
-    64 keys and of weights with 64 values. Forward, and twice that backward.
+    Linear maps: queries, keys, values, output (4 width^2) and a perceptron of two layers. In windows of 8 x 8: queries times
+    64 keys, and weights times 64 values. Forward, and twice that backward.
     """
     width, patch = 4, 24
     sizes = {"width": width, "heads": 2, "groups": 1, "patch": patch, "batch_size": 1}

@@ -1,7 +1,8 @@
 """Search the learning rates: ``python tests/budgets/rates.py --preset quick --scales 4 --to FOLDER [--write]``.
 
 Four rates for every trained method, each for a quarter of the preset's budget with seed 0 on brain-sim. The best validation PSNR
-decides; no test patient is looked at. ``--write`` puts the scores and the best rate into the cards. A search that was ended goes on where it was.
+decides; no test patient is looked at. ``--write`` puts the scores and the best rate into the cards. A search that was ended goes on
+where it was.
 """
 
 from __future__ import annotations
