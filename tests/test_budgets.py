@@ -11,7 +11,7 @@ import torch
 from mcsr_bench import TorchMethod, UserError, load_method
 from mcsr_bench.conformance.synthetic import SyntheticData
 from mcsr_bench.plugin.registry import methods
-from mcsr_bench.training import Loop
+from mcsr_bench.training import Loop, training_profile
 from mcsr_bench.training.budget import counted_step_flop, step_flop, training_steps
 
 TRAINED = ("edsr", "smore", "zeng", "lyu", "mcmrsr", "minet", "sanet")
@@ -141,3 +141,21 @@ def test_the_learning_rate_is_the_best_of_the_search(name: str, preset: str, sca
         pytest.skip(f"no search was made at preset {preset}")
     assert {float(rate) for rate in scores} == {5e-4, 1e-3, 2e-3, 4e-3}
     assert on_meta(name, scale, preset).settings.learning_rate == float(max(scores, key=scores.__getitem__))
+
+
+def test_a_training_is_described_by_steps_pixels_and_flop() -> None:
+    """Four slices in batches of 3: two steps an epoch."""
+    data = SyntheticData(2, 8)
+    of_patches = load_method(
+        "edsr", 2, "quick", width=4, blocks=1, patch=4, batch_size=3, budget=5, budget_unit="epochs"
+    )
+    assert isinstance(of_patches, TorchMethod)
+    flop = edsr_step(4, 1, 3, 4)
+    assert training_profile(of_patches, data) == {
+        "steps": 10,
+        "training_flop": 10 * flop,
+        "training_pixels": 5 * 4 * 8 * 8,
+    }
+    whole = load_method("edsr", 2, "quick", width=4, blocks=1, patch=0, batch_size=3, budget=1, budget_unit="epochs")
+    assert isinstance(whole, TorchMethod)
+    assert training_profile(whole, data)["training_pixels"] == 4 * 16 * 16

@@ -70,6 +70,7 @@ class SyntheticData:
     def __init__(self, scale: int, lr_side: int, seed: int = 0) -> None:
         self.scale = scale
         self.n_train_slices = 4
+        self.n_train_pixels = self.n_train_slices * (lr_side * scale) ** 2
         self._train = smooth_batch(self.n_train_slices, (lr_side, lr_side), scale, seed, training=True)
         self._validation = smooth_batch(2, (lr_side, lr_side), scale, seed + VALIDATION_SEED, training=True)
 

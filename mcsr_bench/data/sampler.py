@@ -39,6 +39,7 @@ class Sampler:
             [(v, i) for v in self._train if v.shape == size for i in range(len(v.slice_index))] for size in sizes
         ]
         self.n_train_slices = sum(map(len, self._groups))
+        self.n_train_pixels = sum(len(group) * h * w for group, (h, w) in zip(self._groups, sizes, strict=True))
         self._drawn: tuple[tuple[int, int], list[list[tuple[StoredVolume, int]]]] | None = None
 
     def steps_per_epoch(self, batch_size: int) -> int:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mcsr_bench.data.spec import DataSpec, variant_of
 from mcsr_bench.errors import UserError, unknown_name
-from mcsr_bench.experiment.suites import Row, Suite, get_suite
+from mcsr_bench.experiment.suites import Row, Suite, defaults, get_suite
 from mcsr_bench.plugin.loading import SMOKE, check_method, smoke_settings
 from mcsr_bench.plugin.registry import datasets, methods
 from mcsr_bench.protocol import get_protocol
@@ -79,7 +79,9 @@ def method_names(spec: ExperimentSpec) -> list[str]:
 
 def _blocks(spec: ExperimentSpec) -> list[tuple[tuple[int, ...], list[Row]]]:
     if not spec.suites:
-        return [(spec.data.scales, [Row(method=name) for name in method_names(spec)])]
+        names = method_names(spec)
+        rows = defaults().lines(names) if "all" in spec.methods else [Row(method=name) for name in names]
+        return [(spec.data.scales, rows)]
     return [(spec.data.scales or suite.scales, suite_rows(spec, suite)) for suite in map(get_suite, spec.suites)]
 
 

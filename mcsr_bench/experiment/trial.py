@@ -43,7 +43,7 @@ from mcsr_bench.roles import ROLES
 from mcsr_bench.system import files
 from mcsr_bench.system.devices import device_name, device_of
 from mcsr_bench.system.provenance import git_revision, versions
-from mcsr_bench.training import Loop
+from mcsr_bench.training import Loop, training_profile
 from mcsr_bench.weights.tensors import BundleInfo, load_weights, save_weights
 
 Report = Callable[[str, int, int, str], None]
@@ -201,13 +201,13 @@ def _run_stages(spec: TrialSpec, bundle: Bundle, report: Report, heartbeat: Hear
     protocol = get_protocol(spec.protocol)
     method = load_method(spec.method, spec.scale, spec.preset, seed=spec.seed, **spec.settings)
     sampler = Sampler(open_store(spec.data.store), Split(**spec.split), protocol, spec.seed, joint=method.joint)
-    record.notes, record.joint = method.notes(), method.joint
+    record.notes, record.joint, record.method_track = method.notes(), method.joint, method.track
     if isinstance(method, TorchMethod):
         parameters = list(method.network.parameters())
         record.profile["parameters"] = sum(p.numel() for p in parameters)
         record.profile["trainable_parameters"] = sum(p.numel() for p in parameters if p.requires_grad)
         method.to(spec.device)
-        record.profile |= _cost(spec)
+        record.profile |= _cost(spec) | training_profile(method, sampler)
     if method.card.trains:
         _train(spec, bundle, method, sampler, report)
         heartbeat.beat()

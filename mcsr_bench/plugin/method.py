@@ -37,6 +37,8 @@ class TrainingData(Protocol):
 
     scale: int
     n_train_slices: int
+    n_train_pixels: int
+    """HR pixels of all training targets."""
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Batches until every training slice was seen once."""
@@ -130,6 +132,11 @@ class Method(ABC):
     def joint(self) -> bool:
         """Whether both contrasts are super-resolved, each from its LR image (then `predict` gives both)."""
         return False
+
+    @property
+    def track(self) -> Literal["complex", "magnitude"]:
+        """Whether it sees phase with these settings; what the card says, unless overridden."""
+        return self.card.track
 
     def notes(self) -> list[str]:
         """Sentences that belong beside this method's numbers with these settings, e.g. a part of its loss that is off."""

@@ -113,7 +113,10 @@ class TrialRecord(_Record):
     seconds: dict[str, float] = {}
     """Wall time of the stages train, predict, score (of the process that ran them)."""
     profile: dict[str, float] = {}
-    """parameters, trainable_parameters, dead_parameters, macs, flops (HR 320), seconds_per_step, peak_memory (bytes, on a GPU)."""
+    """parameters, trainable_parameters, dead_parameters, macs, flops (HR 320), seconds_per_step, peak_memory (bytes, on a GPU); of
+    training: steps, training_flop, training_pixels (HR)."""
+    method_track: Literal["", "complex", "magnitude"] = ""
+    """Whether the method saw phase; empty until it was loaded."""
     joint: bool = False
     """Both contrasts were super-resolved, each from its LR image."""
     notes: list[str] = []

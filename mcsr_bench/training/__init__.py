@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .budget import training_profile
 from .loop import Loop, schedule_factor
 from .updates import Updater, checked_numbers
 from .validation import validation_psnr
@@ -11,5 +12,6 @@ __all__ = [
     "Updater",
     "checked_numbers",
     "schedule_factor",
+    "training_profile",
     "validation_psnr",
 ]

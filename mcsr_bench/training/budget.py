@@ -6,6 +6,7 @@ and counted where settings differ from it.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.utils.flop_counter import flop_registry
 
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.loading import preset_values
-from mcsr_bench.plugin.method import TorchMethod, TrainingSettings
+from mcsr_bench.plugin.method import TorchMethod, TrainingData, TrainingSettings
 from mcsr_bench.protocol import MCSR_1
 
 WHOLE_SLICE = 256
@@ -31,6 +32,29 @@ def training_steps(method: TorchMethod, steps_per_epoch: int) -> int:
     if settings.budget_unit == "teraflop":
         return max(1, round(settings.budget * 1e12 / step_flop(method)))
     return int(settings.budget) * (steps_per_epoch if settings.budget_unit == "epochs" else 1)
+
+
+def training_profile(method: TorchMethod, data: TrainingData) -> dict[str, float]:
+    """What a training is: steps, training_flop, training_pixels (HR pixels of targets, repetitions counted).
+
+    Without training_flop where a network cannot run on torch's meta device. A patch that is larger than the slices counts as set.
+    """
+    settings: TrainingSettings = method.settings
+    per_epoch = data.steps_per_epoch(settings.batch_size)
+    try:
+        flop = float(step_flop(method))
+    except (RuntimeError, NotImplementedError, ValueError):
+        if settings.budget_unit == "teraflop":
+            raise
+        flop = math.nan
+    steps = training_steps(method, per_epoch)
+    of_a_slice = (settings.patch * method.scale) ** 2 if settings.patch else data.n_train_pixels / data.n_train_slices
+    found = {
+        "steps": float(steps),
+        "training_flop": steps * flop,
+        "training_pixels": steps / per_epoch * data.n_train_slices * of_a_slice,
+    }
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def step_flop(method: TorchMethod) -> int:
@@ -77,18 +101,12 @@ class _Flop(TorchDispatchMode):
 
 def _backward(name: str, loss: Tensor) -> None:
     """An `Update` that changes no weight: an optimiser's step is not counted."""
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
 
 
 def _meta_batch(method: TorchMethod, side: int, batch_size: int) -> Batch:
     def images(pixels: int) -> Tensor:
         return torch.empty((batch_size, pixels, pixels), dtype=torch.complex64, device="meta")
 
-    low = side // method.scale
-    fields: dict[str, Any] = {"target_lr": low, "auxiliary": side, "auxiliary_lr": low, "target": side}
-    return Batch.of(
-        **{name: images(pixels) for name, pixels in fields.items()},
-        scale=method.scale,
-        protocol=MCSR_1,
-        joint=method.joint,
-    )
+    low, high = images(side // method.scale), images(side)
+    return Batch.of(low, high, low, target=high, scale=method.scale, protocol=MCSR_1, joint=method.joint)

@@ -57,6 +57,11 @@ class McMRSR(TorchMethod):
     Settings = McMRSRSettings
     network: McMRSRNetwork
 
+    @property
+    def track(self) -> Literal["complex", "magnitude"]:
+        """What its setting ``data`` says."""
+        return "complex" if self.settings.data == "complex" else "magnitude"
+
     def build_network(self) -> McMRSRNetwork:
         """The network of the settings."""
         s = self.settings

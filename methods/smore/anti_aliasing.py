@@ -38,7 +38,7 @@ class CleanData:
 
     def __init__(self, data: TrainingData, taper: float, seed: int) -> None:
         self.scale = data.scale
-        self.n_train_slices = data.n_train_slices
+        self.n_train_slices, self.n_train_pixels = data.n_train_slices, data.n_train_pixels
         self._data, self._taper, self._seed = data, taper, seed
 
     def steps_per_epoch(self, batch_size: int) -> int:

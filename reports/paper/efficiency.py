@@ -36,6 +36,9 @@ def efficiency(sheet: Sheet, results: Results) -> Table | None:
                 Cell(f"{found.dead_parameters:,}" if found else "-"),
                 Cell(f"{found.macs / 1e9:.2f}" if found else "-"),
                 Cell(f"{found.flops / 1e9:.2f}" if found else "-"),
+                Cell(_profile(trials, "steps", "{:,.0f}")),
+                Cell(_profile(trials, "training_pixels", "{:,.1f}", 1e6)),
+                Cell(_profile(trials, "training_flop", "{:,.3g}", 1e12)),
                 Cell(_profile(trials, "seconds_per_step", "{:.3f}")),
                 Cell(_seconds(trials, "train", 1)),
                 Cell(_seconds(trials, "predict", slices)),
@@ -45,13 +48,21 @@ def efficiency(sheet: Sheet, results: Results) -> Table | None:
         return None
     columns = (
         *("method", "parameters", "of them without gradient", "GMACs", "GFLOPs"),
-        *("s per step", "training, s", "prediction, s per slice"),
+        *(
+            "training steps",
+            "HR Mpixels seen",
+            "training TFLOP",
+            "s per step",
+            "training, s",
+            "prediction, s per slice",
+        ),
     )
     devices = ", ".join(sorted({f"{r.device}, {r.threads} thread(s)" for r in sheet.records}))
     shapes = sorted({shape for r in sheet.records for shape in r.data.hr_shapes})
     notes = (
         f"GMACs and GFLOPs (2 x MACs) of one slice at HR {SIZE} x {SIZE}, {sheet.scale}x, batch 1: convolutions and matrix "
         f"products; not counted: {', '.join(sorted(uncounted)) or 'nothing'}.",
+        "Training FLOP: forward and backward of all steps, counted as above at the size of the patches; validation is not in them.",
         f"Wall times (median over trials) on {devices}, float32, HR {', '.join(f'{h} x {w}' for h, w in shapes)}; training "
         "includes validation; other work on the machine counts too. `mcsr-bench profile` measures properly.",
     )
@@ -75,8 +86,8 @@ def counted(record: TrialRecord) -> Cost | None:
     return _counted(record.method, plugin.module if plugin else "", record.scale, record.preset, settings)
 
 
-def _profile(trials: Sequence[TrialRecord], key: str, form: str) -> str:
-    values = [r.profile[key] for r in trials if key in r.profile]
+def _profile(trials: Sequence[TrialRecord], key: str, form: str, unit: float = 1.0) -> str:
+    values = [r.profile[key] / unit for r in trials if key in r.profile]
     return form.format(float(np.median(values))) if values else "-"
 
 

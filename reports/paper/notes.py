@@ -59,9 +59,10 @@ def notes(sheet: Sheet, results: Results) -> list[str]:
         )
     out += _gaps(sheet)
     out += [f"No p-values against {name}: it was not run here." for name in sheet.missing_references]
-    phase = sorted({r.method_label for r in sheet.records if r.card.get("track") == "complex"})
+    phase = sorted({r.method_label for r in sheet.records if r.method_track == "complex"})
     if phase and len(phase) < len(sheet.rows):
         out.append(f"Methods on complex data, with phase: {', '.join(phase)}; the others use magnitudes.")
+    out += _training(sheet)
     out += _preset(sheet)
     out += list(dict.fromkeys(f"{r.method_label}: {note}" for r in sheet.records for note in r.notes))
     if sheet.protocol == "sanet-2021":
@@ -98,6 +99,18 @@ def _seeds(sheet: Sheet) -> str:
     if len(seeds) == 1:
         return f"One seed ({seeds[0]}): this is about these weights, not about the methods."
     return f"Seeds {', '.join(map(str, seeds))}: scores are means over seeds."
+
+
+def _training(sheet: Sheet) -> list[str]:
+    """What each method was trained with: steps, pixels seen and arithmetic."""
+    found = {}
+    for r in sheet.records:
+        if {"steps", "training_pixels", "training_flop"} <= r.profile.keys():
+            steps, pixels, flop = (r.profile[key] for key in ("steps", "training_pixels", "training_flop"))
+            found[r.method_label] = f"{r.method_label} {steps:,.0f} steps, {pixels / 1e6:,.1f}, {flop / 1e12:,.3g}"
+    if not found:
+        return []
+    return [f"Training (HR Mpixels seen, TFLOP): {'; '.join(found.values())}."]
 
 
 def _preset(sheet: Sheet) -> list[str]:

@@ -114,3 +114,19 @@ def test_what_was_truncated_comes_back_where_it_was(name: str, scale: int) -> No
 def test_the_published_protocols_brighter_lr_is_undone(name: str) -> None:
     low = np.full((1, 8, 8), 4 * 1.5 + 0j)  # what the orthonormal crop makes of a constant 1.5 at 4x
     np.testing.assert_allclose(np.abs(predict(name, batch_of(low, 4, SANET_2021))), 1.5, rtol=1e-5)
+
+
+def test_zero_filling_of_magnitudes_is_that_of_numpy_and_loses_the_phase() -> None:
+    rng = np.random.default_rng(4)
+    low = rng.normal(size=(2, 8, 6)) + 1j * rng.normal(size=(2, 8, 6))
+    spectrum = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(np.abs(low), axes=(1, 2))), axes=(1, 2))
+    padded = np.pad(spectrum, ((0, 0), (4, 4), (3, 3)))
+    expected = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(padded, axes=(1, 2))), axes=(1, 2)) * 4
+    method = load_method("zerofill", 2, input="magnitude")
+    found = method.predict(batch_of(low, 2))
+    assert isinstance(found, torch.Tensor)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+    turned = method.predict(batch_of(low * np.exp(1j * rng.uniform(0, 6, low.shape)), 2))
+    assert isinstance(turned, torch.Tensor)
+    np.testing.assert_allclose(turned.numpy(), found.numpy(), atol=1e-5)
+    assert (method.track, load_method("zerofill", 2).track) == ("magnitude", "complex")

@@ -20,22 +20,6 @@ FOLDER = Path(__file__).parent
 _DEFAULT = "default"
 
 
-class Defaults(BaseModel):
-    """``default.toml``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    methods: tuple[str, ...]
-    datasets: tuple[str, ...]
-    scales: tuple[int, ...]
-    seeds: tuple[int, ...]
-    preset: str
-    protocol: str
-    out: Path
-    report: str
-    against: tuple[str, ...]
-
-
 class Row(BaseModel):
     """One line of a suite's table: a method with named settings."""
 
@@ -50,6 +34,28 @@ class Row(BaseModel):
     """What differs from the preset."""
     paper: str = ""
     """The paper's own name for this line in its table of numbers (column ``variant``)."""
+
+
+class Defaults(BaseModel):
+    """``default.toml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    methods: tuple[str, ...]
+    datasets: tuple[str, ...]
+    scales: tuple[int, ...]
+    seeds: tuple[int, ...]
+    preset: str
+    protocol: str
+    out: Path
+    report: str
+    against: tuple[str, ...]
+    rows: tuple[Row, ...] = ()
+    """Lines beside those of the methods themselves, where all methods are asked for."""
+
+    def lines(self, names: Sequence[str]) -> list[Row]:
+        """A line for every method, each followed by its further ones."""
+        return [row for name in names for row in (Row(method=name), *(r for r in self.rows if r.method == name))]
 
 
 class Suite(BaseModel):
