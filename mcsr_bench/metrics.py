@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsr_bench.regions import Regions
+from mcsr_bench.regions import NAMES, Mask, Regions
 
 Array = NDArray[np.float64]
 Degrade = Callable[[NDArray[np.complexfloating]], NDArray[np.complexfloating]]
@@ -21,6 +21,7 @@ Degrade = Callable[[NDArray[np.complexfloating]], NDArray[np.complexfloating]]
 
 SSIM_WINDOW = 7
 HFEN_SIGMA, HFEN_SIZE = 1.5, 15
+ROBUST_PERCENTILE = 99.9
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,30 @@ _ALL = (
         4,
         "per slice, 7x7 uniform window, range: maximum of the reference volume; mean",
     ),
+    Metric(
+        "psnr@roi",
+        "PSNR, region of interest",
+        "dB",
+        True,
+        2,
+        "error inside the region of interest: the data set's (of a head, the brain), or the foregrounds of both contrasts together",
+    ),
+    Metric(
+        "ssim@roi",
+        "SSIM, region of interest",
+        "",
+        True,
+        4,
+        "mean of the SSIM map over the pixels of the region of interest",
+    ),
+    Metric(
+        "psnr@robust",
+        "PSNR, robust peak",
+        "dB",
+        True,
+        2,
+        "as psnr@volume-max; peak: 99.9th percentile of the reference volume, which one hot voxel does not move",
+    ),
     Metric("nmse@volume", "NMSE", "", False, 5, "squared error over squared reference, one per volume"),
     Metric(
         "psnr@foreground",
@@ -62,19 +87,27 @@ _ALL = (
         "dB",
         True,
         2,
-        "error inside the object (Otsu, largest component, holes filled)",
+        "error inside the object (Otsu on the smoothed reference, largest component, holes filled)",
+        revision=2,
     ),
     Metric(
-        "psnr@high", "PSNR, high intensity", "dB", True, 2, "error in the brighter part of the foreground (second Otsu)"
+        "psnr@high",
+        "PSNR, high intensity",
+        "dB",
+        True,
+        2,
+        "error in the brighter part of the foreground (second Otsu)",
+        revision=2,
     ),
-    Metric("psnr@low", "PSNR, low intensity", "dB", True, 2, "error in the darker part of the foreground"),
+    Metric("psnr@low", "PSNR, low intensity", "dB", True, 2, "error in the darker part of the foreground", revision=2),
     Metric(
         "psnr@boundary",
         "PSNR, boundaries",
         "dB",
         True,
         2,
-        "error within 2 pixels of the foreground's or the brighter part's border",
+        "error in the pixels on both sides of the foreground's and the brighter part's border",
+        revision=2,
     ),
     Metric(
         "hfen", "HFEN", "", False, 4, "high-frequency error: Laplacian of Gaussian, sigma 1.5, 15x15, per slice; mean"
@@ -83,6 +116,19 @@ _ALL = (
 )
 
 METRICS: dict[str, Metric] = {metric.id: metric for metric in _ALL}
+
+REGIONAL = ("ssim@roi", *(f"psnr@{name}" for name in NAMES))
+"""The metrics of regions. Zero-filling scores beside them, because what is easy in a region is easy for every method."""
+
+
+def of_zero_filling(metric: str) -> str:
+    """The column that holds a regional metric of |zero-filled|."""
+    return f"{metric}/zerofill"
+
+
+def share_of_error(region: str) -> str:
+    """The column that holds how much of a volume's squared error is in a region, 0..1."""
+    return f"error-share@{region}"
 
 
 def revisions() -> dict[str, int]:
@@ -112,14 +158,20 @@ def ssim(prediction: Array, target: Array, *, data_range: float) -> float:
     data_range: the maximum of the target slice or volume. Raises ValueError when shapes differ or a side is under 7 pixels.
     Source: Wang et al., IEEE TIP 13:600, 2004, as in skimage.metrics.structural_similarity (its defaults for floats).
     """
+    return ssim_map(prediction, target, data_range=data_range)[0]
+
+
+def ssim_map(prediction: Array, target: Array, *, data_range: float) -> tuple[float, Array]:
+    """`ssim` and the map (H, W) that it is the mean of, without the 3 pixels at each border. Arguments and errors: `ssim`."""
     from skimage.metrics import structural_similarity
 
     _same_shape(prediction, target)
     if min(target.shape) < SSIM_WINDOW:
         raise ValueError(f"SSIM needs images of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, not {target.shape}")
-    return float(
-        structural_similarity(target, prediction, win_size=SSIM_WINDOW, data_range=data_range, K1=0.01, K2=0.03)
+    mean, local = structural_similarity(
+        target, prediction, win_size=SSIM_WINDOW, data_range=data_range, K1=0.01, K2=0.03, full=True
     )
+    return float(mean), np.asarray(local)
 
 
 def nmse(prediction: Array, target: Array) -> float:
@@ -152,20 +204,25 @@ def hfen(prediction: Array, target: Array) -> float:
 class Reference:
     """What a volume is scored against, with what can be computed from it once."""
 
-    def __init__(self, image: NDArray[np.number]) -> None:
-        """image: (S, H, W), complex or a magnitude. Raises ValueError when it is not finite or zero everywhere."""
+    def __init__(self, image: NDArray[np.number], roi: Mask | None = None) -> None:
+        """image: (S, H, W), complex or a magnitude. roi: the region of interest (S, H, W); None: the foreground.
+
+        Raises ValueError when the image is not finite or zero everywhere.
+        """
         if image.ndim != 3 or not np.isfinite(image).all():
             raise ValueError(f"a reference is a finite volume (S, H, W), not {image.shape}")
         self.image = image.astype(np.complex128)
         self.magnitude: Array = np.abs(self.image)
         self.peak = float(self.magnitude.max())
+        self.robust_peak = float(np.percentile(self.magnitude, ROBUST_PERCENTILE))
+        self._roi = roi
         if self.peak == 0:
             raise ValueError("the reference volume is zero everywhere")
 
     @cached_property
     def regions(self) -> Regions:
-        """Foreground, its brighter and darker part, and the boundaries."""
-        return Regions.of(self.magnitude)
+        """Region of interest, foreground, its brighter and darker part, and the boundaries."""
+        return Regions.of(self.magnitude, self._roi)
 
     @cached_property
     def phase(self) -> NDArray[np.complex128]:
@@ -187,14 +244,20 @@ class VolumeScores:
 
 
 def score_volume(
-    prediction: NDArray[np.number], reference: Reference, *, lr: NDArray[np.complexfloating], degrade: Degrade
+    prediction: NDArray[np.number],
+    reference: Reference,
+    *,
+    lr: NDArray[np.complexfloating],
+    degrade: Degrade,
+    zero_filled: Array | None = None,
 ) -> VolumeScores:
     """Every metric of a predicted volume.
 
     prediction: (S, H, W). If complex, its magnitude is scored and its own phase enters the k-space error; if real, it is taken
     as the magnitude that the method claims, negative values included, and the reference's phase is lent. lr: the LR data
-    (S, h, w). degrade: the protocol's operator. A region that a volume or slice does not have scores NaN. Raises ValueError
-    when shapes differ or the prediction is not finite.
+    (S, h, w). degrade: the protocol's operator. zero_filled: the magnitude of the zero-filled LR data (S, H, W); with it the
+    volume's scores also hold the columns of `of_zero_filling` and `share_of_error`. A region that a volume or slice does not have
+    scores NaN. Raises ValueError when shapes differ or the prediction is not finite.
     """
     _same_shape(prediction, reference.magnitude)
     if not np.isfinite(prediction).all():
@@ -206,34 +269,60 @@ def score_volume(
         magnitude = prediction.astype(np.float64)
         image = magnitude * reference.phase
     misfit = degrade(image) - lr
-    truth, peak = reference.magnitude, reference.peak
+    truth, everything = reference.magnitude, slice(None)
+    maps = _ssim_maps(magnitude, reference)
     slices = []
     for i in range(len(truth)):
         filtered = reference.log_filtered[i]
+        error = float(np.linalg.norm(log_filter(magnitude[i]) - filtered))
         slices.append(
-            {
-                "psnr@volume-max": psnr(magnitude[i], truth[i], peak=peak),
-                "ssim@volume-max": ssim(magnitude[i], truth[i], data_range=peak),
-                "nmse@volume": nmse(magnitude[i], truth[i]),
-                **{
-                    f"psnr@{n}": psnr(magnitude[i][m[i]], truth[i][m[i]], peak=peak)
-                    for n, m in reference.regions.items()
-                },
-                "hfen": _ratio(
-                    float(np.linalg.norm(log_filter(magnitude[i]) - filtered)), float(np.linalg.norm(filtered))
-                ),
-                "kspace-error": _ratio(float(np.linalg.norm(misfit[i])), float(np.linalg.norm(lr[i]))),
-            }
+            _whole(magnitude, reference, i)
+            | {"ssim@volume-max": maps[i][0]}
+            | _regional(magnitude, reference, maps, slice(i, i + 1))
+            | {"hfen": _ratio(error, float(np.linalg.norm(filtered)))}
+            | {"kspace-error": _ratio(float(np.linalg.norm(misfit[i])), float(np.linalg.norm(lr[i])))}
         )
-    volume = {
-        "psnr@volume-max": psnr(magnitude, truth, peak=peak),
-        "ssim@volume-max": float(np.mean([row["ssim@volume-max"] for row in slices])),
-        "nmse@volume": nmse(magnitude, truth),
-        **{f"psnr@{name}": psnr(magnitude[mask], truth[mask], peak=peak) for name, mask in reference.regions.items()},
-        "hfen": float(np.mean([row["hfen"] for row in slices])),
-        "kspace-error": _ratio(float(np.linalg.norm(misfit)), float(np.linalg.norm(lr))),
+    volume = (
+        _whole(magnitude, reference, everything)
+        | {name: float(np.mean([row[name] for row in slices])) for name in ("ssim@volume-max", "hfen")}
+        | _regional(magnitude, reference, maps, everything)
+        | {"kspace-error": _ratio(float(np.linalg.norm(misfit)), float(np.linalg.norm(lr)))}
+    )
+    ordered = [{name: row[name] for name in METRICS} for row in (volume, *slices)]
+    if zero_filled is not None:
+        base = _regional(zero_filled, reference, _ssim_maps(zero_filled, reference), everything)
+        ordered[0] |= {of_zero_filling(name): base[name] for name in REGIONAL}
+        ordered[0] |= _shares(magnitude, reference)
+    return VolumeScores(ordered[0], ordered[1:])
+
+
+def _whole(magnitude: Array, reference: Reference, part: int | slice) -> dict[str, float]:
+    here, truth = magnitude[part], reference.magnitude[part]
+    return {
+        "psnr@volume-max": psnr(here, truth, peak=reference.peak),
+        "psnr@robust": psnr(here, truth, peak=reference.robust_peak) if reference.robust_peak > 0 else float("nan"),
+        "nmse@volume": nmse(here, truth),
     }
-    return VolumeScores(volume, slices)
+
+
+def _ssim_maps(magnitude: Array, reference: Reference) -> list[tuple[float, Array]]:
+    pairs = zip(magnitude, reference.magnitude, strict=True)
+    return [ssim_map(image, truth, data_range=reference.peak) for image, truth in pairs]
+
+
+def _regional(magnitude: Array, reference: Reference, maps: list[tuple[float, Array]], part: slice) -> dict[str, float]:
+    out = {}
+    for name, mask in reference.regions.items():
+        inside = mask[part]
+        out[f"psnr@{name}"] = psnr(magnitude[part][inside], reference.magnitude[part][inside], peak=reference.peak)
+    local = np.stack([one for _, one in maps[part]])[reference.regions.roi[part]]
+    return out | {"ssim@roi": float(local.mean()) if local.size else float("nan")}
+
+
+def _shares(magnitude: Array, reference: Reference) -> dict[str, float]:
+    squares = (magnitude - reference.magnitude) ** 2
+    total = float(squares.sum())
+    return {share_of_error(name): _ratio(float(squares[mask].sum()), total) for name, mask in reference.regions.items()}
 
 
 def _ratio(numerator: float, denominator: float) -> float:

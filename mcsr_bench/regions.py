@@ -1,4 +1,4 @@
-"""Regions of a volume in which errors are scored. All masks are computed from the reference's magnitude alone."""
+"""Regions of a volume in which errors are scored. All masks come from the reference, and from the auxiliary or the data set."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 
-BOUNDARY_PIXELS = 2
+BOUNDARY_PIXELS = 1
+SMOOTHING = 1.5
+"""Pixels: sigma of the Gaussian by which a slice is smoothed before its masks are taken, so that noise does not draw them."""
 
 
 @dataclass(frozen=True)
 class Regions:
     """Masks (S, H, W)."""
 
+    roi: Mask
+    """The region of interest: the data set's, otherwise the foregrounds of both contrasts together."""
     foreground: Mask
     """Above Otsu's threshold of the volume, largest connected component of the volume, holes filled slice by slice."""
     high: Mask
@@ -23,26 +27,49 @@ class Regions:
     low: Mask
     """The rest of the foreground."""
     boundary: Mask
-    """Foreground pixels within 2 pixels (in the slice, between centres) of the border of foreground or `high`."""
+    """Foreground pixels that touch the other side of the border of foreground or `high` (in the slice, by an edge)."""
 
     def items(self) -> list[tuple[str, Mask]]:
         """Names and masks in fixed order."""
-        return [(name, getattr(self, name)) for name in ("foreground", "high", "low", "boundary")]
+        return [(name, getattr(self, name)) for name in NAMES]
 
     @classmethod
-    def of(cls, magnitude: NDArray[np.float64]) -> Regions:
-        """The regions of a reference volume (S, H, W) of magnitudes. Source of thresholds: Otsu, IEEE SMC 9:62, 1979."""
-        from scipy.ndimage import binary_fill_holes, generate_binary_structure, label
+    def of(cls, magnitude: NDArray[np.float64], roi: Mask | None = None) -> Regions:
+        """The regions of a reference volume (S, H, W) of magnitudes. Source of thresholds: Otsu, IEEE SMC 9:62, 1979.
 
-        bright = magnitude > _otsu(magnitude)
-        parts, n = label(bright, structure=generate_binary_structure(3, 3))
-        if n > 1:
-            sizes = np.bincount(parts.ravel())[1:]
-            bright = parts == 1 + int(np.argmax(sizes))
-        foreground = np.stack([binary_fill_holes(image) for image in bright])
-        high = foreground & (magnitude > _otsu(magnitude[foreground])) if foreground.any() else foreground
-        edges = [_near_border(f) | _near_border(h) for f, h in zip(foreground, high, strict=True)]
-        return cls(foreground, high, foreground & ~high, foreground & np.stack(edges))
+        roi: (S, H, W); None: the foreground.
+        """
+        smooth = _smooth(magnitude)
+        inside = _foreground(smooth)
+        high = inside & (smooth > _otsu(smooth[inside])) if inside.any() else inside
+        edges = [_near_border(f) | _near_border(h) for f, h in zip(inside, high, strict=True)]
+        return cls(inside if roi is None else roi, inside, high, inside & ~high, inside & np.stack(edges))
+
+
+NAMES = ("roi", "foreground", "high", "low", "boundary")
+"""Of the regions, in the order of columns."""
+
+
+def foreground(magnitude: NDArray[np.float64]) -> Mask:
+    """The foreground of a volume (S, H, W) of magnitudes; see `Regions.foreground`."""
+    return _foreground(_smooth(magnitude))
+
+
+def _smooth(magnitude: NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy.ndimage import gaussian_filter
+
+    return np.asarray(gaussian_filter(magnitude, (0, SMOOTHING, SMOOTHING), mode="nearest"))
+
+
+def _foreground(smooth: NDArray[np.float64]) -> Mask:
+    from scipy.ndimage import binary_fill_holes, generate_binary_structure, label
+
+    bright = smooth > _otsu(smooth)
+    parts, n = label(bright, structure=generate_binary_structure(3, 3))
+    if n > 1:
+        sizes = np.bincount(parts.ravel())[1:]
+        bright = parts == 1 + int(np.argmax(sizes))
+    return np.stack([binary_fill_holes(image) for image in bright])
 
 
 def _otsu(values: NDArray[np.float64]) -> float:
@@ -52,7 +79,7 @@ def _otsu(values: NDArray[np.float64]) -> float:
 
 
 def _near_border(mask: Mask) -> Mask:
-    """Pixels (H, W) whose distance to the nearest pixel on the other side of the mask's border is at most 2."""
+    """Pixels (H, W) whose distance to the nearest pixel on the other side of the mask's border is at most `BOUNDARY_PIXELS`."""
     from scipy.ndimage import distance_transform_edt
 
     if mask.all() or not mask.any():

@@ -13,7 +13,8 @@ from mcsr_bench.metrics import METRICS, Reference, score_volume
 from mcsr_bench.regions import Regions
 
 IDS = [
-    "psnr@volume-max", "ssim@volume-max", "nmse@volume", "psnr@foreground", "psnr@high", "psnr@low", "psnr@boundary", "hfen",
+    "psnr@volume-max", "ssim@volume-max", "psnr@roi", "ssim@roi", "psnr@robust", "nmse@volume", "psnr@foreground",
+    "psnr@high", "psnr@low", "psnr@boundary", "hfen",
     "kspace-error",
 ]  # fmt: skip
 
@@ -44,8 +45,35 @@ def noisy(truth, seed=1, level=0.1):
     return np.abs(truth) + level * np.random.default_rng(seed).normal(size=truth.shape)
 
 
-def scores(prediction, truth):
-    return score_volume(prediction, Reference(truth), lr=degrade(truth), degrade=degrade)
+def scores(prediction, truth, roi=None, zero_filled=None):
+    return score_volume(prediction, Reference(truth, roi), lr=degrade(truth), degrade=degrade, zero_filled=zero_filled)
+
+
+def smoothed(volume, sigma=1.5):
+    """A Gaussian in every slice, as a sum over shifted images; edges repeated."""
+    r = 6
+    g = np.exp(-(np.arange(-r, r + 1) ** 2) / (2 * sigma**2))
+    g /= g.sum()
+    for axis in (1, 2):
+        width = [(r, r) if a == axis else (0, 0) for a in range(3)]
+        padded, n = np.pad(volume, width, mode="edge"), volume.shape[axis]
+        volume = sum(g[k] * np.take(padded, range(k, k + n), axis) for k in range(2 * r + 1))
+    return volume
+
+
+def masks(t):
+    """Foreground, high, low and boundary, by scikit-image's Otsu and brute force."""
+    m = smoothed(t)
+    parts, n = ndimage.label(m > filters.threshold_otsu(m), np.ones((3, 3, 3)))
+    biggest = max(range(1, n + 1), key=lambda k: (parts == k).sum())
+    foreground = np.stack([ndimage.binary_fill_holes(image) for image in parts == biggest])
+    high = foreground & (m > filters.threshold_otsu(m[foreground]))
+    return n, {
+        "foreground": foreground,
+        "high": high,
+        "low": foreground & ~high,
+        "boundary": hand_boundary(foreground, high),
+    }
 
 
 def hand_psnr(a, b, peak):
@@ -64,21 +92,17 @@ def test_every_metric_equals_an_independent_computation(shape, seed):
         "ssim@volume-max": np.mean([structural_similarity(a, b, data_range=peak) for a, b in zip(t, p, strict=True)]),
         "nmse@volume": ((t - p) ** 2).sum() / (t**2).sum(),
     }
-    bright = t > filters.threshold_otsu(t)
-    parts, n = ndimage.label(bright, np.ones((3, 3, 3)))
+    n, regions = masks(t)
     assert n > 1
-    biggest = max(range(1, n + 1), key=lambda k: (parts == k).sum())
-    foreground = np.stack([ndimage.binary_fill_holes(m) for m in parts == biggest])
-    high = foreground & (t > filters.threshold_otsu(t[foreground]))
-    low = foreground & ~high
-    for name, mask in (
-        ("foreground", foreground),
-        ("high", high),
-        ("low", low),
-        ("boundary", hand_boundary(foreground, high)),
-    ):
+    for name, mask in {**regions, "roi": regions["foreground"]}.items():
         assert mask.any()
         expected[f"psnr@{name}"] = hand_psnr(p[mask], t[mask], peak)
+    local = [structural_similarity(a, b, data_range=peak, full=True)[1] for a, b in zip(t, p, strict=True)]
+    expected["ssim@roi"] = np.stack(local)[regions["foreground"]].mean()
+    ordered = np.sort(t.ravel())
+    at = 0.999 * (t.size - 1)
+    robust = ordered[int(at)] + (at - int(at)) * (ordered[int(at) + 1] - ordered[int(at)])
+    expected["psnr@robust"] = hand_psnr(p, t, robust)
     expected["hfen"] = np.mean(
         [np.linalg.norm(hand_log(a) - hand_log(b)) / np.linalg.norm(hand_log(b)) for a, b in zip(p, t, strict=True)]
     )
@@ -90,16 +114,15 @@ def test_every_metric_equals_an_independent_computation(shape, seed):
 
 
 def hand_boundary(foreground, high):
-    """Brute force: a pixel is in the band if a pixel on the other side of either border is at most 2 away, in the slice."""
+    """Brute force: a pixel is in the band if it shares an edge with one on the other side of either border, in the slice."""
     out = np.zeros_like(foreground)
     _, H, W = foreground.shape
     for mask in (foreground, high):
         for s, i, j in np.argwhere(foreground):
             near = [
                 mask[s, i + a, j + b] != mask[s, i, j]
-                for a in range(-2, 3)
-                for b in range(-2, 3)
-                if a * a + b * b <= 4 and 0 <= i + a < H and 0 <= j + b < W
+                for a, b in ((-1, 0), (1, 0), (0, -1), (0, 1))
+                if 0 <= i + a < H and 0 <= j + b < W
             ]
             out[s, i, j] |= any(near)
     return out
@@ -133,7 +156,7 @@ def test_the_reference_itself_scores_perfectly(kind):
     for row in (out.volume, *out.slices):
         for name, value in row.items():
             metric = METRICS[name]
-            perfect = {"ssim@volume-max": 1.0}.get(name, np.inf if metric.higher_is_better else 0.0)
+            perfect = {"ssim@volume-max": 1.0, "ssim@roi": 1.0}.get(name, np.inf if metric.higher_is_better else 0.0)
             if name.startswith("psnr"):
                 assert value > 250 or value == np.inf, name  # |exp(i phase) * magnitude| rounds in the last bit
             else:
@@ -243,3 +266,65 @@ def test_every_metric_has_a_revision_and_list_shows_it(here):
     rows = json.loads(here("list", "metrics", "--json").stdout)
     assert {row["name"]: row["revision"] for row in rows} == {name: metric.revision for name, metric in METRICS.items()}
     assert all(type(metric.revision) is int and metric.revision >= 1 for metric in METRICS.values())
+
+
+def test_a_region_of_interest_that_the_data_give_is_scored():
+    truth = phantom()
+    t, p = np.abs(truth), noisy(truth)
+    roi = np.zeros(t.shape, bool)
+    roi[1:, 10:20, 5:30] = True
+    out = scores(p, truth, roi)
+    assert out.volume["psnr@roi"] == pytest.approx(hand_psnr(p[roi], t[roi], t.max()))
+    assert np.isnan(out.slices[0]["psnr@roi"])
+    assert np.isnan(out.slices[0]["ssim@roi"])
+    assert out.volume["psnr@foreground"] == scores(p, truth).volume["psnr@foreground"]
+
+
+def test_what_zero_filling_scores_and_where_the_error_is_stand_beside():
+    truth = phantom()
+    t, p, base = np.abs(truth), noisy(truth), noisy(truth, seed=9, level=0.3)
+    out = scores(p, truth, zero_filled=base)
+    alone = scores(base, truth).volume
+    assert list(out.volume)[: len(IDS)] == IDS
+    assert list(out.slices[0]) == IDS
+    for name in metrics.REGIONAL:
+        assert out.volume[f"{name}/zerofill"] == alone[name]
+    squares = (p - t) ** 2
+    for name, mask in masks(t)[1].items():
+        assert out.volume[f"error-share@{name}"] == pytest.approx(squares[mask].sum() / squares.sum())
+    assert out.volume["error-share@high"] + out.volume["error-share@low"] == pytest.approx(
+        out.volume["error-share@foreground"]
+    )
+
+
+def test_one_hot_voxel_moves_the_peak_and_not_the_robust_one():
+    truth = np.abs(phantom())
+    hot = truth.copy()
+    hot[1, 20, 20] = 10 * truth.max()
+    before, after = (scores(v + 0.05 * (truth - truth.mean()), v).volume for v in (truth, hot))
+    assert after["psnr@volume-max"] - before["psnr@volume-max"] == pytest.approx(20, abs=0.1)
+    assert after["psnr@robust"] == pytest.approx(before["psnr@robust"], abs=0.1)
+
+
+def head(shape=(3, 96, 96), seed=0):
+    """A head like a brain's: a bright ring, a shell, and tissue of two intensities in folds, blurred a little."""
+    S, H, W = shape
+    y, x = np.meshgrid(np.linspace(-1, 1, H), np.linspace(-1, 1, W), indexing="ij")
+    r, angle = np.hypot(y / 0.85, x / 0.7), np.arctan2(y, x)
+    folds = (r + 0.08 * np.cos(11 * angle)) < 0.55
+    one = np.where(r < 0.75, np.where(folds, 0.45, 0.75), np.where(r < 0.85, 0.1, 0.0))
+    one = np.where((r >= 0.85) & (r < 0.95), 1.0, one)
+    return np.stack([ndimage.gaussian_filter(one * (1 + 0.02 * k), 0.7) for k in range(S)])
+
+
+def test_noise_does_not_draw_the_masks_and_the_boundary_is_narrow():
+    """Noise of 5 % of the maximum."""
+    truth = head()
+    rng = np.random.default_rng(0)
+    level = 0.05 * truth.max()
+    noisy_head = np.abs(truth + level * (rng.normal(size=truth.shape) + 1j * rng.normal(size=truth.shape)))
+    clean, seen = Regions.of(truth), Regions.of(noisy_head)
+    for name in ("foreground", "high", "low"):
+        a, b = getattr(clean, name), getattr(seen, name)
+        assert 2 * (a & b).sum() / (a.sum() + b.sum()) > 0.9, name
+    assert clean.boundary.sum() < 0.4 * clean.foreground.sum()
