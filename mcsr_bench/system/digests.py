@@ -1,7 +1,9 @@
-"""SHA-256 of large files, remembered: tens of gigabytes need not be hashed again before every run."""
+"""SHA-256 of files: remembered for good or for a process where they are large, and of the code of a plugin."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -49,6 +51,49 @@ def digests(paths: Iterable[Path], told: Callable[[int, int], None] | None = Non
     finally:
         _save(memory, fresh)
     return {path: known[key] for path, key in keys.items()}
+
+
+def digest_once(path: Path) -> str:
+    """The SHA-256 of a file's bytes, read once per process as long as it is the same file by inode, time and length.
+
+    Unlike `digests` it trusts no earlier process: it is there to find what has changed on disk since. OSError.
+    """
+    now = path.stat()
+    state = (now.st_dev, now.st_ino, now.st_mtime_ns, now.st_size)
+    if state not in _read:
+        _read[state] = file_digest(path)
+    return _read[state]
+
+
+_read: dict[tuple[int, int, int, int], str] = {}
+
+
+def code_digest(folder: Path, *more: str) -> str:
+    """The SHA-256 of the Python files below a folder, names and bytes, and of the files ``more`` in it.
+
+    Links are followed. What does not count: hidden folders, ``__pycache__``, folders named ``tests``, and what cannot be read.
+    """
+    found = [folder / name for name in more]
+    seen = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(root))
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".")
+            and name not in ("__pycache__", "tests")
+            and os.path.realpath(os.path.join(root, name)) not in seen
+        ]
+        found += [Path(root, name) for name in names if name.endswith(".py")]
+    code = hashlib.sha256()
+    for path in sorted(found):
+        try:
+            data = path.read_bytes()
+        except OSError:
+            continue
+        code.update(f"\0{path.relative_to(folder).as_posix()}\0{len(data)}\0".encode("utf-8", "surrogateescape"))
+        code.update(data)
+    return code.hexdigest()
 
 
 @contextmanager
