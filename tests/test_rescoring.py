@@ -28,6 +28,7 @@ def made(tmp_path, own_cache):
         table["ssim@volume-max"] = 0.123
         files.write_table(path, table)
     record = files.read_json(place.trial)
+    record["files"] |= {path.name: files.file_digest(path) for path in (place.volumes, place.slices)}
     del record["metrics"]["hfen"]
     record["metrics"]["ssim@volume-max"] = 0
     files.write_json(place.trial, record)

@@ -4,8 +4,8 @@ A store holds, for every volume, target and auxiliary (HR, complex, centre-cropp
 files that are memory-mapped when read. Scales whose crop is the same share the HR part. The key of a part is a hash of all that
 should change its bytes: the data's fingerprint, the adapter and its settings, the sizes, the protocol, and how the user wanted the
 data prepared. Parts are built volume by volume under a temporary name and moved into place when complete, so that a part that
-exists is whole; one that was interrupted goes on where it stopped. The index of a part holds the SHA-256 of its files and of itself;
-they are compared once per process, by the one that hands a store to others.
+exists is whole; one that was interrupted goes on where it stopped. The index of a part holds the SHA-256 of its files and of
+itself; they are compared once per process, by the one that hands a store to others.
 """
 
 from __future__ import annotations

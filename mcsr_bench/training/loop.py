@@ -62,7 +62,7 @@ class Loop:
         warn: Callable[[str], None] | None = None,
         checkpoint_every: int = 0,
     ) -> None:
-        """key: identity of the training; a checkpoint with another one is not resumed. warn: told of one that was set aside as damaged.
+        """key: identity of the training; a checkpoint with another one is not resumed; of a damaged one ``warn`` is told.
 
         checkpoint_every: steps between checkpoints; 0: at validations and every half minute. It changes no result.
         """
