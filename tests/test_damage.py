@@ -251,9 +251,11 @@ STAGES = [
 @pytest.mark.parametrize(("file", "damage"), STAGES, ids=[f"{f}-{d.__name__}" for f, d in STAGES])
 def test_a_resumed_trial_trusts_no_damaged_stage(sound: Sound, tmp_path: Path, file: str, damage: Any) -> None:
     run, told = sound.copy(tmp_path), Told()
-    path = getattr(unfinished(run), file)
+    there = unfinished(run)
+    path, predicted = getattr(there, file), there.predictions.stat()
     damage(path, getattr(place(run, 1), file))
     pd.testing.assert_frame_equal(again(run, told), sound.scores)
+    assert there.predictions.stat().st_mtime_ns != predicted.st_mtime_ns  # they may be of the damaged weights
     assert [str(path) in said and "set aside" in said for said in told.said] == [True] * (damage is not missing)
     assert path.is_file()
     assert path.with_name(f"{path.name}.damaged").is_file() == (damage is not missing)
@@ -272,6 +274,7 @@ def other_weights(run: Path, key: str) -> None:
 def test_weights_that_were_put_there_are_not_the_trials(sound: Sound, tmp_path: Path, record: str, key: str) -> None:
     run = sound.copy(tmp_path)
     there = unfinished(run)
+    there.predictions.unlink()
     other_weights(run, key)
     if record == "lost":
         there.trial.unlink()

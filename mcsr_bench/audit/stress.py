@@ -192,7 +192,8 @@ def _stress(
         raise UserError(f"{run}: no finished trial of a trained method that is given an auxiliary at full resolution")
     for bundle in chosen:
         bundle.checked(bundle.weights)
-        open_store(bundle.record.data.store).compare(results.volumes["volume_id"])
+        rows = results.volumes[results.volumes["dataset"] == bundle.record.dataset_label]
+        open_store(bundle.record.data.store).compare(rows["volume_id"])
     work = [
         Job(
             stress_job,

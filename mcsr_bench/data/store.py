@@ -31,7 +31,7 @@ from mcsr_bench.plugin.registry import datasets
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.roles import ROLES
 from mcsr_bench.system import files
-from mcsr_bench.system.digests import digest_once
+from mcsr_bench.system.digests import digests_once
 from mcsr_bench.system.progress import Listener
 
 LAYOUT = 5
@@ -96,8 +96,8 @@ class Store:
     """What the registration did, by the volume_id of those that were registered."""
 
     def compare(self, volume_ids: Iterable[str]) -> None:
-        """UserError when a file of one of these volumes is not the one that was written."""
-        volumes = [self.volumes[volume_id] for volume_id in dict.fromkeys(volume_ids)]
+        """UserError when a file of one of these volumes, as far as they are in the store, is not the one that was written."""
+        volumes = [self.volumes[volume_id] for volume_id in self.volumes.keys() & set(volume_ids)]
         positions = {f"{volume.position:05d}" for volume in volumes}
         for folder in {folder for volume in volumes for folder in (volume.hr_folder, volume.lr_folder)}:
             if wrong := _differing(folder, positions):
@@ -252,7 +252,8 @@ def _write_index(part: Path, index: Mapping[str, Any]) -> None:
     """Write the index, last of all, with the lengths and hashes of the files, and one of itself."""
     paths = {f"{p.parent.name}/{p.name}": p for p in sorted(part.glob("*/*.npy"))}
     lengths = {name: path.stat().st_size for name, path in paths.items()}
-    whole = {**index, "bytes": lengths, "sha256": {name: digest_once(path) for name, path in paths.items()}}
+    hashes = dict(zip(paths, digests_once(list(paths.values())), strict=True))
+    whole = {**index, "bytes": lengths, "sha256": hashes}
     files.write_json(part / "index.json", {**whole, "own": files.digest(whole)})
 
 
@@ -269,13 +270,8 @@ def _differing(
         for name, value in index.get("sha256", {}).items()
         if positions is None or Path(name).name.partition(".")[0] in positions
     }
-    done, total = 0, sum(index["bytes"][name] for name in expected)
-    for name, value in expected.items():
-        if digest_once(part / name) != value:
-            return str(name)
-        done += index["bytes"][name]
-        told(done, total)
-    return ""
+    found = digests_once([part / name for name in expected], told)
+    return next((name for name, value in zip(expected, found, strict=True) if value != expected[name]), "")
 
 
 def _build_hr(folder: Path, work: Work, engine: Engine | None, listener: Listener) -> None:

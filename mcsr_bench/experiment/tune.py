@@ -229,8 +229,8 @@ def _claim(search: _Search) -> None:
         raise UserError(f"--to {search.spec.out}: is a file, not a folder")
     if path.is_file():
         try:
-            before = files.read_json(path)
-        except ValueError:
+            before = dict(files.read_json(path))
+        except (ValueError, TypeError):
             raise UserError(f"{path}: not readable as JSON; choose another --to") from None
         differs = [key for key in header if before.get(key) != header[key]]
         if differs:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -63,6 +64,18 @@ def digest_once(path: Path) -> str:
     if state not in _read:
         _read[state] = file_digest(path)
     return _read[state]
+
+
+def digests_once(paths: Sequence[Path], told: Callable[[int, int], None] = lambda *_: None) -> list[str]:
+    """`digest_once` of each path, several at a time; told: of the bytes read so far, and of all."""
+    sizes = [path.stat().st_size for path in paths]
+    out, done = [], 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for value, size in zip(pool.map(digest_once, paths), sizes, strict=True):
+            out.append(value)
+            done += size
+            told(done, sum(sizes))
+    return out
 
 
 _read: dict[tuple[int, int, int, int], str] = {}
