@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import mcsr_bench as mb
 from mcsr_bench.api import experiment_spec
 from mcsr_bench.data import store as stores
 from mcsr_bench.errors import UserError
+from mcsr_bench.experiment import trial
 from mcsr_bench.experiment.run import run_experiment
+from mcsr_bench.plugin import registry
 from mcsr_bench.plugin.registry import datasets, methods, scoped_plugins
 from mcsr_bench.results.bundle import RunFolder
 from mcsr_bench.system import files
@@ -161,6 +164,39 @@ def test_code_that_changes_while_data_are_prepared_leaves_no_store(plugins, run,
     with pytest.raises(UserError, match="the code of dataset 'toy' changed while it was at work; run the same command"):
         run()
     assert list(stores.store_root().iterdir()) == []
+
+
+def test_code_that_changes_while_a_run_is_at_work_computes_nothing_under_the_old_key(
+    plugins, run, monkeypatch, tmp_path
+):
+    @contextmanager
+    def as_in_a_worker(paths):
+        """Which finds the plugins for itself, later."""
+        (plugins / "plain" / "value.py").write_text("VALUE = 0.25\n")
+        token = registry._scope.set(None)
+        with scoped_plugins(paths):
+            yield
+        registry._scope.reset(token)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "scoped_plugins", as_in_a_worker)
+        scores, _ = run()
+    assert scores == []
+    [place] = RunFolder(tmp_path / "r").trials()
+    assert "the code of method 'plain' changed after the run began" in place.read_record().reason
+    assert run()[0] == run(out="other")[0]
+
+
+def test_within_a_call_a_plugin_has_one_code(plugins):
+    with scoped_plugins(plugins):
+        code = methods().code("plain")
+        (plugins / "plain" / "value.py").write_text("VALUE = 0.25\n")
+        with scoped_plugins(plugins):
+            assert methods().code("plain") == code
+        assert methods().edited("plain")
+    with scoped_plugins(plugins):
+        assert methods().code("plain") != code
+        assert not methods().edited("plain")
 
 
 def test_two_runs_of_other_code_do_not_share_a_report(plugins, run, tmp_path):

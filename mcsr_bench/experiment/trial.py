@@ -35,7 +35,7 @@ from mcsr_bench.plugin.cards import MethodCard
 from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.plugin.method import Method, TorchMethod
 from mcsr_bench.plugin.predicted import predict_volume, slices_at_once
-from mcsr_bench.plugin.registry import add_plugins, methods
+from mcsr_bench.plugin.registry import methods, scoped_plugins
 from mcsr_bench.plugin.split import Split
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results.bundle import Bundle, BundleFiles, DataRecord, RunFolder, TrialRecord, label
@@ -66,6 +66,8 @@ class TrialSpec(BaseModel):
     """The run's folder."""
     method: str
     variant: str = ""
+    code: str = ""
+    """Of a third party's method: the hash of its code, see `mcsr_bench.plugin.registry.Plugin`."""
     settings: dict[str, Any]
     """All settings of the method."""
     dataset_variant: str = ""
@@ -85,11 +87,6 @@ class TrialSpec(BaseModel):
     def key(self) -> str:
         """Hash of everything that should change the numbers (not: device, threads, versions)."""
         return self.key_of((self.code, self.data.code))
-
-    @property
-    def code(self) -> str:
-        """Of a third party's method: the hash of its code."""
-        return methods().code(self.method)
 
     def key_of(self, code: tuple[str, str]) -> str:
         """The key if the plugins of method and dataset had this code; empty: built-in ones."""
@@ -163,10 +160,11 @@ class TrialSpec(BaseModel):
 
 @registered
 def trial_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
-    """A job: run the trial of a JSON spec; its events are [stage, done, total, detail], its result the record."""
+    """A job: run the trial of a JSON spec; its events are [stage, done, total, detail], its result the record.
+
+    UserError where the method's code is not any more what it was when the trial was planned.
+    """
     spec = TrialSpec.model_validate(payload)
-    for path in spec.plugins:
-        add_plugins(path)
     spec = spec.model_copy(update={"device": device_of(spec.device, int(os.environ.get(SLOT, "0")))})
     torch.set_num_threads(spec.threads)
     last = 0.0
@@ -178,7 +176,12 @@ def trial_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
             last = now
             emit([stage, done, total, detail])
 
-    return run_trial(spec, report).model_dump(mode="json")
+    with scoped_plugins(spec.plugins):
+        if methods().code(spec.method) != spec.code:
+            raise UserError(
+                f"the code of method '{spec.method}' changed after the run began; run the same command again"
+            )
+        return run_trial(spec, report).model_dump(mode="json")
 
 
 def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:

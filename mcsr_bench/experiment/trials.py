@@ -13,6 +13,7 @@ from mcsr_bench.engines.base import Engine, Job, Needs, Outcome, Steps, follow
 from mcsr_bench.errors import DamagedFileError
 from mcsr_bench.experiment.grid import Point
 from mcsr_bench.experiment.trial import DAMAGED, INTERRUPTED, TrialSpec, trial_job
+from mcsr_bench.plugin.registry import methods
 from mcsr_bench.results.bundle import Bundle, BundleFiles, RunFolder, TrialRecord
 from mcsr_bench.system import files
 from mcsr_bench.system.progress import Listener
@@ -33,6 +34,7 @@ def trial_spec(
         out=out,
         method=point.method,
         variant=point.variant,
+        code=methods().code(point.method),
         settings=point.settings,
         dataset_variant=prepared.variant,
         dataset_settings=prepared.dataset.settings.model_dump(mode="json"),

@@ -356,13 +356,16 @@ def add_plugins(path: Path) -> None:
 def scoped_plugins(paths: str | Path | Iterable[str | Path] = ()) -> Iterator[None]:
     """The plugins in sub-folders of ``paths`` are known within the block (and its thread) alone, and so are those it adds.
 
-    Folders are looked at again at each entry. Blocks may be nested: the inner one knows the outer one's plugins, too. UserError
-    for what is not a folder.
+    Folders are looked at again at each entry, but for a block within one that knows the same. Blocks may be nested: the inner one
+    knows the outer one's plugins, too. UserError for what is not a folder.
     """
     given = (paths,) if isinstance(paths, (str, Path)) else paths
     folders = tuple(_folder(Path(path)) for path in given)
     outer = _scope.get()
-    entered = _scope.set(_Scope(tuple(dict.fromkeys((*(outer.folders if outer else ()), *folders)))))
+    known = tuple(dict.fromkeys((*(outer.folders if outer else ()), *folders)))
+    # Within one call a plugin has the code that it had at first: its key must be that of the code that computes.
+    found = dict(outer.found) if outer is not None and outer.folders == known else {}
+    entered = _scope.set(_Scope(known, found))
     try:
         yield
     finally:
