@@ -174,9 +174,11 @@ def test_code_that_changes_while_a_run_is_at_work_computes_nothing_under_the_old
         """Which finds the plugins for itself, later."""
         (plugins / "plain" / "value.py").write_text("VALUE = 0.25\n")
         token = registry._scope.set(None)
-        with scoped_plugins(paths):
-            yield
-        registry._scope.reset(token)
+        try:
+            with scoped_plugins(paths):
+                yield
+        finally:
+            registry._scope.reset(token)
 
     with monkeypatch.context() as patch:
         patch.setattr(trial, "scoped_plugins", as_in_a_worker)
