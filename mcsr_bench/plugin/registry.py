@@ -137,18 +137,23 @@ class Registry(Generic[C]):
         return plugin.card
 
     def code(self, name: str) -> str:
-        """The `Plugin.code` of a usable plugin: it enters the keys of all that the plugin computes.
+        """The `Plugin.code` by name: it enters the keys of all that the plugin computes; "" also for what is no plugin.
 
         A card that configures another plugin has the code of that one: what it sets is in those keys anyway.
         """
-        base = _configured(self.card(name))
-        return self.code(base) if base else self.plugins()[name].code
+        plugin = self._coded(name)
+        return plugin.code if plugin is not None else ""
 
     def edited(self, name: str) -> bool:
-        """Whether the code of a usable plugin is not any more what `code` gives."""
-        base = _configured(self.card(name))
-        plugin = self.plugins()[base or name]
-        return bool(plugin.code) and code_digest(plugin.folder, _CARD) != plugin.code
+        """Whether the code of a plugin is not any more what `code` gives."""
+        plugin = self._coded(name)
+        return plugin is not None and bool(plugin.code) and code_digest(plugin.folder, _CARD) != plugin.code
+
+    def _coded(self, name: str) -> Plugin[C] | None:
+        """The plugin whose code one of this name runs."""
+        plugin = self.plugins().get(name)
+        base = _configured(plugin.card) if plugin is not None and plugin.card is not None else ""
+        return self.plugins().get(base) if base else plugin
 
     def load(self, name: str) -> Any:
         """Import a plugin and return its class. UserError with the reason when the import fails."""

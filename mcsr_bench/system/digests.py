@@ -61,9 +61,12 @@ def digest_once(path: Path) -> str:
     """
     now = path.stat()
     state = (now.st_dev, now.st_ino, now.st_mtime_ns, now.st_size)
-    if state not in _read:
-        _read[state] = file_digest(path)
-    return _read[state]
+    if state in _read:
+        return _read[state]
+    value = file_digest(path)
+    if time.time_ns() - now.st_mtime_ns > _TICK:  # a file written again within a tick of the clock would have the same state
+        _read[state] = value
+    return value
 
 
 def digests_once(paths: Sequence[Path], told: Callable[[int, int], None] = lambda *_: None) -> list[str]:
@@ -79,12 +82,15 @@ def digests_once(paths: Sequence[Path], told: Callable[[int, int], None] = lambd
 
 
 _read: dict[tuple[int, int, int, int], str] = {}
+_TICK = 20_000_000
+"""Nanoseconds: more than file systems' times are apart."""
 
 
 def code_digest(folder: Path, *more: str) -> str:
     """The SHA-256 of the Python files below a folder, names and bytes, and of the files ``more`` in it.
 
-    Links are followed. What does not count: hidden folders, ``__pycache__``, folders named ``tests``, and what cannot be read.
+    Links are followed. What does not count: hidden folders, ``__pycache__``, tests (folders ``tests``, and in the folder itself
+    ``conftest.py`` and the ``test_NAME.py`` of a scaffold, NAME the folder's), and what cannot be read.
     """
     found = [folder / name for name in more]
     seen = set()
@@ -98,8 +104,9 @@ def code_digest(folder: Path, *more: str) -> str:
             and os.path.realpath(os.path.join(root, name)) not in seen
         ]
         found += [Path(root, name) for name in names if name.endswith(".py")]
+    tests = {folder / "conftest.py", folder / f"test_{folder.name}.py"}
     code = hashlib.sha256()
-    for path in sorted(found):
+    for path in sorted({*found} - tests):
         try:
             data = path.read_bytes()
         except OSError:
