@@ -64,7 +64,9 @@ def digest_once(path: Path) -> str:
     if state in _read:
         return _read[state]
     value = file_digest(path)
-    if time.time_ns() - now.st_mtime_ns > _TICK:  # a file written again within a tick of the clock would have the same state
+    if (
+        time.time_ns() - now.st_mtime_ns > _TICK
+    ):  # a file written again within a tick of the clock would have the same state
         _read[state] = value
     return value
 
