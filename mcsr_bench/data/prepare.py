@@ -219,6 +219,7 @@ def data_record(
         # The card's first contrast is the one whose numbers were published.
         reported_as=card.reported_as if target == card.contrasts[0] else "",
         fingerprint=dataset.fingerprint(),
+        code=datasets().code(dataset.name),
         split_hash=split.hash,
         split_rule=split.rule,
         patient_disjoint=split.patient_disjoint,
