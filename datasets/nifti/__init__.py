@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -25,8 +24,9 @@ from mcsr_bench.roles import Role
 from mcsr_bench.system.files import digest
 
 from .blocks import Block, cut
+from .namings import by_naming, headers, volumes
 from .orientation import Axis, orientation
-from .patterns import NAMINGS, PREFIXES, Who, below, find, known_pattern
+from .patterns import Who, find, hidden_names
 from .remarks import remarks, visits
 from .volume import Volume, check_sign, inspect, magnitude, occupied, samples
 
@@ -177,15 +177,21 @@ class NIfTI(Dataset):
 
     def _pairs(self) -> dict[Who, tuple[Path, Path]]:
         s, root = self.settings, self.root
-        targets, auxiliaries = (self._find(pattern, key, s.recursive) for pattern, key in self._patterns())
+        targets, auxiliaries = (find(root, pattern, key, s.recursive) for key, pattern in self._patterns().items())
+        known = None
+        if not targets.keys() & auxiliaries.keys() and self._standard():
+            known = by_naming(root, self.contrasts)
+        if known:
+            (targets, auxiliaries), told = known
+        else:
+            told = list(hidden_names(root, zip(self._patterns().items(), (targets, auxiliaries), strict=True)))
         both = {who: (targets[who], auxiliaries[who]) for who in targets if who in auxiliaries}
-        if not both and all(pattern == NIfTISettings.model_fields[key].default for pattern, key in self._patterns()):
-            targets, auxiliaries = self._by_known_names() or (targets, auxiliaries)
-            both = {who: (targets[who], auxiliaries[who]) for who in targets if who in auxiliaries}
+        others = headers(root, deep=not both or s.recursive)
         if not both:
-            volumes = (path for folder in below(root) for path in sorted(folder.glob("*.nii*")))
-            there = [str(path.relative_to(root)) for path in islice(volumes, 1000)]
-            shown = f"it holds {', '.join(sorted(there)[:5])}" if there else "it holds no NIfTI file"
+            there = [str(path.relative_to(root)) for path in volumes(root)[:5]]
+            shown = f"it holds {', '.join(there)}" if there else "it holds no NIfTI file"
+            if others:
+                shown += f", but pairs of .hdr and .img such as {others[0].name}: convert these to .nii.gz"
             raise UserError(
                 f"no two files in {root} match {self.name}.target_pattern={s.target_pattern} and "
                 f"{self.name}.auxiliary_pattern={s.auxiliary_pattern} for the same patient; {shown}"
@@ -193,39 +199,31 @@ class NIfTI(Dataset):
         same = [target for target, auxiliary in both.values() if target == auxiliary]
         if same:
             raise UserError(f"{same[0]} matches both {self.name}.target_pattern and {self.name}.auxiliary_pattern")
+        if others:
+            message = (
+                f"{len(others)} pairs of .hdr and .img are left out, e.g. {others[0].name}; convert them to .nii.gz"
+            )
+            told.append(Finding("warning", "unread", str(others[0]), message))
         for found, role in ((targets, "auxiliary"), (auxiliaries, "target")):
             alone = [path for who, path in found.items() if who not in both]
             if alone:
                 message = f"{len(alone)} volumes have no {role} and are left out, e.g. {alone[0].name}"
-                self.note(Finding("warning", "unpaired", str(alone[0]), message))
+                told.append(Finding("warning", "unpaired", str(alone[0]), message))
+        for finding in told:
+            self.note(finding)
         return both
 
-    def _patterns(self) -> tuple[tuple[str, str], tuple[str, str]]:
-        """Pattern and name of the setting, of the target and the auxiliary."""
+    def _patterns(self) -> dict[str, str]:
+        """Patterns of the target and the auxiliary, by what messages call their settings."""
         s = self.settings
-        return (s.target_pattern, "target_pattern"), (s.auxiliary_pattern, "auxiliary_pattern")
+        return {f"{self.name}.target_pattern": s.target_pattern, f"{self.name}.auxiliary_pattern": s.auxiliary_pattern}
 
-    def _find(self, pattern: str, key: str, recursive: bool) -> dict[Who, Path]:
-        return find(self.root, pattern, f"{self.name}.{key}", recursive)
-
-    def _by_known_names(self) -> tuple[dict[Who, Path], dict[Who, Path]] | None:
-        """What the names of a public data set find, at any depth; None where none of them has a pair."""
-        s = self.settings
-        for naming in NAMINGS:
-            patterns = [known_pattern(naming, contrast) for contrast in (s.target, s.auxiliary)]
-            if None in patterns:
-                continue
-            prefix = PREFIXES.get(naming, "")
-            targets, auxiliaries = (
-                {replace(who, patient=prefix + who.patient): path for who, path in found.items()}
-                for found in (
-                    self._find(str(p), key, True) for p, (_, key) in zip(patterns, self._patterns(), strict=True)
-                )
-            )
-            if targets.keys() & auxiliaries.keys():
-                self.note(Finding("info", "naming", str(self.root), f"files are named as {naming} names them"))
-                return targets, auxiliaries
-        return None
+    def _standard(self) -> bool:
+        """Whether both patterns are the standard ones."""
+        fields = type(self).Settings.model_fields
+        return all(
+            getattr(self.settings, key) == fields[key].default for key in ("target_pattern", "auxiliary_pattern")
+        )
 
     def _volume(self, case: Case, role: Role) -> Volume:
         return inspect(Path(case.files[0 if role == "target" else 1]))
