@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from mcsr_bench.data.encoding import UNFINISHED, ComplexArray, StoreDtype, open_volume, precision_db, write_volume
-from mcsr_bench.data.inspection import Content, Inspector
+from mcsr_bench.data.inspection import Content, Inspector, typical_phase
 from mcsr_bench.data.spec import Preparation, Register
 from mcsr_bench.engines.base import Emit, Engine, Job, JobFunction, Needs, Outcome, Watcher, follow, registered
 from mcsr_bench.errors import InterruptedWorkError, UserError
@@ -256,6 +256,8 @@ def read_case(
     from mcsr_bench.data.registration import register as onto
 
     target, auxiliary = (np.stack(list(dataset.read_contrast(case, role))) for role in ROLES)
+    if (phase := typical_phase(auxiliary[:: max(1, len(auxiliary) // 4)])) and not phase.own:
+        auxiliary = np.abs(auxiliary).astype(np.complex64)  # a magnitude in disguise: a steep slope is not interpolated
     here, there = grids or (_unit_grid(target), _unit_grid(auxiliary))
     try:
         moved, found = onto(target, here, auxiliary, there, "affine" if register == "affine" else "rigid")
