@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from mcsr_bench.data.raw.nifti import Volume, check_sign, inspect, magnitude, samples
+from mcsr_bench.data.raw.places import in_one_space, pair_findings
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.case import BadDataError, Case, Finding, Grid, Slice, Stored
 from mcsr_bench.plugin.dataset import Dataset
@@ -23,12 +25,11 @@ from mcsr_bench.protocol import Protocol
 from mcsr_bench.roles import Role
 from mcsr_bench.system.files import digest
 
-from .blocks import Block, cut
+from .blocks import Block, cut, occupied
 from .namings import by_naming, headers, volumes
 from .orientation import Axis, orientation
 from .patterns import Who, find, hidden_names
 from .remarks import remarks, visits
-from .volume import Volume, check_sign, inspect, magnitude, occupied, samples
 
 _CONTRAST = r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$"
 
@@ -67,7 +68,7 @@ class NIfTI(Dataset):
 
     Settings: ClassVar[type[DatasetSettings]] = NIfTISettings
     track: ClassVar[Literal["complex", "magnitude"]] = "magnitude"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     @property
     def contrasts(self) -> tuple[str, str]:
@@ -93,14 +94,16 @@ class NIfTI(Dataset):
                     problems.append(str(error))
             if len(volumes) < 2:
                 continue
-            grids = self._grids(volumes)
-            difference = grids[0].difference(grids[1])
+            volumes = list(in_one_space(volumes[0], volumes[1], self._same_grid))
+            difference = self._difference(*volumes)
             if difference and self.settings.split == "slice":
                 problems.append(
                     f"{paths[0]} and {paths[1]} are on different grids ({difference}), which {self.name}.split=slice does not take"
                 )
                 continue
             used.append(volumes)
+            for finding in pair_findings(volumes[0], volumes[1], same_grid=not difference):
+                self.note(finding)
             try:
                 out += self._cases_of(who, volumes)
             except UserError as error:
@@ -128,7 +131,7 @@ class NIfTI(Dataset):
         """The slices of one contrast as in its file, upright."""
         if self.settings.split == "slice" and case.volume_id not in self._blocks:
             self.cases()
-        volume = self._volume(case, role)
+        volume = self._volumes(case)[0 if role == "target" else 1]
         turn = orientation(volume.affine, self.settings.axis)
         block = self._blocks.get(case.volume_id)
         slices = range(block.start, block.stop) if block else range(turn.shape(volume.shape)[0])
@@ -138,12 +141,13 @@ class NIfTI(Dataset):
                 yield magnitude(turn.plane(stored, index), volume)
 
     def grids(self, case: Case) -> tuple[Grid, Grid]:
-        """From the affines; of a block of slices as if it were the whole volume, for both contrasts alike."""
-        return self._grids([self._volume(case, "target"), self._volume(case, "auxiliary")])
+        """From the affines of a space that both headers name; of a block of slices as if it were the whole volume."""
+        target, auxiliary = self._volumes(case)
+        return self._grid(target), self._grid(auxiliary)
 
     def stored(self, case: Case, role: Role) -> Stored:
         """The whole volume of a contrast, as (slices, H, W)."""
-        volume = self._volume(case, role)
+        volume = self._volumes(case)[0 if role == "target" else 1]
         return Stored(orientation(volume.affine, self.settings.axis).shape(volume.shape), str(volume.dtype))
 
     def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
@@ -225,14 +229,19 @@ class NIfTI(Dataset):
             getattr(self.settings, key) == fields[key].default for key in ("target_pattern", "auxiliary_pattern")
         )
 
-    def _volume(self, case: Case, role: Role) -> Volume:
-        return inspect(Path(case.files[0 if role == "target" else 1]))
+    def _volumes(self, case: Case) -> tuple[Volume, Volume]:
+        """Target and auxiliary, in one space."""
+        target, auxiliary = (inspect(Path(file)) for file in case.files)
+        return in_one_space(target, auxiliary, self._same_grid)
 
-    def _grids(self, volumes: Sequence[Volume]) -> tuple[Grid, Grid]:
-        target, auxiliary = (
-            orientation(volume.affine, self.settings.axis).grid(volume.shape, volume.affine) for volume in volumes
-        )
-        return target, auxiliary
+    def _grid(self, volume: Volume) -> Grid:
+        return orientation(volume.affine, self.settings.axis).grid(volume.shape, volume.affine)
+
+    def _difference(self, target: Volume, auxiliary: Volume) -> str:
+        return self._grid(target).difference(self._grid(auxiliary))
+
+    def _same_grid(self, target: Volume, auxiliary: Volume) -> bool:
+        return not self._difference(target, auxiliary)
 
     def _cases_of(self, who: Who, volumes: list[Volume]) -> list[Case]:
         s = self.settings
