@@ -301,7 +301,15 @@ def test_the_page_names_every_attribute_and_code(here: Callable[..., Any]) -> No
     text = DOCS.read_text(encoding="utf-8")
     for name in (*ATTRIBUTES, "patient_id", "site", "scanner", "field_T", "licence", "kspace", "sens", "reference"):
         assert f"`{name}`" in text, name
-    for code in ("zero-filled", "off-centre", "no-geometry", "matrix", "slice-count", "patients-alike"):
+    for code in (
+        "zero-filled",
+        "off-centre",
+        "no-geometry",
+        "matrix",
+        "slice-count",
+        "patients-alike",
+        "field-of-view",
+    ):
         assert f"`{code}`" in text, code
     for command in re.findall(r"^mcsr-bench (\S+)", text, re.MULTILINE):
         assert here(command, "--help").returncode == 0
