@@ -161,6 +161,26 @@ def test_part_of_a_reversed_readout_is_placed_by_the_data(tmp_path: Path) -> Non
     assert "reversed readouts lie" in told
 
 
+@pytest.mark.parametrize("part", [False, True])
+def test_a_flag_of_reversal_that_the_data_contradict_is_not_followed(tmp_path: Path, part: bool) -> None:
+    """Writers turn readouts round, and leave the flag; whole ones, or all but the first 8 samples."""
+
+    def flagged(scan: Any, number: int) -> None:
+        if part:
+            data = scan.data[:, 8:].copy()
+            scan.resize(24, COILS)
+            scan.data[:], scan.center_sample = data, 8
+        if scan.idx.kspace_encode_step_1 % 2:
+            scan.set_flag(ismrmrd.ACQ_IS_REVERSE)
+
+    got, told, _ = converted(tmp_path, flagged)
+    cut = KSPACE.copy()
+    cut[..., : 8 * part] = 0
+    first = W - W // 2
+    close_to(got, files.to_kspace(files.to_image(cut)[..., first : first + W]))
+    assert "flagged as reversed, and are in the order of the others by the data" in told
+
+
 def test_half_a_sample_is_told_and_left(tmp_path: Path) -> None:
     ramp = np.exp(1j * np.pi * (np.arange(WIDE) - WIDE // 2) / WIDE)
 

@@ -30,7 +30,7 @@ def put(
 ) -> Path:
     values = np.random.default_rng(seed).uniform(1, 100, SHAPE).astype(np.float32)
     image = nib.Nifti1Image(values, None)
-    image.header.set_zooms(np.linalg.norm(SCANNER[:3, :3], axis=0))
+    image.header.set_zooms(np.linalg.norm((qform or sform or (SCANNER,))[0][:3, :3], axis=0))
     image.set_sform(*(sform or (None, 0)))
     image.set_qform(*(qform or (None, 0)))
     image.header.set_xyzt_units(unit)
@@ -138,6 +138,20 @@ def test_a_field_of_view_of_no_patient_is_told(tmp_path: Path) -> None:
     refused(dataset(tmp_path), "p_T1.nii has no usable affine", "the unit in its header is meter")
 
 
+def test_voxels_of_two_sizes_are_told(tmp_path: Path) -> None:
+    """A tool that resampled and changed pixdim alone, or the sform alone."""
+    path = put(tmp_path / "p_T2.nii", (SCANNER, 1))
+    put(tmp_path / "p_T1.nii", (SCANNER, 1), seed=1)
+    content = bytearray(path.read_bytes())
+    content[80:84] = np.float32(1).tobytes()  # pixdim[1]
+    path.write_bytes(content)
+    data = dataset(tmp_path)
+    data.cases()
+    [found] = data.findings
+    assert (found.code, found.marks) == ("two-places", True)
+    assert "voxels of p_T2.nii are 1 x 2 x 4 mm by pixdim and 2 x 2 x 4 mm by its sform" in found.message
+
+
 def grid(shape: tuple[int, int, int], edges: tuple[float, float, float]) -> Grid:
     return Grid(shape, tuple(tuple(row) for row in np.diag([*edges, 1.0]).tolist()))
 
@@ -148,7 +162,7 @@ def grid(shape: tuple[int, int, int], edges: tuple[float, float, float]) -> Grid
         (((20, 64, 64), (4, 2, 2)), ((20, 64, 64), (0.004, 0.002, 0.002)), "the unit of one of them is wrong"),
         (((20, 64, 64), (0.004, 0.002, 0.002)), ((20, 64, 64), (4, 2, 2)), "spans 0.128 mm"),
         (((20, 64, 64), (4, 2, 2)), ((1, 70_000, 4_000), (4, 0.001, 0.03)), "1 x 70000 x 4000 voxels"),
-        (((4, 4, 4), (50, 50, 50)), ((2, 100, 100), (2, 2, 2)), "more than 4096 of the auxiliary (2 x 2 x 2 mm)"),
+        (((4, 4, 4), (50, 50, 50)), ((2, 100, 100), (2, 2, 2)), "more than 1000 of the auxiliary (2 x 2 x 2 mm)"),
     ],
 )
 def test_no_header_decides_how_much_memory_a_registration_takes(target: Any, auxiliary: Any, words: str) -> None:

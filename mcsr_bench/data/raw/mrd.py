@@ -19,7 +19,7 @@ from mcsr_bench.errors import UserError
 
 from .hdf5 import MAX_SLICE, explained, member, opened
 from .lengths import fov_problem
-from .mrd_echo import align, by_direction
+from .mrd_echo import align, kspace_of
 from .mrd_header import MrdHeader, read_header
 from .mrd_rows import Rows, filled, readouts, rows_of
 from .pair_writer import write_pair
@@ -77,9 +77,8 @@ class Scan:
         if self._coils * np.prod(header.encoded, dtype=np.float64) > MAX_SLICE:
             raise ValueError(f"one slice of {self._coils} coils and {header.encoded} samples is beyond 1 GiB")
         self._slices = [rows.take(rows.slice == index) for index in np.unique(rows.slice)]
-        middle = self._slices[len(self._slices) // 2]
-        measured = by_direction(middle, self._lines(middle), (self._coils, *header.encoded))
-        self._slices = align(self._slices, measured, self.notes)
+        shape = self._coils, *header.encoded
+        self._slices = align(self._slices, lambda rows: kspace_of(rows, self._lines(rows), shape), self.notes)
         self._millimetres()
         self._filled = filled(self._slices, header.encoded)
         self.table = self._slices[0].geometry[0, 4]

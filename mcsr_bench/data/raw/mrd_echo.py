@@ -6,7 +6,7 @@ n // 2 - 1 of a whole one, or not at all. One sample is one turn of phase across
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,27 +19,35 @@ SURE = 0.3
 APART = 0.25
 """Samples between reversed readouts and the others that are let pass without a word; gradients are late by tenths of them."""
 
+CLOSER = 1.02
+"""How much more alike their neighbours readouts have to be without being reversed, for the flag not to be followed."""
+
 Samples = NDArray[np.complex128]
 
 
-def by_direction(
-    rows: Rows, lines: Iterable[tuple[int, NDArray[np.complex64]]], shape: tuple[int, int, int]
-) -> tuple[Samples, Samples]:
-    """k-space (coils, Ny, Nx) of readouts (coils, n) in the order of k-space, summed where they meet: others, reversed ones."""
-    out = np.zeros((2, *shape), np.complex128)
+def kspace_of(rows: Rows, lines: Iterable[tuple[int, NDArray[np.complex64]]], shape: tuple[int, int, int]) -> Samples:
+    """k-space (coils, Ny, Nx) of readouts (coils, n) in the order of k-space, summed where they meet."""
+    out = np.zeros(shape, np.complex128)
     for i, line in lines:
         samples, columns = rows.columns(i, shape[-1])
-        out[int(rows.reverse[i]), :, rows.ky[i], columns] += line[:, samples].T
-    return out[0], out[1]
+        out[:, rows.ky[i], columns] += line[:, samples]
+    return out
 
 
-def align(slices: Sequence[Rows], measured: tuple[Samples, Samples], notes: list[str]) -> list[Rows]:
-    """The readouts of all slices, moved to where the echo is on one of them; ``measured``: that one, by direction."""
-    others, reverse = measured
+def align(slices: Sequence[Rows], read: Callable[[Rows], Samples], notes: list[str]) -> list[Rows]:
+    """The readouts of all slices, moved to where the echo is on the middle one; ``read``: its k-space, of some of its rows."""
+    out, middle = list(slices), slices[len(slices) // 2]
+    others, reverse = (read(middle.take(middle.reverse == which)) for which in (False, True))
     width = others.shape[-1]
-    out = list(slices)
     if others.any() and reverse.any():
-        apart = _shift(others, reverse)
+        apart, close = _shift(others, reverse)
+        stored = read(middle.take(middle.reverse).as_stored(width))
+        here, closer = _shift(others, stored)
+        if closer > CLOSER * close and abs(here) <= SURE:
+            notes.append(
+                "readouts are flagged as reversed, and are in the order of the others by the data: they are used so"
+            )
+            return _centred([rows.as_stored(width) for rows in out], others + stored, notes)
         move = -round(apart)
         if move and abs(apart + move) <= SURE and _fits(out, move, width):
             out = [_moved(rows, move, rows.reverse) for rows in out]
@@ -52,12 +60,13 @@ def align(slices: Sequence[Rows], measured: tuple[Samples, Samples], notes: list
             notes.append(
                 f"reversed readouts lie {apart:+.2f} samples from the others, a gradient delay perhaps: left there"
             )
-    return _centred(out, np.abs(others + reverse).sum((0, 1)), width, notes)
+    return _centred(out, others + reverse, notes)
 
 
-def _centred(slices: list[Rows], profile: NDArray[np.float64], width: int, notes: list[str]) -> list[Rows]:
+def _centred(slices: list[Rows], kspace: Samples, notes: list[str]) -> list[Rows]:
     """Readouts with the echo on the centre sample, where their heads say that it is where it is measured."""
-    rows, middle = slices[len(slices) // 2], width // 2
+    rows, width = slices[len(slices) // 2], kspace.shape[-1]
+    profile, middle = np.abs(kspace).sum((0, 1)), width // 2
     if not profile.any() or not (rows.samples == width).all():  # parts of readouts are placed by center_sample
         return slices
     found = _peak(profile) - middle
@@ -97,11 +106,11 @@ def _fits(slices: Sequence[Rows], move: int, width: int) -> bool:
     return True
 
 
-def _shift(others: Samples, reverse: Samples) -> float:
-    """How many samples the rows of ``reverse`` are after their neighbours and themselves in ``others``.
+def _shift(others: Samples, reverse: Samples) -> tuple[float, float]:
+    """How many samples the rows of ``reverse`` are after their neighbours and themselves in ``others``; how alike they are.
 
     Over the image's columns, the product of a row with the conjugate of the next and the last, summed over the rows, has no phase
-    but that of the shift: the object's own drops out, as in an autocorrelation.
+    but that of the shift: the object's own drops out, as in an autocorrelation. Alike: from 0 to 1, that product, turned back by the shift, against the sizes.
     """
     a, b = (np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(x, axes=-1), axis=-1), axes=-1) for x in (others, reverse))
     near = a.copy()
@@ -109,7 +118,9 @@ def _shift(others: Samples, reverse: Samples) -> float:
     near[:, :-1] += a[:, 1:]
     product = (b.conj() * near).sum((0, 1))
     turn = (product[1:] * product[:-1].conj()).sum()
-    return float(-np.angle(turn) * others.shape[-1] / (2 * np.pi))
+    back = product * np.exp(-1j * np.angle(turn) * np.arange(len(product)))
+    alike = float(abs(back.sum()) / max((np.abs(b) * np.abs(near)).sum(), 1e-300))
+    return float(-np.angle(turn) * len(product) / (2 * np.pi)), alike
 
 
 def _peak(values: NDArray[np.float64]) -> float:

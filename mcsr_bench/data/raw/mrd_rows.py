@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import h5py
@@ -18,6 +18,8 @@ _LINES = 256
 """How many readouts are read together."""
 WRAPPED = 2
 """Samples by which a whole readout may be moved round: so far, one end of k-space is the other."""
+_CLAIM = 8
+"""How many times as large as what was acquired an encoded matrix is believed to be: memory goes with it."""
 _SKIPPED = (
     "NOISE_MEASUREMENT", "NAVIGATION_DATA", "PHASECORR_DATA", "HPFEEDBACK_DATA", "DUMMYSCAN_DATA", "RTFEEDBACK_DATA",
     "SURFACECOILCORRECTIONSCAN_DATA", "PHASE_STABILIZATION_REFERENCE", "PHASE_STABILIZATION",
@@ -48,6 +50,13 @@ class Rows:
     def take(self, which: NDArray[Any]) -> Rows:
         """Some of them."""
         return Rows(**{name: values[which] for name, values in vars(self).items()})
+
+    def as_stored(self, width: int) -> Rows:
+        """The same, with the reversed ones in the order of k-space already, although they are flagged."""
+        part = self.reverse & (self.samples != width)
+        offset = np.where(part, np.clip(width // 2 - self.centre, 0, width - self.samples), self.offset)
+        discard = np.where(self.reverse[:, None], self.discard[:, ::-1], self.discard)
+        return replace(self, offset=offset, discard=discard, reverse=np.zeros_like(self.reverse))
 
     def columns(self, i: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Samples of readout ``i``, in the order of k-space, and the columns of a k-space of ``width`` that they belong in."""
@@ -94,6 +103,11 @@ def rows_of(data: h5py.Dataset, header: MrdHeader, notes: list[str]) -> tuple[Ro
         raise ValueError(
             f"its phase encodes {idx['kspace_encode_step_1'].min()}..{idx['kspace_encode_step_1'].max()}, centred on "
             f"{header.centre}, do not fit into {Ny} rows"
+        )
+    rows_there, most = len(np.unique(ky)), int(heads["number_of_samples"].max())
+    if Ny > _CLAIM * rows_there or Nx > _CLAIM * most:
+        raise ValueError(
+            f"its header claims {Ny} x {Nx} samples of k-space, and it has {rows_there} phase encodes of up to {most} samples"
         )
     n, reverse = heads["number_of_samples"].astype(np.int64), _flag(heads["flags"], "REVERSE")
     discard = np.stack([heads["discard_pre"], heads["discard_post"]], axis=1).astype(np.int64)

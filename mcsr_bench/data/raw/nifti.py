@@ -69,6 +69,8 @@ class Volume:
     """Every usable one of sform and qform, in this order; () where the header does not give the volume's position."""
     unit: str = "mm"
     """In which the header counts lengths, a key of `UNITS`."""
+    zooms: tuple[float, ...] = (1.0, 1.0, 1.0)
+    """Millimetres of the voxel edges by ``pixdim``, which stand beside sform and qform."""
     slice_axis: int | None = None
     """The voxel axis across slices by ``dim_info``; None: not in the header."""
 
@@ -92,6 +94,7 @@ def inspect(path: Path) -> Volume:
         unit = _unit(image.header)
         affine = _millimetres(image.affine, unit)
         places = tuple(_places(image, unit))
+        zooms = tuple(UNITS[unit] * abs(float(edge)) for edge in image.header.get_zooms()[:3])
         slice_axis = image.header.get_dim_info()[2]
         # the proxy has the header's numbers with its defaults put in: no scaling is 1 and 0
         offset, slope, intercept = (float(getattr(image.dataobj, key)) for key in ("offset", "slope", "inter"))
@@ -116,7 +119,17 @@ def inspect(path: Path) -> Volume:
     if not np.isfinite([slope, intercept]).all():
         raise UserError(f"{path} has the scaling {slope} * value + {intercept}, which is not a number")
     volume = Volume(
-        path, (shape[0], shape[1], shape[2]), affine, dtype, int(offset), slope, intercept, places, unit, slice_axis
+        path,
+        (shape[0], shape[1], shape[2]),
+        affine,
+        dtype,
+        int(offset),
+        slope,
+        intercept,
+        places,
+        unit,
+        zooms,
+        slice_axis,
     )
     if volume.end > MAX_BYTES:
         raise UserError(f"{path} has dimensions {shape} in its header, which is beyond 64 GiB")

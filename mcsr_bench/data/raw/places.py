@@ -15,9 +15,12 @@ from mcsr_bench.plugin.case import Finding
 
 from .lengths import fov_problem
 from .nifti import Place, Volume
+from .pair_header import close, times
 
 SPACES = {1: "the scanner's", 2: "another file's", 3: "Talairach", 4: "MNI 152", 5: "a template's"}
 """Names of the codes of sform and qform, to be followed by "space"."""
+_RIGID = (1, 2)
+"""Codes of spaces in which lengths are those of the patient."""
 APART = 0.1
 """Fraction of the smallest voxel edge that two places in one space may differ by."""
 
@@ -43,34 +46,44 @@ def in_one_space(
 def place_findings(volume: Volume) -> Iterator[Finding]:
     """What a header says about its own volume's place that cannot all be true; ``volume`` as it is used.
 
-    ``two-places``: sform and qform differ in one space, or mirror each other. ``field-of-view``: no patient is as large or small.
+    ``two-places``: sform and qform differ in one space or mirror each other, or voxels have two sizes. ``field-of-view``: no
+    patient is as large or small.
     """
-    path = str(volume.path)
+    path, name = str(volume.path), volume.path.name
+    used = _used(volume)
+    form = used.form if used else "sform"
+    edges = np.linalg.norm(volume.affine[:3, :3], axis=0)
     if len(volume.places) == 2:
         s, q = volume.places
-        used = next((p.form for p in volume.places if np.array_equal(p.affine, volume.affine)), "sform")
         apart = corner_distance(volume.shape, s.affine, q.affine)
         if np.linalg.det(s.affine[:3, :3]) * np.linalg.det(q.affine[:3, :3]) < 0:
             text = (
-                f"sform and qform of {volume.path.name} mirror each other, so that left and right (or another direction) are "
-                f"swapped in one of them; the {used} is used"
+                f"sform and qform of {name} mirror each other, so that left and right (or another direction) are swapped in one of "
+                f"them; the {form} is used"
             )
             yield Finding("warning", "two-places", path, text, marks=True)
-        elif s.code == q.code and apart > APART * float(np.linalg.norm(volume.affine[:3, :3], axis=0).min()):
-            text = f"sform and qform of {volume.path.name} place it up to {apart:.2g} mm apart in {space(s)}; the {used} is used"
+        elif s.code == q.code and apart > APART * float(edges.min()):
+            text = f"sform and qform of {name} place it up to {apart:.2g} mm apart in {space(s)}; the {form} is used"
             yield Finding("warning", "two-places", path, text, marks=True)
-    edges = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    # into the space of a template volumes are stretched
+    if used and used.code in _RIGID and not close(edges, volume.zooms):
+        text = f"voxels of {name} are {times(volume.zooms)} mm by pixdim and {times(edges)} mm by its {form}, which is used"
+        yield Finding("warning", "two-places", path, text, marks=True)
     if fault := fov_problem([float(n * e) for n, e in zip(volume.shape, edges, strict=True)]):
         unit = "no unit of lengths" if volume.unit == "unknown" else f"the unit {volume.unit}"
-        text = f"{volume.path.name} {fault} by its header, which has {unit}; positions and voxel sizes are used as they are"
+        text = f"{name} {fault} by its header, which has {unit}; positions and voxel sizes are used as they are"
         yield Finding("warning", "field-of-view", path, text)
+
+
+def _used(volume: Volume) -> Place | None:
+    """The place that a volume's affine is of."""
+    return next((p for p in volume.places if np.array_equal(p.affine, volume.affine)), None)
 
 
 def pair_findings(target: Volume, auxiliary: Volume, *, same_grid: bool) -> Iterator[Finding]:
     """``two-places`` on two volumes as `in_one_space` gave them: where they were not compared by the sforms of one space."""
     volumes = target, auxiliary
-    forms = [next((p for p in v.places if np.array_equal(p.affine, v.affine)), None) for v in volumes]
-    a, b = forms
+    a, b = forms = [_used(volume) for volume in volumes]
     if a is None or b is None:  # one has no position at all, which is another finding
         return
     if a.code != b.code:

@@ -47,7 +47,7 @@ _SPANS = 20
 """A field of view this many times as long as the other one is in another unit."""
 _MOST = 1 << 28
 """Voxels of a volume that are registered, as a whole in memory: 256 slices of 1024 x 1024."""
-_PARTS = 4096
+_PARTS = 1000
 """Voxels of the auxiliary in one of the target, beyond which one of their sizes is wrong: thick slices hold tens."""
 _COVERED = 0.5
 """An auxiliary that shows less than this share of the target's foreground is warned of."""
