@@ -110,7 +110,8 @@ def _shift(others: Samples, reverse: Samples) -> tuple[float, float]:
     """How many samples the rows of ``reverse`` are after their neighbours and themselves in ``others``; how alike they are.
 
     Over the image's columns, the product of a row with the conjugate of the next and the last, summed over the rows, has no phase
-    but that of the shift: the object's own drops out, as in an autocorrelation. Alike: from 0 to 1, that product, turned back by the shift, against the sizes.
+    but that of the shift: the object's own drops out, as in an autocorrelation. Alike, 0 to 1: what of that product is left when
+    it is turned back by the shift and summed.
     """
     a, b = (np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(x, axes=-1), axis=-1), axes=-1) for x in (others, reverse))
     near = a.copy()
