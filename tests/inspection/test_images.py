@@ -203,6 +203,15 @@ def test_the_larger_a_shift_the_louder(lab: ModuleType, shift: tuple[int, int]) 
     assert codes(lab.of(facts)) == ["misregistered"]
 
 
+def test_a_shift_that_takes_the_foregrounds_apart_is_told_beside_them(lab: ModuleType) -> None:
+    """A narrow body, moved by more than half of its width: both are true."""
+    _, x = lab.grid((64, 96))
+    pairs = [
+        (a * (abs(x) < 9) + 1e-3, np.roll(b * (abs(x) < 9) + 1e-3, 13, 1)) for a, b in lab.volume((64, 96), level=0.01)
+    ]
+    assert codes(lab.of(lab.inspect(pairs))) == ["contrast-mismatch", "misregistered"]
+
+
 def test_half_a_pixel_is_let_pass_but_kept_in_the_facts(lab: ModuleType) -> None:
     y, _ = lab.grid((64, 64))
     ramp = np.exp(-2j * np.pi * y * 0.6 / 64)

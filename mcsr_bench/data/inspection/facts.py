@@ -179,7 +179,7 @@ def _of_pair(case: Facts) -> Iterator[Finding]:
             f"overlap by {pair['overlap']:.2f} (Dice); kept, and results are marked"
         )
         yield Finding("warning", "contrast-mismatch", files[1], text, marks=True)
-    elif pair["shift"] and float(np.hypot(*pair["shift"])) > MISREGISTERED:
+    if pair["shift"] and float(np.hypot(*pair["shift"])) > MISREGISTERED:
         y, x = pair["shift"]
         text = (
             f"{names[1]} is {y:+.1f} rows and {x:+.1f} columns from {names[0]} (median of {len(pair['slices'])} slices); kept as "
