@@ -56,13 +56,13 @@ NAMINGS = (
         {"T1": "T1", "T2": "T2", "PD": "PD"},
     ),
     Naming(
-        "BraTS 2018 to 2020",
+        "BraTS 2017 to 2020",
         re.compile(r"(?P<patient>BraTS20_(?:Training|Validation|Testing)_\d+)_(?P<contrast>[a-z0-9]+)", re.IGNORECASE),
         {"T1": "t1", "T1c": "t1ce", "T2": "t2", "FLAIR": "flair"},
     ),
     Naming(
-        "BraTS 2018 to 2020",
-        re.compile(r"(?P<patient>BraTS1[89]_.+?)_(?P<visit>\d+)_(?P<contrast>[a-z0-9]+)", re.IGNORECASE),
+        "BraTS 2017 to 2020",
+        re.compile(r"(?P<patient>BraTS1[789]_.+?)_(?P<visit>\d+)_(?P<contrast>[a-z0-9]+)", re.IGNORECASE),
         {"T1": "t1", "T1c": "t1ce", "T2": "t2", "FLAIR": "flair"},
     ),
     Naming(
@@ -73,7 +73,7 @@ NAMINGS = (
     Naming(
         "BraTS since 2023",
         # the project (GLI, MET, MEN, PED, SSA, ...) is part of who it is: each numbers its patients from 00000
-        re.compile(r"(?P<patient>BraTS-[A-Za-z0-9-]+?-\d+)-(?P<visit>\d+)-(?P<contrast>[a-z0-9]+)"),
+        re.compile(r"(?P<patient>BraTS-[A-Za-z0-9-]+?-\d{4,})(?:-(?P<visit>\d{1,3}))?-(?P<contrast>[a-z0-9]+)"),
         {"T1": "t1n", "T1c": "t1c", "T2": "t2w", "FLAIR": "t2f"},
     ),
     BIDS,

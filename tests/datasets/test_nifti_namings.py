@@ -34,6 +34,18 @@ NAMES = {
         "BraTS-GLI-00001",
         "BraTS-GLI-00001-000",
     ),
+    "BraTS-GoAT": (
+        "BraTS-GoAT-{0:05d}/BraTS-GoAT-{0:05d}-{1}.nii.gz",
+        ("t1n", "t1c", "t2w", "t2f", "seg"),
+        "BraTS-GoAT-00001",
+        "BraTS-GoAT-00001",
+    ),
+    "BraTS 2017": (
+        "Brats17_2013_1{0}_1/Brats17_2013_1{0}_1_{1}.nii.gz",
+        BRATS,
+        "Brats17_2013_11",
+        "Brats17_2013_11-1",
+    ),
     "BIDS": ("sub-{0}/anat/sub-{0}_{1}.nii.gz", ("T1w", "ce-gad_T1w", "T2w", "FLAIR"), "sub-1", "sub-1"),
 }
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mcsr_bench.data.raw.lengths import fov_problem
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.case import Grid
 
@@ -148,7 +149,11 @@ def check_sizes(target: Grid, auxiliary: Grid) -> None:
             f"the target spans {spans[0]:.3g} mm and the auxiliary {spans[1]:.3g} mm by their headers; the unit of one of them is "
             "wrong"
         )
-    for what, grid in (("target", target), ("auxiliary", auxiliary)):
+    for what, grid, span in zip(("target", "auxiliary"), (target, auxiliary), spans, strict=True):
+        if fault := fov_problem([span]):  # motions are sought in steps of millimetres
+            raise UserError(
+                f"the {what} {fault} by its header, and cannot be registered; the unit of its lengths may be wrong"
+            )
         if math.prod(grid.shape) > _MOST:
             size = " x ".join(map(str, grid.shape))
             raise UserError(f"the {what} has {size} voxels, and up to {_MOST} can be registered")
