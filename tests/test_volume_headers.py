@@ -147,6 +147,13 @@ def test_two_places_are_noted(tmp_path: Path) -> None:
     assert any(note.startswith("Sform and qform of t2.nii.gz mirror each other") for note in notes)
 
 
+def test_a_header_without_a_place_is_told(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(VALUES, None)
+    nibabel.save(image, tmp_path / "t.nii")
+    notes = predict_files(pairs.trial(tmp_path), tmp_path / "t.nii", None, tmp_path / "sr.nii").notes
+    assert any("t.nii has neither sform nor qform" in note for note in notes)
+
+
 def test_an_auxiliary_in_disguise_is_degraded_as_a_magnitude(tmp_path: Path) -> None:
     """What a trial of such data was given: of |auxiliary|, whatever the slope of the phase. By numpy."""
     image = np.abs(pairs.band_limited(2, (16, 16), 2))

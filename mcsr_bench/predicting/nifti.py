@@ -31,17 +31,19 @@ def read_pair(target: Path, auxiliary: Path | None, scale: int, ratio: int) -> P
     if auxiliary is None:
         axis, notes = _slice_axis(volume, None, ratio)
         turn = upright(volume.affine, axis)
-        notes += [finding.message for finding in place_findings(volume)]
+        notes += _about(volume)
         return Pair(turn.slices(data).astype(np.complex64), None, False, _space(volume, turn), tuple(_sentences(notes)))
     other, given = _read(auxiliary)
     axis, notes = _slice_axis(volume, given.shape, ratio)
 
+    def grid(a: Volume) -> NDArray[np.float64]:
+        return a.affine if ratio == 1 else finer_affine(a.affine, a.shape, upright(a.affine, axis), scale)
+
     def apart(a: Volume, b: Volume) -> float:
-        grid = a.affine if ratio == 1 else finer_affine(a.affine, a.shape, upright(a.affine, axis), scale)
-        return corner_distance(b.shape, grid, b.affine)
+        return corner_distance(b.shape, grid(a), b.affine)
 
     def near(a: Volume, b: Volume) -> bool:
-        return apart(a, b) <= 0.1 / ratio * float(np.linalg.norm(a.affine[:3, :3], axis=0).min())
+        return apart(a, b) <= 0.1 * float(np.linalg.norm(grid(a)[:3, :3], axis=0).min())
 
     volume, other = in_one_space(volume, other, near)
     turn = upright(volume.affine, axis)
@@ -56,12 +58,8 @@ def read_pair(target: Path, auxiliary: Path | None, scale: int, ratio: int) -> P
             f"the headers place the auxiliary up to {apart(volume, other):.2g} mm off the target's grid; nothing was registered or "
             "resampled"
         )
-    for found in (
-        place_findings(volume),
-        place_findings(other),
-        pair_findings(volume, other, same_grid=near(volume, other)),
-    ):
-        notes += [finding.message for finding in found]
+    notes += [*_about(volume), *_about(other)]
+    notes += [finding.message for finding in pair_findings(volume, other, same_grid=near(volume, other))]
     low, high = (turn.slices(x).astype(np.complex64) for x in (data, given))
     return Pair(low, high, False, _space(volume, turn), tuple(_sentences(notes)))
 
@@ -117,6 +115,16 @@ def _read(path: Path) -> tuple[Volume, NDArray[np.float32]]:
     if not np.isfinite(out).all():
         raise UserError(f"{path}: holds NaN or Inf")
     return volume, out
+
+
+def _about(volume: Volume) -> Iterator[str]:
+    """What a header says that cannot be true, or does not say."""
+    if not volume.places:
+        yield (
+            f"{volume.path.name} has neither sform nor qform: its voxel axes are taken for left, front and up, and its centre for the "
+            "patient's"
+        )
+    yield from (finding.message for finding in place_findings(volume))
 
 
 def _space(volume: Volume, turn: Turn) -> Space:
