@@ -121,8 +121,8 @@ def _about(volume: Volume) -> Iterator[str]:
     """What a header says that cannot be true, or does not say."""
     if not volume.places:
         yield (
-            f"{volume.path.name} has neither sform nor qform: its voxel axes are taken for left, front and up, and its centre for the "
-            "patient's"
+            f"{volume.path.name} has neither sform nor qform: its voxel axes are taken for left, front and up, and its centre for "
+            "that of the patient"
         )
     yield from (finding.message for finding in place_findings(volume))
 
@@ -169,4 +169,7 @@ def _turned(target: Volume, other: Volume) -> bool:
 
 
 def _sentences(notes: list[str]) -> Iterator[str]:
-    return (f"{note[0].upper()}{note[1:]}." for note in dict.fromkeys(notes))
+    """With a capital, unless the first word is a file's name, and a full stop."""
+    for note in dict.fromkeys(notes):
+        capital = note.split(maxsplit=1)[0].isalpha()
+        yield f"{note[0].upper() if capital else note[0]}{note[1:]}."
