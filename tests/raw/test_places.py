@@ -11,7 +11,7 @@ import pytest
 from nifti_files import dataset, refused
 from numpy.typing import NDArray
 
-from mcsr_bench.data.raw.lengths import fov_problem, unit_of
+from mcsr_bench.data.raw.lengths import fov_problem, thickness_of, unit_of
 from mcsr_bench.data.raw.nifti import inspect
 from mcsr_bench.data.registration import check_sizes
 from mcsr_bench.errors import UserError
@@ -195,4 +195,5 @@ def test_units_that_are_believed() -> None:
     assert "too large" in fov_problem((220_000.0, 10.0))
     assert unit_of((0.22, 0.18)) == ("metres", 1000.0)
     assert unit_of((220_000.0, 180_000.0)) == ("micrometres", 0.001)
+    assert [thickness_of(z, 1000.0) for z in (0.005, 5.0)] == [5.0, 5.0]  # metres, and millimetres beside metres
     assert unit_of((220.0, 0.1)) == unit_of((1e-4, 1e-4)) == unit_of((2.0, 2.0)) == ("mm", 1.0)

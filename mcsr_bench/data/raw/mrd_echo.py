@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .mrd_rows import WRAPPED, Rows
 
-SURE = 0.3
+SURE = 0.25
 """Samples that a measured shift may be from a whole number, or from what a head says, to be taken for it."""
 APART = 0.25
 """Samples between reversed readouts and the others that are let pass without a word; gradients are late by tenths of them."""

@@ -13,7 +13,7 @@ from typing import Any
 from mcsr_bench.errors import UserError
 
 from .header import MAX_BYTES, MAX_SIZE
-from .lengths import unit_of
+from .lengths import thickness_of, unit_of
 
 INSTALL = 'ISMRMRD files need the package ismrmrd: pip install "mcsr-bench[raw]"'
 
@@ -112,7 +112,7 @@ def _header(found: Any) -> MrdHeader:
         encoded_fov=encoded_fov,
         recon=sizes["reconSpace"],
         recon_fov=recon_fov,
-        thickness=factor * float(thickness) if _length(thickness) else 0.0,
+        thickness=thickness_of(float(thickness), factor) if _length(thickness) else 0.0,
         centre=centre,
         scanner=" ".join(n for n in names if n and n.isprintable()),
         tesla=_tesla(getattr(system, "systemFieldStrength_T", None)),
