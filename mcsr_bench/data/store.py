@@ -20,7 +20,8 @@ from statistics import median
 from typing import Any
 
 from mcsr_bench.data import registration
-from mcsr_bench.data.encoding import UNFINISHED, ComplexArray, PairVolume, open_volume
+from mcsr_bench.data.encoding import UNFINISHED, ComplexArray, PairVolume, open_volume, take_magnitudes
+from mcsr_bench.data.inspection import magnitudes_alone
 from mcsr_bench.data.one_case import Done, Work, degrade_volumes, prepare_cases, source
 from mcsr_bench.data.spec import Preparation
 from mcsr_bench.engines.base import Engine
@@ -36,6 +37,9 @@ from mcsr_bench.system.progress import Listener
 
 LAYOUT = 5
 """Raised when the files of a store change their meaning."""
+
+MAGNITUDES = 1
+"""Raised when something else is done to complex data that move to the magnitude track; it is recorded where they do."""
 
 Volume = ComplexArray | PairVolume
 
@@ -61,7 +65,7 @@ class StoredVolume:
 
     @property
     def target(self) -> Volume:
-        """complex64 (S, H, W), memory-mapped, read-only."""
+        """complex64 (S, H, W), memory-mapped, read-only; without phase where the set holds magnitudes in complex disguise."""
         return self._open(self.hr_folder, "target")
 
     @property
@@ -91,7 +95,7 @@ class Store:
     findings: tuple[Finding, ...]
     """What was done to the data while the store was built."""
     facts: tuple[dict[str, Any], ...]
-    """What was seen of every case, for `mcsr_bench.data.inspection.findings`."""
+    """What was seen of every case, as it was read, for `mcsr_bench.data.inspection.findings`."""
     registrations: dict[str, dict[str, Any]]
     """What the registration did, by the volume_id of those that were registered."""
 
@@ -285,6 +289,12 @@ def _build_hr(folder: Path, work: Work, engine: Engine | None, listener: Listene
     done = _counted(work.dataset.prepare_message(), len(sidecars), len(missing), listener)
     prepare_cases(work, folder, missing, engine, done)
     volumes = [files.read_json(path) for path in sidecars]
+    if magnitudes_alone([volume["facts"] for volume in volumes]):
+        for position, (sidecar, volume) in enumerate(zip(sidecars, volumes, strict=True)):
+            sidecar.unlink()  # killed from here on, this case is read again
+            for role in ROLES:
+                take_magnitudes(folder / role / f"{position:05d}.npy", work.preparation.store_dtype)
+            files.write_json(sidecar, volume)
     findings = [f for case, volume in zip(work.cases, volumes, strict=True) for f in _case_findings(case, volume)]
     registered = [
         (source(case, "auxiliary"), volume["registration"]) for case, volume in zip(work.cases, volumes, strict=True)

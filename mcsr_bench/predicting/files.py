@@ -14,7 +14,8 @@ from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.plugin.method import Method, TorchMethod
 from mcsr_bench.plugin.predicted import predict_volume, slices_at_once
-from mcsr_bench.predicting.volumes import Pair, kind, read_pair, write_volume
+from mcsr_bench.predicting.pair import Pair
+from mcsr_bench.predicting.volumes import kind, read_pair, write_volume
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.results.bundle import Bundle, BundleFiles
 from mcsr_bench.weights.tensors import BundleInfo, load_weights, read_info
