@@ -63,21 +63,25 @@ def find(root: Path, pattern: str, setting: str, recursive: bool) -> dict[Who, P
 
 
 def hidden_names(root: Path, found: Iterable[tuple[tuple[str, str], Mapping[Who, Path]]]) -> Iterator[Finding]:
-    """A finding for every patient whose files differ in what a ``*`` before {patient} stands for: it may be several people.
+    """A finding for every patient whose files differ in what is before {patient}: it may be several people.
 
-    found: of each role the name of the setting, the pattern, and its volumes.
+    That is what a ``*`` there stands for, and a folder above the pattern that names neither the patient nor the visit. found: of
+    each role the name of the setting, the pattern, and its volumes.
     """
     for (setting, pattern), files in found:
         stem = re.sub(r"\.nii(\.gz)?$", "", pattern)
+        depth = stem.count("/") + 1
         before = stem.partition("{patient}")[0]
-        if "*" not in before:
-            continue
         expression = re.compile(f"({_expression(before)}){_expression(stem.removeprefix(before))}" + r"\.nii(?:\.gz)?")
         names: dict[str, set[str]] = {}
         for who, path in files.items():
-            match = expression.fullmatch("/".join(path.relative_to(root).parts[-stem.count("/") - 1 :]))
+            parts = path.relative_to(root).parts
+            match = expression.fullmatch("/".join(parts[-depth:]))
+            above = parts[:-depth]
+            if any(name and name in folder for folder in above for name in (who.patient, who.visit)):
+                above = ()
             if match is not None:
-                names.setdefault(who.patient, set()).add(match[1] + who.patient)
+                names.setdefault(who.patient, set()).add("/".join((*above, match[1] + who.patient)))
         for patient, several in names.items():
             if len(several) > 1:
                 yield Finding(
@@ -85,7 +89,7 @@ def hidden_names(root: Path, found: Iterable[tuple[tuple[str, str], Mapping[Who,
                     "patients-alike",
                     str(root),
                     f"files of {' and '.join(sorted(several)[:2])} are one patient, {patient}, by {setting}={pattern}; where these "
-                    "are different people, {patient} has to take the place of *; they are used so, and results are marked",
+                    "are different people, the part for {patient} has to tell them apart; they are used so, and results are marked",
                     marks=True,
                 )
 

@@ -191,6 +191,22 @@ def test_a_wildcard_that_hides_who_it_is_is_told(tmp_path: Path, pattern: str, t
         assert "files of BraTS-GLI-00000 and BraTS-MET-00000 are one patient, 00000" in finding.message
 
 
+@pytest.mark.parametrize(
+    ("folders", "told"), [(("A", "B"), True), (("A", "A"), False), (("p7/x", "p7/y"), False), (("v1", "v2"), False)]
+)
+def test_a_folder_that_hides_who_it_is_is_told(tmp_path: Path, folders: tuple[str, str], told: bool) -> None:
+    """p7 of site A and p7 of site B, with other visits; not two folders of a patient's own, or of its visits."""
+    for folder, visit in zip(folders, ("v1", "v2"), strict=True):
+        for word in ("T1", "T2"):
+            save(tmp_path / folder / f"p7_{visit}_{word}.nii.gz")
+    names = {f"{k}_pattern": f"{{patient}}_{{visit}}_{w}.nii.gz" for k, w in (("target", "T2"), ("auxiliary", "T1"))}
+    data = dataset(tmp_path, recursive=True, **names)
+    assert {c.patient_id for c in data.cases()} == {"p7"}
+    found = [f.message for f in data.findings if f.code == "patients-alike"]
+    assert len(found) == 2 * told
+    assert all("files of A/p7 and B/p7 are one patient, p7" in text for text in found)
+
+
 def test_what_is_only_alike_is_not_taken_for_ixi(tmp_path: Path) -> None:
     """Or all of them would be the patient "sub"."""
     for i in range(3):
