@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
+from mcsr_bench.errors import DamagedFileError
 from mcsr_bench.results.bundle import Bundle
 from mcsr_bench.results.statistics import compare_pairs
 from mcsr_bench.results.table import Cell, Table
@@ -14,6 +16,7 @@ from mcsr_bench.system import files
 CLEAN, FOREIGN = "clean", "another patient"
 
 
+_VALUES = ["psnr", "loss_db", "below_zerofill_db"]
 NOISE = 0.1
 """Standard deviation of the added complex noise, of the 99th percentile of the auxiliary's magnitude in the volume."""
 
@@ -28,7 +31,7 @@ def stress_table(bundles: Sequence[Bundle]) -> Table | None:
     for bundle in bundles:
         record = bundle.record
         if bundle.stress.is_file() and record.status == "done":
-            one = files.read_table(bundle.stress, ("patient_id", "volume_id", "contrast"))
+            one = _read(bundle.stress)
             one["method"], one["dataset"] = record.method_label, record.dataset_label
             one["scale"], one["seed"] = record.scale, record.seed
             parts.append(one)
@@ -56,3 +59,21 @@ def stress_table(bundles: Sequence[Bundle]) -> Table | None:
         "percentile of the auxiliary. ‡ below zero-filling: the method would have done better without this auxiliary.",
     )
     return Table("stress", "A wrong auxiliary", columns, tuple(rows), notes)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """A ``stress.csv``. It has no hash in the record: what shows is damage that leaves no such table."""
+    try:
+        table = files.read_table(path, ("patient_id", "volume_id", "contrast"))
+        table = table.astype(dict.fromkeys(_VALUES, float))
+        patients = table.groupby("perturbation")["patient_id"].nunique()
+        whole = (
+            bool((patients == patients[CLEAN]).all())
+            and patients[FOREIGN] > 0
+            and table[_VALUES].notna().all(axis=None)
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise DamagedFileError(path, f"cannot be read as a table of stress: {str(error).splitlines()[0]}") from None
+    if not whole:
+        raise DamagedFileError(path, "is not whole: it lacks rows or values")
+    return table
