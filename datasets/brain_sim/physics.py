@@ -33,7 +33,7 @@ TISSUES: dict[str, Tissue] = {
 
 
 class Sequence(NamedTuple):
-    """A spin-echo sequence, times in ms; with ``ti`` an inversion pulse precedes it. ``fat``: the share of fat's signal that is left."""
+    """A spin-echo sequence, times in ms; with ``ti`` an inversion pulse precedes it. ``fat``: the share of fat's signal left."""
 
     tr: float
     te: float
@@ -45,7 +45,7 @@ class Sequence(NamedTuple):
 # grey and white matter there, and the truncation artefacts of a scalp three times as bright as the brain hide what it has.
 SEQUENCES: dict[str, Sequence] = {
     "T2w": Sequence(4500, 95),
-    "T1w": Sequence(2000, 12, 900, fat=0.1),
+    "T1w": Sequence(2000, 12, 900, fat=0.05),
     "PDw": Sequence(3000, 22),
     "FLAIR": Sequence(9000, 110, 2500),
 }
@@ -104,7 +104,7 @@ class OwnTexture:
     """
 
     def __init__(self, rng: np.random.Generator, sequence: Sequence, bounds: Bounds) -> None:
-        self._flow_loss = 0.15 if sequence.te > 60 else 0.05
+        self._flow_loss = 0.12 if sequence.te > 60 else 0.05
         self._csf, self._rest = (random_field(rng, spacing, bounds) for spacing in (6.0, 4.5))
 
     def on_plane(self, z: float, y: NDArray[np.float64], x: NDArray[np.float64]) -> dict[str, Float]:

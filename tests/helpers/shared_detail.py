@@ -23,8 +23,8 @@ def low_pass(image, kept):
 def shared_detail(t2, t1):
     """(mutual information in nats, correlation) of the high frequencies of two volumes (S, 128, 128) over 230 mm.
 
-    High frequencies: |x| - |x zero-filled from 32|, clipped at their .5 and 99.5 % quantiles; pixels: an ellipse in the brain, where
-    T2w is above 2 % of its maximum; histograms of 48 x 48.
+    High frequencies: |x| - |x zero-filled from 32|, clipped at their .5 and 99.5 % quantiles; pixels: an ellipse in the brain,
+    where T2w is above 2 % of its maximum; histograms of 48 x 48.
     """
     y, x = np.mgrid[:128, :128]
     inside = (((y - 64) / 38) ** 2 + ((x - 64) / 30) ** 2 < 1) & (np.abs(t2) > 0.02 * np.abs(t2).max())
