@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from shared_detail import real_slabs, shared_detail
+from shared_detail import real_slabs, shared_detail, spectrum_inside
 
 from mcsr_bench.datasets.brain_sim import BrainSim, BrainSimSettings, likeness, template
 from mcsr_bench.datasets.brain_sim.anatomy import TISSUE_NAMES, Subject
@@ -217,16 +217,46 @@ def test_zero_filling_is_as_hard_as_on_real_t2w_at_the_same_matrix(cohort: Volum
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the real volumes to compare with are not in {REAL}")
 def test_the_asked_difficulty_is_that_of_the_real_volumes() -> None:
     """The middle half of the slices (the others are air or neck), truncated to 128 x 128 like the simulated ones."""
-    volumes = []
-    for path in sorted(REAL.glob("*_T2W.nii.gz")):
-        volume = np.squeeze(np.asarray(nibabel.load(path).dataobj, dtype=np.float64))  # type: ignore[attr-defined]
-        volume = np.moveaxis(volume, int(np.argmin(volume.shape)), 0)
-        volume = volume[len(volume) // 4 : 3 * len(volume) // 4]
-        volumes.append(truncate(torch.from_numpy(volume.astype(np.complex64)), (128, 128)).abs().numpy())
-    assert len(volumes) == 3
-    found = difficulty(volumes)
+    found = difficulty([truncated(volume[len(volume) // 4 : 3 * len(volume) // 4]) for volume in real_heads()])
     assert all(26 < value < 29 for value in found[2])
     assert all(21 < value < 24 for value in found[4])
+
+
+def real_heads() -> list[Array]:
+    """T2w of three patients as the scanner wrote them: float64 (S, H, W), about 0.5 mm, with skull and scalp."""
+    paths = sorted(REAL.glob("*_T2W.nii.gz"))
+    assert len(paths) == 3
+    volumes = [np.squeeze(np.asarray(nibabel.load(p).dataobj, dtype=np.float64)) for p in paths]  # type: ignore[attr-defined]
+    return [np.moveaxis(volume, int(np.argmin(volume.shape)), 0) for volume in volumes]
+
+
+def truncated(volume: Array) -> Array:
+    return truncate(torch.from_numpy(volume.astype(np.complex64)), (128, 128)).abs().numpy()
+
+
+REAL_SPECTRUM = (-10.4, -14.3, -17.3, -19.5, -21.2, -22.5)
+
+
+def test_the_spectrum_inside_the_brain_falls_as_that_of_real_t2w(cohort: Volumes) -> None:
+    found = np.mean([spectrum_inside(v["T2w"]) for v in cohort], axis=0)
+    np.testing.assert_allclose(found, REAL_SPECTRUM, atol=1)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"the real volumes to compare with are not in {REAL}")
+def test_the_asked_spectrum_is_that_of_the_real_volumes() -> None:
+    """The mean of three patients: four slices each, in a field of view of 230 mm with the head in the middle."""
+    found = []
+    for volume in real_heads():
+        chosen = volume[[int(len(volume) * f) for f in (0.45, 0.55, 0.65, 0.75)]].swapaxes(
+            1, 2
+        )  # rows from front to back
+        missing = [max(chosen.shape) - n for n in chosen.shape[1:]]  # square pixels
+        image = truncated(np.pad(chosen, ((0, 0), *((m // 2, m - m // 2) for m in missing))))
+        for axis in (1, 2):
+            head = np.flatnonzero((image > 0.1 * image.max()).any(axis=(0, 3 - axis)))
+            image = np.roll(image, 64 - (head[0] + head[-1]) // 2, axis)
+        found.append(spectrum_inside(image))
+    np.testing.assert_allclose(np.mean(found, axis=0), REAL_SPECTRUM, atol=0.2)
 
 
 def neighbour_gain(training: list[Array], test: Array, scale: int) -> tuple[float, float]:
