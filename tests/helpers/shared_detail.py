@@ -37,7 +37,7 @@ def shared_detail(t2, t1):
 
 
 def spectrum_inside(volume):
-    """Power of the magnitude in an ellipse inside the brain, in dB of that at radius 4 to 12 of k-space: rings of 8 from 16 to 64."""
+    """Power of the magnitude in an ellipse inside the brain, in dB of that at radius 4 to 12 of k-space: rings of 8, 16 to 64."""
     y, x = np.mgrid[:128, :128] - 64
     inside = np.abs(volume) * ((y / 38) ** 2 + (x / 30) ** 2 < 1)
     power = (np.abs(centred(inside - inside.mean(), np.fft.fft2)) ** 2).mean(axis=0)
