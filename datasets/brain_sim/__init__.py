@@ -19,7 +19,8 @@ from mcsr_bench.plugin.split import DatasetSettings, Split, split_by_patient
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.system.files import digest
 
-from .simulate import RECIPE, Offset, generate_subject
+from .motion import Displacement
+from .simulate import RECIPE, displacement_of, generate_subject
 
 Contrast = Literal["T2w", "T1w", "PDw", "FLAIR"]
 
@@ -45,6 +46,11 @@ class BrainSimSettings(DatasetSettings):
     """In-plane distance by which the head is shifted in the auxiliary, in a direction of the subject's own."""
     misalignment_deg: float = Field(default=0.0, ge=0, le=45)
     """In-plane angle by which it is rotated there, in either direction."""
+    motion_mm: float = Field(default=0.45, ge=0, le=5)
+    """Motion between the contrasts that registration leaves, each subject's own: standard deviation of the in-plane shift along
+    either axis; 0.45 mm is a quarter of a pixel at size 128. With 0 here and for ``motion_deg`` the alignment is perfect."""
+    motion_deg: float = Field(default=0.3, ge=0, le=5)
+    """Standard deviation of the in-plane rotation that goes with it."""
 
 
 @dataclass
@@ -56,7 +62,7 @@ class BrainSim(Dataset):
     Settings: ClassVar[type[DatasetSettings]] = BrainSimSettings
     track: ClassVar[Literal["complex", "magnitude"]] = "complex"
     needs_root: ClassVar[bool] = False
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     @property
     def contrasts(self) -> tuple[str, str]:
@@ -87,15 +93,26 @@ class BrainSim(Dataset):
         """
         s = self.settings
         images = generate_subject(
-            int(case.volume_id.removeprefix("subject-")),
+            _number(case),
             seed=s.seed,
             size=s.size,
             slices=s.slices,
             contrasts=self.contrasts,
-            moved=s.auxiliary,
-            offset=Offset(s.misalignment_mm, s.misalignment_deg),
+            displacements={s.auxiliary: self.displacement(case)},
         )
         yield from zip(images[s.target], images[s.auxiliary], strict=True)
+
+    def displacement(self, case: Case) -> Displacement:
+        """The truth about the alignment of one case: how far the head in the auxiliary is from that in the target."""
+        s = self.settings
+        return displacement_of(
+            _number(case),
+            seed=s.seed,
+            misalignment_mm=s.misalignment_mm,
+            misalignment_deg=s.misalignment_deg,
+            motion_mm=s.motion_mm,
+            motion_deg=s.motion_deg,
+        )
 
     def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
         """70 / 10 / 20 % of the subjects; under a protocol that validates on the test data, validation is the test part."""
@@ -113,3 +130,8 @@ class BrainSim(Dataset):
     def prepare_message(self) -> str:
         """The text of the progress bar while the subjects are simulated."""
         return f"simulating {self.settings.subjects} subjects of {self.name}"
+
+
+def _number(case: Case) -> int:
+    """The subject's number."""
+    return int(case.volume_id.removeprefix("subject-"))

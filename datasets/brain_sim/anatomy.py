@@ -82,7 +82,7 @@ class Subject:
         self.shift = np.clip(rng.normal(0, 2.0, 3), -4, 4)
         self.atrophy = float(rng.uniform(0, 1))
         self.depth = float(rng.uniform(14, 18))  # mm, mean depth of the sulci
-        self.shell_thickness = np.array([0.5, 6.5, 4.3]) * rng.uniform(0.75, 1.25, 3)  # mm: CSF, bone, scalp
+        self.shell_thickness = np.array([2.0, 6.5, 4.3]) * rng.uniform(0.75, 1.25, 3)  # mm: CSF, bone, scalp
         self.lesions = self._draw_lesions(rng)
 
         def fields(spacing: float, count: int) -> list[Field]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Names
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from .anatomy import SCAN, TISSUE_NAMES, Subject
+from .motion import Displacement, displaced, misaligned, residual
 from .physics import (
     SEQUENCES,
     TISSUES,
@@ -17,11 +17,11 @@ from .physics import (
     Receiver,
     acquire,
     receiver_noise,
-    spin_echo,
+    signals,
     vary,
 )
 
-RECIPE = 1
+RECIPE = 2
 """Raised when the same seed gives other images."""
 
 FIELD_OF_VIEW = 230.0  # mm, square
@@ -37,15 +37,7 @@ _FINEST = 192  # the object is sampled on at least this many points per side
 _NOISE = (0.012, 0.024)  # of the 99th percentile
 
 # One independent random stream per purpose, so that a change in one leaves the others alone.
-_ANATOMY, _TISSUE, _LEVELS, _RECEIVER, _NOISE_STREAM, _MOTION, _TEXTURE = range(7)
-
-
-@dataclass(frozen=True)
-class Offset:
-    """How far the head in the auxiliary is from that in the target: in-plane shift in mm and rotation in degrees."""
-
-    shift_mm: float = 0.0
-    rotation_deg: float = 0.0
+_ANATOMY, _TISSUE, _LEVELS, _RECEIVER, _NOISE_STREAM, _MISALIGNMENT, _TEXTURE, _MOTION = range(8)
 
 
 def generate_subject(
@@ -55,19 +47,18 @@ def generate_subject(
     size: int = 128,
     slices: int = 4,
     contrasts: Names[str] = ("T2w", "T1w"),
-    moved: str | None = None,
-    offset: Offset = Offset(),
+    displacements: Mapping[str, Displacement] | None = None,
 ) -> dict[str, NDArray[np.complex64]]:
     """The complex images of one simulated subject.
 
     subject: number >= 0. contrasts: names out of `physics.SEQUENCES`; a contrast's data do not depend on the others asked for.
-    ``moved`` names the contrast that is acquired with the head displaced by ``offset`` (direction and sign are the subject's).
+    ``displacements``: where the head is in a contrast that is not aligned with the rest (`displacement_of`).
     Returns per contrast complex64 (slices, size, size); rows run from anterior to posterior, columns from the patient's right to
-    left (radiological view), slices upwards. White matter has a T1w magnitude of about 0.26 (arbitrary units).
+    left (radiological view), slices upwards. White matter has a T1w magnitude of about 0.24 (arbitrary units).
     """
 
     def stream(*purpose: int) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence([seed, subject, *purpose]))
+        return _stream(seed, subject, *purpose)
 
     head = Subject(stream(_ANATOMY))
     tissue_rng = stream(_TISSUE)
@@ -81,19 +72,36 @@ def generate_subject(
     textures = {c: OwnTexture(stream(_TEXTURE, order.index(c)), SEQUENCES[c], SCAN) for c in contrasts}
     images: dict[str, list[NDArray[np.complex64]]] = {c: [] for c in contrasts}
     for level in levels:
-        fractions = head.tissues(level + offsets, y, x)
+        fractions = dict(zip(TISSUE_NAMES, head.tissues(level + offsets, y, x), strict=True))
         for contrast in contrasts:
             factors = textures[contrast].on_plane(level, y, x)
-            magnitude = np.zeros(fractions.shape[1:], np.float32)
-            for name, fraction in zip(TISSUE_NAMES, fractions, strict=True):
-                magnitude += np.float32(spin_echo(tissues[name], SEQUENCES[contrast])) * factors[name] * fraction
-            if contrast == moved:
-                magnitude = _move(magnitude, offset, stream(_MOTION))
+            magnitude = np.zeros((len(y), len(x)), np.float32)
+            for name, signal in signals(tissues, SEQUENCES[contrast]).items():
+                magnitude += np.float32(signal) * factors.get(name, np.float32(1)) * fractions[name]
+            magnitude = displaced(magnitude, (displacements or {}).get(contrast, Displacement()), FIELD_OF_VIEW)
             images[contrast].append(acquire(magnitude * receivers[contrast].on_plane(level, y, x), size))
     return {
         c: _add_noise(np.stack(images[c]), [stream(_NOISE_STREAM, order.index(c), i) for i in range(slices)])
         for c in contrasts
     }
+
+
+def displacement_of(
+    subject: int,
+    *,
+    seed: int = 0,
+    misalignment_mm: float = 0.0,
+    misalignment_deg: float = 0.0,
+    motion_mm: float = 0.0,
+    motion_deg: float = 0.0,
+) -> Displacement:
+    """Where one subject's head is in the auxiliary: displaced on purpose (`motion.misaligned`), and moved (`motion.residual`)."""
+    on_purpose = misaligned(_stream(seed, subject, _MISALIGNMENT), misalignment_mm, misalignment_deg)
+    return on_purpose + residual(_stream(seed, subject, _MOTION), motion_mm, motion_deg)
+
+
+def _stream(seed: int, subject: int, *purpose: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence([seed, subject, *purpose]))
 
 
 def slice_levels(slices: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -107,22 +115,6 @@ def _axes(points: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Row and column coordinates in mm; the centre of the field of view is sample ``points // 2``."""
     steps = (np.arange(points, dtype=np.float64) - points // 2) * (FIELD_OF_VIEW / points)
     return _CENTRE[0] - steps, _CENTRE[1] - steps
-
-
-def _move(magnitude: NDArray[np.float32], offset: Offset, rng: np.random.Generator) -> NDArray[np.float32]:
-    """The object shifted by ``offset.shift_mm`` in a random direction and rotated by +-``offset.rotation_deg`` about the centre."""
-    if offset == Offset():
-        return magnitude
-    direction, sign = rng.uniform(0, 2 * np.pi), rng.choice((-1.0, 1.0))
-    points = magnitude.shape[0]
-    shift = np.array([np.sin(direction), np.cos(direction)]) * (offset.shift_mm * points / FIELD_OF_VIEW)
-    angle = np.deg2rad(sign * offset.rotation_deg)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    centre = np.full(2, points // 2)
-    # affine_transform asks where each output sample comes from: undo the shift, then the turn.
-    return np.asarray(
-        ndimage.affine_transform(magnitude, turn.T, centre - turn.T @ (centre + shift), order=3, output=np.float32)
-    )
 
 
 def _add_noise(images: NDArray[np.complex64], streams: list[np.random.Generator]) -> NDArray[np.complex64]:
