@@ -7,9 +7,11 @@ phase and acquisition (`physics`), put together in `simulate`. Nothing here is p
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from mcsr_bench.errors import UserError
@@ -20,7 +22,7 @@ from mcsr_bench.protocol import Protocol
 from mcsr_bench.system.files import digest
 
 from .motion import Displacement
-from .simulate import RECIPE, displacement_of, generate_subject
+from .simulate import BRAIN, RECIPE, displacement_of, generate_subject
 
 Contrast = Literal["T2w", "T1w", "PDw", "FLAIR"]
 
@@ -58,6 +60,8 @@ class BrainSim(Dataset):
     """The simulated brains; see the module's text."""
 
     settings: BrainSimSettings
+    _brain: tuple[str, NDArray[np.bool_]] = field(default=("", np.zeros(0, bool)), repr=False, compare=False)
+    """Of the case read last, by its volume_id."""
 
     Settings: ClassVar[type[DatasetSettings]] = BrainSimSettings
     track: ClassVar[Literal["complex", "magnitude"]] = "complex"
@@ -100,7 +104,14 @@ class BrainSim(Dataset):
             contrasts=self.contrasts,
             displacements={s.auxiliary: self.displacement(case)},
         )
+        self._brain = case.volume_id, images[BRAIN]
         yield from zip(images[s.target], images[s.auxiliary], strict=True)
+
+    def region_of_interest(self, case: Case) -> Iterator[NDArray[np.bool_]]:
+        """The brain: what is inside the skull of the simulated anatomy."""
+        if self._brain[0] != case.volume_id:
+            next(iter(self.read(case)))
+        return iter(self._brain[1])
 
     def displacement(self, case: Case) -> Displacement:
         """The truth about the alignment of one case: how far the head in the auxiliary is from that in the target."""

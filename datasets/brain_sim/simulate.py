@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence as Names
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,10 @@ from .physics import (
     signals,
     vary,
 )
+
+BRAIN = "brain"
+"""The key of the brain's mask among the images."""
+_INSIDE = [TISSUE_NAMES.index(name) for name in ("white", "grey", "csf", "ventricle", "lesion")]
 
 RECIPE = 2
 """Raised when the same seed gives other images."""
@@ -48,12 +53,13 @@ def generate_subject(
     slices: int = 4,
     contrasts: Names[str] = ("T2w", "T1w"),
     displacements: Mapping[str, Displacement] | None = None,
-) -> dict[str, NDArray[np.complex64]]:
+) -> dict[str, NDArray[Any]]:
     """The complex images of one simulated subject.
 
     subject: number >= 0. contrasts: names out of `physics.SEQUENCES`; a contrast's data do not depend on the others asked for.
     ``displacements``: where the head is in a contrast that is not aligned with the rest (`displacement_of`).
-    Returns per contrast complex64 (slices, size, size); rows run from anterior to posterior, columns from the patient's right to
+    Returns per contrast complex64 (slices, size, size), and under `BRAIN` where the brain is: bool (slices, size, size), more than half of
+    a pixel inside the skull, in the frame of contrasts that are not displaced. Rows run from anterior to posterior, columns from the patient's right to
     left (radiological view), slices upwards. White matter has a T1w magnitude of about 0.24 (arbitrary units).
     """
 
@@ -71,8 +77,11 @@ def generate_subject(
     receivers = {c: Receiver(stream(_RECEIVER, order.index(c)), SCAN) for c in contrasts}
     textures = {c: OwnTexture(stream(_TEXTURE, order.index(c)), SEQUENCES[c], SCAN) for c in contrasts}
     images: dict[str, list[NDArray[np.complex64]]] = {c: [] for c in contrasts}
+    brain: list[NDArray[np.bool_]] = []
     for level in levels:
-        fractions = dict(zip(TISSUE_NAMES, head.tissues(level + offsets, y, x), strict=True))
+        parts = head.tissues(level + offsets, y, x)
+        brain.append(parts[_INSIDE, ::oversampling, ::oversampling].sum(axis=0) > 0.5)
+        fractions = dict(zip(TISSUE_NAMES, parts, strict=True))
         for contrast in contrasts:
             factors = textures[contrast].on_plane(level, y, x)
             magnitude = np.zeros((len(y), len(x)), np.float32)
@@ -80,10 +89,11 @@ def generate_subject(
                 magnitude += np.float32(signal) * factors.get(name, np.float32(1)) * fractions[name]
             magnitude = displaced(magnitude, (displacements or {}).get(contrast, Displacement()), FIELD_OF_VIEW)
             images[contrast].append(acquire(magnitude * receivers[contrast].on_plane(level, y, x), size))
-    return {
+    noisy = {
         c: _add_noise(np.stack(images[c]), [stream(_NOISE_STREAM, order.index(c), i) for i in range(slices)])
         for c in contrasts
     }
+    return {**noisy, BRAIN: np.stack(brain)}
 
 
 def displacement_of(

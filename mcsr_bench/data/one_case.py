@@ -29,6 +29,8 @@ from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.roles import ROLES, Role
 from mcsr_bench.system import files
 
+ROI = "roi"
+"""The folder of the regions of interest, beside those of the roles."""
 RAW_SLICES = 3
 """Slices of k-space that are looked at per contrast, from the middle of the volume."""
 
@@ -183,6 +185,7 @@ def prepare_case(work: Work, folder: Path, position: int) -> None:
     del volumes
     for path in raw.values():
         path.unlink()
+    _write_region(work.dataset, case, folder / ROI / f"{position:05d}.npy", shape, kept)
     files.write_json(
         folder / "volumes" / f"{position:05d}.json",
         {
@@ -195,6 +198,22 @@ def prepare_case(work: Work, folder: Path, position: int) -> None:
             "precision_db": min(precision, default=None),
         },
     )
+
+
+def _write_region(dataset: Dataset, case: Case, path: Path, shape: tuple[int, int], kept: Sequence[int]) -> None:
+    """The data set's region of interest, where it has one: bool (S, H, W), cropped as the images are."""
+    masks = dataset.region_of_interest(case)
+    if masks is None:
+        return
+    found = [crop_centre(torch.from_numpy(np.ascontiguousarray(mask)), shape).numpy() for mask in masks]
+    if len(found) != case.n_slices or any(mask.dtype != np.bool_ for mask in found):
+        raise UserError(
+            f"{source(case)}: dataset '{dataset.name}' gave a region of interest of {len(found)} slices of "
+            f"{found[0].dtype if found else 'nothing'}; {case.n_slices} of bool are needed"
+        )
+    path.parent.mkdir(exist_ok=True)
+    with files.writing_to(path.parent), files.replacing(path) as temporary, temporary.open("wb") as handle:
+        np.save(handle, np.stack([found[i] for i in kept]), allow_pickle=False)
 
 
 def degrade_volume(

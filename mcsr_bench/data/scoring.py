@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mcsr_bench import metrics
+from mcsr_bench import kspace, metrics
 from mcsr_bench.data.store import StoredVolume
 from mcsr_bench.protocol import Protocol
+from mcsr_bench.regions import Mask, foreground
 
 Rows = list[dict[str, Any]]
 
@@ -21,12 +22,30 @@ def score_prediction(
 ) -> metrics.VolumeScores:
     """The scores of a predicted volume (S, H, W), magnitude or complex, against the reference that the protocol defines."""
     image, low = (volume.target, volume.target_lr) if role == "target" else (volume.auxiliary, volume.auxiliary_lr)
-    reference = protocol.scoring_reference(np.asarray(image), np.asarray(low))
+    truth = metrics.Reference(protocol.scoring_reference(np.asarray(image), np.asarray(low)), region_of_interest(volume))
+    filled = kspace.zero_fill(torch.from_numpy(np.array(low)), volume.shape) / protocol.lr_gain(scale)
 
     def degrade(x: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
         return protocol.degrade(torch.from_numpy(x), scale).numpy()
 
-    return metrics.score_volume(prediction, metrics.Reference(reference), lr=np.asarray(low), degrade=degrade)
+    return metrics.score_volume(
+        prediction,
+        truth,
+        lr=np.asarray(low),
+        degrade=degrade,
+        zero_filled=filled.abs().numpy().astype(np.float64),
+    )
+
+
+def region_of_interest(volume: StoredVolume) -> Mask:
+    """Where a volume is scored apart, (S, H, W): the data set's region, otherwise the foregrounds of both contrasts together.
+
+    A fat-suppressed target alone does not show where the knee is.
+    """
+    if (given := volume.roi) is not None:
+        return given
+    one, other = (foreground(np.abs(np.asarray(x)).astype(np.float64)) for x in (volume.target, volume.auxiliary))
+    return one | other
 
 
 def score_rows(

@@ -19,10 +19,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mcsr_bench.data import registration
 from mcsr_bench.data.encoding import UNFINISHED, ComplexArray, PairVolume, open_volume, take_magnitudes
 from mcsr_bench.data.inspection import magnitudes_alone
-from mcsr_bench.data.one_case import Done, Work, degrade_volumes, prepare_cases, source
+from mcsr_bench.data.one_case import ROI, Done, Work, degrade_volumes, prepare_cases, source
 from mcsr_bench.data.spec import Preparation
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.errors import UserError
@@ -35,7 +38,7 @@ from mcsr_bench.system import files
 from mcsr_bench.system.digests import digests_once
 from mcsr_bench.system.progress import Listener
 
-LAYOUT = 5
+LAYOUT = 6
 """Raised when the files of a store change their meaning."""
 
 MAGNITUDES = 1
@@ -72,6 +75,12 @@ class StoredVolume:
     def auxiliary(self) -> Volume:
         """complex64 (S, H, W)."""
         return self._open(self.hr_folder, "auxiliary")
+
+    @property
+    def roi(self) -> NDArray[np.bool_] | None:
+        """The data set's region of interest, bool (S, H, W); None where it gives none."""
+        path = self.hr_folder / ROI / f"{self.position:05d}.npy"
+        return np.load(path, allow_pickle=False) if path.is_file() else None
 
     @property
     def target_lr(self) -> Volume:

@@ -106,6 +106,13 @@ class Dataset(ABC):
         """How a contrast is stored in its file, for the inspection; None for data that are not read from files."""
         return None
 
+    def region_of_interest(self, case: Case) -> Iterator[NDArray[np.bool_]] | None:
+        """Where a case is scored apart (``psnr@roi``): a mask (H, W) for each slice of `read`, on the target's grid.
+
+        None, the default: the foregrounds of both contrasts together. Asked for after the case was read.
+        """
+        return None
+
     @property
     def root(self) -> Path:
         """``data_root`` of a dataset that has files. UserError where it is missing or no folder."""

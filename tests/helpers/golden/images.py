@@ -137,19 +137,32 @@ def scored_volume():
     return magnitude * turn, magnitude + error, magnitude * turn + error * (0.5 - 0.25j)
 
 
-def masks(magnitude):
+def smoothed(volume, sigma=1.5):
+    """A Gaussian within every slice, as a sum over shifted images; edges repeated."""
+    reach = 6
+    weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
+    weights /= weights.sum()
+    for axis in (1, 2):
+        padded = np.pad(volume, [(reach, reach) if a == axis else (0, 0) for a in range(3)], mode="edge")
+        n = volume.shape[axis]
+        volume = sum(w * np.take(padded, range(k, k + n), axis) for k, w in enumerate(weights))
+    return volume
+
+
+def masks(volume):
+    magnitude = smoothed(volume)
     parts, n = ndimage.label(magnitude > otsu(magnitude), np.ones((3, 3, 3)))
     largest = max(range(1, n + 1), key=lambda k: int((parts == k).sum()))
     foreground = np.stack([~reached_from_outside(m) for m in parts == largest])
     high = foreground & (magnitude > otsu(magnitude[foreground]))
     near = np.zeros_like(foreground)
-    offsets = [(a, b) for a in range(-2, 3) for b in range(-2, 3) if a * a + b * b <= 4]
+    offsets = [(-1, 0), (1, 0), (0, -1), (0, 1)]
     H, W = foreground.shape[1:]
     for mask in (foreground, high):
         for s, i, j in np.argwhere(foreground):
             around = [(i + a, j + b) for a, b in offsets if 0 <= i + a < H and 0 <= j + b < W]
             near[s, i, j] |= any(mask[s, a, b] != mask[s, i, j] for a, b in around)
-    return {"foreground": foreground, "high": high, "low": foreground & ~high, "boundary": near}
+    return {"roi": foreground, "foreground": foreground, "high": high, "low": foreground & ~high, "boundary": near}
 
 
 def otsu(values):
@@ -180,11 +193,21 @@ def reached_from_outside(mask):
 
 
 def structure(p, t, peak):
+    return float(np.mean(structures(p, t, peak)))
+
+
+def structure_at(p, t, peak, mask):
+    """Its mean over some pixels; windows that reach over an edge see the image mirrored there."""
+    local = structures(*(np.pad(x, 3, mode="symmetric") for x in (p, t)), peak)
+    return float(np.mean(local.reshape(p.shape)[mask]))
+
+
+def structures(p, t, peak):
     windows = [np.lib.stride_tricks.sliding_window_view(x, (7, 7)).reshape(-1, 49) for x in (p, t)]
     (mp, mt), (vp, vt) = ([w.mean(1) for w in windows], [w.var(1, ddof=1) for w in windows])
     both = ((windows[0] - mp[:, None]) * (windows[1] - mt[:, None])).sum(1) / 48
     c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
-    return float(np.mean((2 * mp * mt + c1) * (2 * both + c2) / ((mp**2 + mt**2 + c1) * (vp + vt + c2))))
+    return (2 * mp * mt + c1) * (2 * both + c2) / ((mp**2 + mt**2 + c1) * (vp + vt + c2))
 
 
 def laplacian_of_gaussian(x):
@@ -205,8 +228,12 @@ def metrics():
     lines = [laplacian_of_gaussian(x) for x in t]
     out = {}
 
-    def psnr(difference):
+    def psnr(difference, peak=peak):
         return float(10 * np.log10(peak**2 / np.mean(difference**2)))
+
+    ordered, at = np.sort(t.ravel()), 0.999 * (t.size - 1)
+    robust = ordered[int(at)] + (at % 1) * (ordered[int(at) + 1] - ordered[int(at)])
+    sizes = [int(mask.sum()) for mask in regions["roi"]]
 
     def rows(name, whole, single):
         for s in range(3):
@@ -225,6 +252,10 @@ def metrics():
             lambda d=d: float((d**2).sum() / (t**2).sum()),
             lambda s, d=d: float((d[s] ** 2).sum() / (t[s] ** 2).sum()),
         )
+        rows("psnr@robust", lambda d=d: psnr(d, robust), lambda s, d=d: psnr(d[s], robust))
+        rows("ssim@roi", None, lambda s, p=p: structure_at(p[s], t[s], peak, regions["roi"][s]))
+        one = out["ssim@roi"]  # of the volume: over all pixels of the region
+        one["volumes"][-1] = float(np.average(one["slices"][-3:], weights=sizes))
         for name, mask in regions.items():
             rows(f"psnr@{name}", lambda d=d, m=mask: psnr(d[m]), lambda s, d=d, m=mask: psnr(d[s][m[s]]))
             out[f"psnr@{name}"]["pixels"] = [int(m.sum()) for m in mask]
