@@ -10,7 +10,7 @@ from mcsr_bench.cost.counting import cost
 from mcsr_bench.cost.timing import PAPER_BATCH, measure
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.registry import methods
-from mcsr_bench.plugin.report import Cell, Table
+from mcsr_bench.plugin.report import UNDEFINED, Cell, Table, number
 
 CPU_LIMIT = 20e9
 """Multiply-accumulates per slice above which a CPU is not timed unless asked: a slice would take seconds, a step minutes."""
@@ -77,17 +77,17 @@ def profile_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         cells = [
             row["name"],
             f"{row['scale']}x",
-            f"{row['parameters']:,}" if network else "-",
-            f"{row['dead_parameters']:,}" if network else "-",
-            f"{row['macs'] / 1e9:.2f}" if network else "-",
-            f"{row['flops'] / 1e9:.2f}" if network else "-",
-            _number(t.get("latency_median"), 1000),
-            _number(t.get("latency_p95"), 1000),
-            f"{t['throughput']:.3g} ({t['throughput_batch']})" if t else "-",
-            _number(t.get("peak_memory"), 1 / 2**20),
-            _number(t.get("step_seconds")),
-            _number(t.get("step_seconds_paper")),
-            _number(t.get("energy_joules")),
+            number(row["parameters"] if network else None, ","),
+            number(row["dead_parameters"] if network else None, ","),
+            number(row["macs"] / 1e9 if network else None, ".2f"),
+            number(row["flops"] / 1e9 if network else None, ".2f"),
+            _scaled(t.get("latency_median"), 1000),
+            _scaled(t.get("latency_p95"), 1000),
+            f"{number(t['throughput'])} ({t['throughput_batch']})" if t else UNDEFINED,
+            _scaled(t.get("peak_memory"), 1 / 2**20),
+            number(t.get("step_seconds")),
+            number(t.get("step_seconds_paper")),
+            number(t.get("energy_joules")),
         ]
         out.append(tuple(Cell(text) for text in cells))
     first = rows[0]
@@ -105,5 +105,5 @@ def profile_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return Table("profile", f"Cost at HR {first['size']}", columns, tuple(out), tuple(notes))
 
 
-def _number(value: float | None, factor: float = 1.0) -> str:
-    return "-" if value is None else f"{value * factor:.3g}"
+def _scaled(value: float | None, factor: float) -> str:
+    return number(None if value is None else value * factor)

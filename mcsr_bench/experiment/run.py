@@ -16,7 +16,7 @@ from mcsr_bench.engines.base import Engine
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import UserError
 from mcsr_bench.experiment.grid import ExperimentSpec, method_names, points, smoke_standards
-from mcsr_bench.experiment.report import with_earlier_suites
+from mcsr_bench.experiment.kept import merged
 from mcsr_bench.experiment.rescoring import complete_scores
 from mcsr_bench.experiment.trial import TrialSpec
 from mcsr_bench.experiment.trials import run_trials, trial_spec
@@ -58,6 +58,7 @@ def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[Trial
     data = data.model_copy(update={"standards": smoke_standards(data, method_names(spec), spec.preset)})
     device = chosen_device(spec.device)
     _check_folder(spec)
+    kept = merged(spec)
     with _claimed(spec.out):
         ready = prepare_all(data, engine, listener)
         trials = [
@@ -68,7 +69,7 @@ def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[Trial
             for seed in spec.seeds
         ]
         _check_results(spec, trials)
-        _write_spec(spec)
+        _write_spec(kept)
         for prepared in ready:
             write_manifest(RunFolder(spec.out).split(prepared.label), prepared.manifest)
             write_registrations(RunFolder(spec.out).registrations(prepared.label), prepared.store)
@@ -77,9 +78,7 @@ def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[Trial
 
 def _write_spec(spec: ExperimentSpec) -> None:
     left_out = {"fresh", "jobs", "device"}
-    files.write_json(
-        RunFolder(spec.out).experiment, with_earlier_suites(spec).model_dump(mode="json", exclude=left_out)
-    )
+    files.write_json(RunFolder(spec.out).experiment, spec.model_dump(mode="json", exclude=left_out))
 
 
 @contextmanager
