@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mcsr_bench.results.inference import CONFIDENCE, detectable, dominant, interval, p_value, variance_terms
 
@@ -245,6 +245,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(v) for v in out]
 
 
+def sample_sd(scores: ArrayLike) -> float:
+    """The sample standard deviation; NaN where it is not defined: for one score, or one that is not finite."""
+    x = np.asarray(scores, np.float64)
+    return float(x.std(ddof=1)) if x.size > 1 and np.isfinite(x).all() else np.nan
+
+
 def spread(volumes: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Per group, method and variant: mean, n_patients, n_seeds, sd_patients and sd_seeds.
 
@@ -260,8 +266,8 @@ def spread(volumes: pd.DataFrame, metric: str) -> pd.DataFrame:
                 "mean": float(patients.mean(skipna=False)),
                 "n_patients": len(patients),
                 "n_seeds": len(seeds),
-                "sd_patients": float(patients.std(ddof=1, skipna=False)),
-                "sd_seeds": float(seeds.std(ddof=1, skipna=False)),
+                "sd_patients": sample_sd(patients),
+                "sd_seeds": sample_sd(seeds),
             }
         )
     return pd.DataFrame(rows)

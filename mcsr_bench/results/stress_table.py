@@ -39,13 +39,13 @@ def stress_table(bundles: Sequence[Bundle]) -> Table | None:
     rows = []
     for (dataset, scale, method), part in table.groupby(["dataset", "scale", "method"], sort=True):
         psnr, loss, below = (
-            part.pivot_table(index="patient_id", columns="perturbation", values=column)
+            part.pivot_table(index="patient_id", columns="perturbation", values=column, aggfunc=_mean, dropna=False)
             for column in ("psnr", "loss_db", "below_zerofill_db")
         )
-        cells = [Cell(str(method)), Cell(f"{dataset} {scale}x"), Cell(number(psnr[CLEAN].mean(), ".2f"))]
+        cells = [Cell(str(method)), Cell(f"{dataset} {scale}x"), Cell(number(_mean(psnr[CLEAN]), ".2f"))]
         for name in names:
-            mark = " ‡" if below[name].mean() > 0 else ""
-            cells.append(Cell(number(loss[name].mean(), "+.2f") + mark))
+            mark = " ‡" if _mean(below[name]) > 0 else ""
+            cells.append(Cell(number(_mean(loss[name]), "+.2f") + mark))
         found = compare_pairs(psnr[CLEAN].to_numpy(), psnr[FOREIGN].to_numpy(), bootstrap=False)
         cells.append(Cell(found.reason or p_text(found.p_t)))
         rows.append(tuple(cells))
@@ -56,3 +56,8 @@ def stress_table(bundles: Sequence[Bundle]) -> Table | None:
         "percentile of the auxiliary. ‡ below zero-filling: the method would have done better without this auxiliary.",
     )
     return Table("stress", "A wrong auxiliary", columns, tuple(rows), notes)
+
+
+def _mean(scores: pd.Series) -> float:
+    """NaN where one of them is: a score that is missing must not vanish from an average."""
+    return float(scores.mean(skipna=False))

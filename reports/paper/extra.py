@@ -11,7 +11,7 @@ import pandas as pd
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.plugin.report import Cell, Table, number
 from mcsr_bench.results.load import Results
-from mcsr_bench.results.statistics import patient_scores, spread
+from mcsr_bench.results.statistics import patient_scores, sample_sd, spread
 from mcsr_bench.results.stress_table import stress_table
 from mcsr_bench.results.table import plus_minus
 
@@ -47,7 +47,7 @@ def regions(sheet: Sheet, results: Results) -> Table | None:
         return None
     scores = pd.concat(parts)
     by_row = scores.groupby(["dataset", "method", "variant", "metric"])["score"]
-    stats = by_row.agg(mean=lambda x: x.mean(skipna=False), std=lambda x: x.std(ddof=1, skipna=False))
+    stats = by_row.agg(mean=lambda x: x.mean(skipna=False), std=sample_sd)
     rows = []
     for dataset in sheet.datasets:
         best = {m: _best(stats, dataset, m) for m in REGIONS}

@@ -14,7 +14,7 @@ from mcsr_bench.plugin.published import Published, published
 from mcsr_bench.plugin.report import Layout, LayoutRow
 from mcsr_bench.results.bundle import Bundle, TrialRecord, label
 from mcsr_bench.results.load import Results
-from mcsr_bench.results.statistics import comparisons, patient_scores
+from mcsr_bench.results.statistics import comparisons, patient_scores, sample_sd
 
 _PAPER_TABLE = {2: "I", 4: "II"}
 _KEYS = ("scale", "preset", "protocol", "protocol_hash", "track", "contrast")
@@ -30,7 +30,7 @@ class Entry:
 
     mean: dict[str, float]
     std: dict[str, float]
-    """Over patients, sample standard deviation; NaN for one patient."""
+    """Over patients, sample standard deviation; NaN where it is not defined."""
     n_patients: int
     comparisons: dict[str, dict[str, Found]]
     """By reference, then by metric id; a reference itself is not in its own."""
@@ -270,7 +270,7 @@ def _entry(
         paper = {m: published(table, where, record.scale, alias, m, variant) for m in own} if alias else {}
     return Entry(
         mean={m: float(t["score"].mean(skipna=False)) for m, t in own.items()},
-        std={m: float(t["score"].std(ddof=1, skipna=False)) for m, t in own.items()},
+        std={m: sample_sd(t["score"]) for m, t in own.items()},
         n_patients=len(own[layout.metrics[0]]),
         comparisons=compared,
         printed={m: p for m, p in paper.items() if p is not None},

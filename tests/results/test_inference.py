@@ -156,7 +156,7 @@ def test_one_dominant_patient_is_marked_by_grubbs_tables(n, limit):
 def test_the_test_of_methods_finds_what_is_not_there_in_at_most_6_5_of_a_hundred(spread, seeds, patients):
     assert rejections(SPREADS[spread], seeds, patients) <= 0.065
     assert rejections(SPREADS[spread], 5, 45, effect=0.5) > 0.5
-    assert weights_only(SPREADS[spread], seeds, 45) > 0.2  # what the test over patients alone would do
+    assert weights_only(SPREADS[spread], seeds, 45) > 0.10  # what the test over patients alone would do
 
 
 def test_intervals_cover_as_the_docs_say():

@@ -10,8 +10,9 @@ import pandas as pd
 from scipy import stats
 
 from mcsr_bench.metrics import METRICS
+from mcsr_bench.results.inference import CONFIDENCE
 from mcsr_bench.results.load import Results
-from mcsr_bench.results.statistics import CONFIDENCE, patient_scores
+from mcsr_bench.results.statistics import patient_scores, sample_sd
 
 from ..sheets import STANDARD_METRICS, Sheet, volumes
 from ..table import metric_name, rows_by_label, title
@@ -22,11 +23,9 @@ _HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
 
 
 def interval(scores: Sequence[float]) -> tuple[float, float]:
-    """Mean and half width of its 95 % t interval; NaN half width for fewer than two."""
+    """Mean and half width of its 95 % t interval; NaN half width for fewer than two, or one that is not finite."""
     n = len(scores)
-    if n < 2:
-        return float(np.mean(scores)), np.nan
-    half = stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1) * np.std(scores, ddof=1) / np.sqrt(n)
+    half = stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1) * sample_sd(scores) / np.sqrt(n) if n > 1 else np.nan
     return float(np.mean(scores)), float(half)
 
 
@@ -73,8 +72,12 @@ def ablation(sheet: Sheet, results: Results) -> Iterator[Drawing]:
                     hatch = _HATCHES[i % len(_HATCHES)]
                     ax.bar(i, mean, 0.7, color="#9ecae1", edgecolor="black", linewidth=0.7, hatch=hatch)
                     ax.errorbar(i, mean, half, color="black", capsize=3, linewidth=1)
-                low, high = (part["mean"] - part["half_width"]).min(), (part["mean"] + part["half_width"]).max()
-                ax.set_ylim(low - 0.6 * (high - low), high + 0.1 * (high - low))
+                ends = np.concatenate(
+                    [part["mean"] - part["half_width"], part["mean"] + part["half_width"], part["mean"]]
+                )
+                low, high = ends[np.isfinite(ends)].min(initial=np.inf), ends[np.isfinite(ends)].max(initial=-np.inf)
+                if high > low:
+                    ax.set_ylim(low - 0.6 * (high - low), high + 0.1 * (high - low))
                 ax.set_xticks(range(len(part)), list(part["label"]))
                 ax.set_ylabel(metric_name(metric))
                 ax.grid(axis="x", visible=False)
