@@ -69,7 +69,7 @@ def test_a_variant_is_a_reference_by_its_whole_name(tmp_path):
     spec = first(tmp_path, methods=["minet"], settings={"minet": {"budget": 7}})
     [[name]] = spec.references.values()
     assert name.startswith("minet@")
-    with pytest.raises(UserError, match="--against minet: that row is not part of this run"):
+    with pytest.raises(UserError, match="--against minet: that method is not part of this run"):
         merged(experiment_spec("minet", scale=2, preset="small", settings={"minet": {"budget": 7}}, against="minet"))
 
 

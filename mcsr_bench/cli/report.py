@@ -25,7 +25,7 @@ def report(
 ) -> None:
     """Write tables (also LaTeX and CSV), statistics and figures of one or several runs."""
     tables, written = mb.report(
-        runs, to, against=names(against) or None, formats=names(formats) or None, plugins=plugins or ()
+        runs, to, against=names("--against", against), formats=names("--formats", formats), plugins=plugins or ()
     )
     for table in tables:
         console.print_table(table)

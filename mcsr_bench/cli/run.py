@@ -37,16 +37,16 @@ def run(
     """Train, predict and score methods on datasets, and print the table. The same command again resumes."""
     with console.listener() as listener:
         results = mb.run(
-            methods=names(methods),
-            dataset=names(dataset),
+            methods=names("--methods", methods),
+            dataset=names("--dataset", dataset),
             scale=numbers("--scale", scale),
             seeds=numbers("--seeds", seeds),
             preset=preset,
-            suite=names(suite),
+            suite=names("--suite", suite),
             protocol=protocol,
             data_root=data_root,
             split=split,
-            against=names(against),
+            against=names("--against", against),
             register=register,
             store_dtype=store_dtype,
             settings=settings(changes),

@@ -31,7 +31,15 @@ def profile(
     timed: True or False; None: on a GPU, or where the arithmetic is small. Raises UserError for an unknown name, preset or setting,
     or a size that is not a multiple of 8 * scale.
     """
+    for what, given in (("--methods", names), ("--scale", scales)):
+        if not given:
+            raise UserError(f"{what} is empty")
+    if other := sorted({*(settings or {})} - {*names}):
+        raise UserError(f"--set {other[0]}...: '{other[0]}' is not one of these methods ({', '.join(names)})")
+    known = sorted({scale for name in names for scale in methods().card(name).scales})
     for scale in scales:
+        if scale not in known:
+            raise UserError(f"--scale {scale}: these methods have the scales {', '.join(map(str, known))}")
         if size < 8 * scale or size % (8 * scale):
             raise UserError(f"--size {size}: a multiple of {8 * scale} is needed at scale {scale}")
     rows = []

@@ -135,7 +135,11 @@ def _check(spec: ExperimentSpec) -> None:
     ):
         if not values:
             raise UserError(f"{what} is empty")
-    if min(spec.seeds) < 0:
-        raise UserError(f"--seeds {min(spec.seeds)}: a seed is 0 or larger")
-    if spec.jobs < 0:
-        raise UserError(f"--jobs {spec.jobs}: the number of workers is 1 or larger")
+    for seed in spec.seeds:
+        check_seed("--seeds", seed)
+
+
+def check_seed(option: str, seed: int) -> None:
+    """UserError for a seed that generators do not take."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"{option} {seed}: a seed is between 0 and 2^32 - 1")

@@ -51,7 +51,9 @@ def merged(spec: ExperimentSpec) -> ExperimentSpec:
     rows = [name for _, labels in tables.values() for name in labels]
     known = {*rows, *(name for names in fixed.values() for name in names)}
     if spec.against_given and (missing := [name for name in spec.against if name not in known]):
-        raise UserError(f"--against {missing[0]}: that row is not part of this run ({', '.join(dict.fromkeys(rows))})")
+        raise UserError(
+            f"--against {missing[0]}: that method is not part of this run ({', '.join(dict.fromkeys(rows))})"
+        )
     suites = tuple(dict.fromkeys((*(earlier.suites if earlier else ()), *spec.suites)))
     methods = tuple(dict.fromkeys((*(earlier.methods if earlier else ()), *spec.methods)))
     methods = ("all",) if "all" in methods else methods

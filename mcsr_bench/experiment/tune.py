@@ -25,7 +25,7 @@ from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import UserError
-from mcsr_bench.experiment.grid import Point, point_of, smoke_standards
+from mcsr_bench.experiment.grid import Point, check_seed, point_of, smoke_standards
 from mcsr_bench.experiment.suites import Row
 from mcsr_bench.experiment.trial import TrialSpec
 from mcsr_bench.experiment.trials import run_trials, trial_spec
@@ -140,6 +140,7 @@ def _search(spec: SearchSpec, listener: Listener) -> _Search:
     for option, several in (("--dataset", spec.data.names), ("--scale", spec.data.scales)):
         if len(several) != 1:
             raise UserError(f"{option} {','.join(map(str, several))}: tune takes one")
+    check_seed("--seed", spec.seed)
     spec.data.add_plugins()
     spec.data.check()
     [scale] = spec.data.scales
