@@ -273,7 +273,7 @@ def _try(search: _Search, number: int, values: dict[str, Any], listener: Listene
         for trial, record in zip(trials, records, strict=True)
     ]
     reasons = [record.reason for record in records if record is not None and record.status != "done"]
-    reasons += [f"{OBJECTIVE} is {score}" for score in scores if score is not None and not math.isfinite(score)]
+    reasons += [f"{OBJECTIVE} is not finite" for score in scores if score is not None and not math.isfinite(score)]
     return {
         "number": number,
         "values": values,
@@ -311,7 +311,10 @@ def _finished(trial: TrialSpec, listener: Listener) -> TrialRecord | None:
 def _score(volumes: Path) -> float:
     """The patient mean of the objective of the target in a trial's scores."""
     table = files.read_table(volumes, ("patient_id", "volume_id", "contrast"))
-    return float(table[table["role"] == "target"].groupby("patient_id")[OBJECTIVE].mean().mean())
+    target = table[table["role"] == "target"]
+    if target[OBJECTIVE].isna().any():  # a score that is missing must not vanish from an average
+        return math.nan
+    return float(target.groupby("patient_id")[OBJECTIVE].mean().mean())
 
 
 def _mean(scores: Sequence[float]) -> float:
