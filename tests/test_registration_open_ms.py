@@ -33,7 +33,10 @@ def shipped(path):
 
 
 @needs_open_ms
-@pytest.mark.parametrize(("study", "contrast"), [("patient03_study2", "T1W"), ("patient12_study1", "T2W")])
+@pytest.mark.parametrize(
+    ("study", "contrast"),
+    [("patient03_study2", "T1W"), pytest.param("patient12_study1", "T2W", marks=pytest.mark.slow)],
+)
 def test_the_shipped_transforms_are_met(monkeypatch, study, contrast):
     found = {}
     estimate = registration.estimate

@@ -66,6 +66,7 @@ def test_the_key_follows_data_settings_and_protocol():
 
 
 @pytest.mark.usefixtures("workers")
+@pytest.mark.slow
 def test_several_processes_build_the_same_bytes(cache, monkeypatch, tmp_path):
     (tmp_path / "json.py").write_text("raise SystemExit('workers import nothing from the current folder')")
     monkeypatch.chdir(tmp_path)

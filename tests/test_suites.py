@@ -133,6 +133,7 @@ def test_a_suite_runs_and_prints_its_table_by_the_papers_names(here, tmp_path):
     assert {p.name.split("-")[0] for p in (tmp_path / "r").glob("*/x2/*")} == {"sanet@L1", "sanet@L2"}
 
 
+@pytest.mark.slow
 def test_every_suite_runs_at_smoke(here, tmp_path):
     """All of the paper's experiments in one command, on five tiny subjects."""
     command = ("run", "--suite", ",".join(suites()), "--preset", "smoke", "--set=brain-sim.subjects=5", "--jobs", 2)

@@ -66,6 +66,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(data, tmp_pa
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_sigkill_in_a_real_process(data, tmp_path):
     """Killed from outside in the middle of writing and stepping, several times; then the same weights, byte for byte."""
     code = (

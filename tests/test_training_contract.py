@@ -115,7 +115,9 @@ def test_rows_are_float64_means_of_the_numbers_of_every_step(tmp_path: Path, mon
         assert {name: float(row[name]) for name in totals} == {name: total / 3 for name, total in totals.items()}
 
 
-@pytest.mark.parametrize("kill_at", [5, 8, 10])
+@pytest.mark.parametrize(
+    "kill_at", [5, pytest.param(8, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.slow)]
+)
 def test_a_training_that_is_killed_between_rows_resumes_with_its_sums(tmp_path: Path, kill_at: int) -> None:
     class KilledError(Exception):
         pass

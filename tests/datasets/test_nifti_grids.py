@@ -182,7 +182,7 @@ def body(shift: float, contrast: int, voxel: tuple[float, float, float], shape: 
     return nib.Nifti1Image(values.astype(np.float32), affine)
 
 
-@pytest.mark.parametrize("name", ["nifti", "ixi"])
+@pytest.mark.parametrize("name", [pytest.param("nifti", marks=pytest.mark.slow), "ixi"])
 def test_from_files_on_two_grids_to_a_table(here: Callable[..., Any], tmp_path: Path, name: str) -> None:
     """prepare --check, run and report, with registration; the auxiliary is registered to where it is."""
     pytest.importorskip("SimpleITK")
