@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from mcsr_bench.results.inference import detectable
@@ -149,6 +150,8 @@ def test_holm_by_hand():
     assert holm([0.03, 0.01, np.nan, 0.2, 0.02]) == pytest.approx([0.06, 0.04, np.nan, 0.2, 0.06], nan_ok=True)
     assert holm([np.nan]) == pytest.approx([np.nan], nan_ok=True)
     assert holm([]) == []
+    p = np.random.default_rng(0).uniform(0, 0.2, 30).round(2)  # with ties
+    assert holm(list(p)) == pytest.approx(multipletests(p, method="holm")[1], rel=1e-12)
 
 
 def test_a_family_is_all_methods_but_the_reference_per_group_and_metric():

@@ -15,6 +15,7 @@ from mcsr_bench.plugin.registry import add_plugins, reports
 from mcsr_bench.plugin.report import FORMATS, Layout, Report, Table
 from mcsr_bench.results.bundle import RunFolder, TrialRecord
 from mcsr_bench.results.load import Results, load_results
+from mcsr_bench.system import files
 
 
 def build_report(
@@ -53,8 +54,11 @@ def build_report(
     chosen = tuple(against) or fixed
     later = tuple(name for name in chosen if name not in before)
     report: Report = reports().load(specs[0].report)()
-    tables = report.tables(results, against=chosen, layouts=shown, exploratory=later)
-    return tables, report.write(results, to, against=chosen, layouts=shown, exploratory=later, formats=tuple(formats))
+    with files.claimed(to):
+        tables = report.tables(results, against=chosen, layouts=shown, exploratory=later)
+        return tables, report.write(
+            results, to, against=chosen, layouts=shown, exploratory=later, formats=tuple(formats)
+        )
 
 
 def make_report(spec: ExperimentSpec, results: Results) -> tuple[list[Table], list[Path]]:

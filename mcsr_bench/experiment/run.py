@@ -6,9 +6,7 @@ Nothing is trained before every name, setting and file was checked and the prepa
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
 from mcsr_bench.data.manifest import write_manifest
 from mcsr_bench.data.prepare import prepare_all, write_registrations
@@ -59,7 +57,7 @@ def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[Trial
     device = chosen_device(spec.device)
     _check_folder(spec)
     kept = merged(spec)
-    with _claimed(spec.out):
+    with files.claimed(spec.out):
         ready = prepare_all(data, engine, listener)
         trials = [
             trial_spec(point, prepared, spec.data, out=spec.out, seed=seed, preset=spec.preset, device=device)
@@ -79,24 +77,6 @@ def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[Trial
 def _write_spec(spec: ExperimentSpec) -> None:
     left_out = {"fresh", "jobs", "device"}
     files.write_json(RunFolder(spec.out).experiment, spec.model_dump(mode="json", exclude=left_out))
-
-
-@contextmanager
-def _claimed(out: Path) -> Iterator[None]:
-    """Make a run's folder, so that one that cannot be written fails first; remove it when the block fails."""
-    made = [path for path in (out, *out.parents) if not path.exists()]
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with files.replacing(out / ".writable"):
-            pass
-        (out / ".writable").unlink()
-        yield
-    except BaseException:
-        for path in made:
-            if any(path.iterdir()):
-                break
-            path.rmdir()
-        raise
 
 
 def _check_folder(spec: ExperimentSpec) -> None:

@@ -2,7 +2,7 @@
 
 Volume scores -> mean over a patient's volumes -> paired comparisons between methods on their common patients, against
 references that were fixed before looking. With several seeds of each trained method a test is about the methods: patients and
-seeds are both random (`mcsr_bench.results.inference`). With one seed it is about these weights. scipy and statsmodels do the work.
+seeds are both random (`mcsr_bench.results.inference`). With one seed it is about these weights. scipy does the work.
 """
 
 from __future__ import annotations
@@ -234,14 +234,12 @@ def comparisons(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm-adjusted p-values (statsmodels); NaN stays NaN and is not counted."""
-    from statsmodels.stats.multitest import multipletests
-
+    """Holm-adjusted p-values (Holm, 1979); NaN stays NaN and is not counted."""
     p = np.asarray(p_values, np.float64)
+    tested = np.flatnonzero(np.isfinite(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
     out = np.full(len(p), np.nan)
-    tested = np.isfinite(p)
-    if tested.any():
-        out[tested] = multipletests(p[tested], method="holm")[1]
+    out[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
     return [float(v) for v in out]
 
 

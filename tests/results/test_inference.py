@@ -108,6 +108,9 @@ def test_tables_of_scores_give_the_same_whatever_their_order():
     assert found.loc["a", "p_t"] == pytest.approx(expected.p_t, rel=1e-9)
     assert list(found["about"]) == [METHODS, METHODS]
     assert list(found["n_seeds"]) == [3, 1]
+    turned = comparisons(shuffled, ["m"], ["plain"], untrained={"plain"}, bootstrap=False).set_index("method")
+    assert turned.loc["a", "p_t"] == pytest.approx(compare_pairs(a, b[[0]], b_trains=False).p_t, rel=1e-9)
+    assert turned.loc["a", "about"] == METHODS
     assert found.loc["a", "minimal_detectable"] == pytest.approx(detectable(expected.variances, expected.freedom, 2))
 
 
