@@ -24,7 +24,10 @@ def run(
     protocol: Annotated[str | None, typer.Option(help="mcsr-1 or sanet-2021.")] = None,
     data_root: DataRoot = None,
     split: SplitFile = None,
-    against: Annotated[str | None, typer.Option(help="References of the p-values, separated by commas.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="References of the p-values, separated by commas; the first run of a folder fixes them."),
+    ] = None,
     register: Register = None,
     store_dtype: StoreDtype = None,
     changes: Set = None,

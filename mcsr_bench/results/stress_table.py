@@ -51,7 +51,8 @@ def stress_table(bundles: Sequence[Bundle]) -> Table | None:
         rows.append(tuple(cells))
     columns = ("method", "data", "clean PSNR (dB)", *names, f"p, clean against {FOREIGN}")
     notes = (
-        "dB of PSNR (volume maximum) lost when the auxiliary is wrong while predicting, mean over patients; weights unchanged.",
+        "dB of PSNR (volume maximum) lost when the auxiliary is wrong while predicting, mean over patients; weights unchanged. "
+        "p: paired t-test over patients, about these weights.",
         f"zero: all zero. {FOREIGN}: the next test patient's. rotated: about the centre. noise: complex, {NOISE:.0%} of the 99th "
         "percentile of the auxiliary. ‡ below zero-filling: the method would have done better without this auxiliary.",
     )

@@ -6,7 +6,7 @@ import numpy as np
 
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.results.load import Results
-from mcsr_bench.results.statistics import WEIGHTS
+from mcsr_bench.results.statistics import FEWEST_PATIENTS, TOO_FEW, WEIGHTS
 
 from .sheets import Sheet
 
@@ -118,6 +118,8 @@ def _references(sheet: Sheet) -> list[str]:
     test = "t-test with patients and seeds random" if sheet.seeds_vary else "paired t-test over patients"
     fixed = [name for name in sheet.references if name not in sheet.exploratory]
     out = [f"{cell}: {test} against {' and '.join(fixed)}, fixed before looking; not corrected."] if fixed else []
+    if any(one["reason"] == TOO_FEW for one in sheet.found):
+        out.append(f"No p-value with fewer than {FEWEST_PATIENTS} patients.")
     if sheet.exploratory:
         out.append(
             f"{cell} against {' and '.join(sheet.exploratory)}: exploratory, because this reference was chosen after the run; "

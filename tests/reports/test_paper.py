@@ -114,6 +114,7 @@ def test_notes_say_protocol_preset_seeds_patients_and_what_is_simulated(tmp_path
     ):
         assert piece in text
     assert column(table, "p against")["sanet"].text == "too few patients"
+    assert "No p-value with fewer than 6 patients." in table.notes
 
 
 def test_a_failed_trial_is_a_row_of_its_own_in_the_notes(three):

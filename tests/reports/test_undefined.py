@@ -53,6 +53,7 @@ def test_no_file_of_a_report_prints_nan_or_inf(tmp_path, scores):
             )
     texts = written(load_results(tmp_path / "r"), tmp_path / "to")
     assert not wrong(texts)
+    assert not any("–" in text for name, text in texts.items() if name.endswith(".csv"))
     if len(scores) == 1:
         assert "30.00 " in texts["report.md"]
         assert "30.00±" not in texts["report.md"]
