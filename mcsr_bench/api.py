@@ -273,10 +273,10 @@ def report(
 ) -> tuple[list[Table], list[Path]]:
     """Write tables, statistics and figures of the folders of one or several runs into the folder ``to``.
 
-    against: the references of the p-values; None: those that the runs fixed; others are called exploratory. formats: of "html", "md", "latex", "csv"; None: all.
-    plugins: known for this call alone, and so are those of the runs. Returns the main tables, and the files, the one to open
-    first in front. Raises UserError for a folder without results, results that may not stand in one table, an unknown format,
-    and nothing to report.
+    against: the references of the p-values; None: those that the runs fixed; others are called exploratory. formats: of "html",
+    "md", "latex", "csv"; None: all. plugins: known for this call alone, and so are those of the runs. Returns the main tables, and
+    the files, the one to open first in front. Raises UserError for a folder without results, results that may not stand in one
+    table, an unknown format, and nothing to report.
     """
     with scoped_plugins(plugins):
         return build_report(
