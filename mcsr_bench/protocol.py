@@ -44,6 +44,8 @@ class Protocol(BaseModel):
     """Added to the standard deviation before dividing (units of the image)."""
     clamp: float | None
     """Normalised inputs and reference are clamped to +- this value; None: never."""
+    cut_negative: bool
+    """True: what a method predicts as a magnitude is cut at 0 before it is scored. False: values below 0 are scored as they are."""
     split: Literal["test-untouched", "validation-is-test"]
     empty_level: float = 0.05
     empty_fraction: float = 0.01
@@ -55,7 +57,9 @@ class Protocol(BaseModel):
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits over everything above but the title."""
-        return digest(self.model_dump(mode="json", exclude={"title"}), 12)
+        # Cutting became a field when it was no longer the rule everywhere; where it still is, results keep their hash.
+        unhashed = {"title", "cut_negative"} if self.cut_negative else {"title"}
+        return digest(self.model_dump(mode="json", exclude=unhashed), 12)
 
     def check_scale(self, scale: int) -> None:
         """UserError unless the scale is one this protocol defines."""
@@ -103,6 +107,10 @@ class Protocol(BaseModel):
         out = (magnitude - mean[:, None, None]) / std[:, None, None]
         return out if self.clamp is None else out.clamp(-self.clamp, self.clamp)
 
+    def scored_magnitude(self, predicted: Tensor) -> Tensor:
+        """A predicted magnitude, real and of any shape, as it is scored: cut at 0 where the protocol does that."""
+        return predicted.clamp_min(0) if self.cut_negative else predicted
+
     def scoring_reference(
         self, target: NDArray[np.complex64], target_lr: NDArray[np.complex64]
     ) -> NDArray[np.complexfloating]:
@@ -129,6 +137,7 @@ MCSR_1 = Protocol(
     auxiliary_statistics="own",
     std_epsilon=0.0,
     clamp=None,
+    cut_negative=True,
     split="test-untouched",
     test_unit="patient",
 )
@@ -136,11 +145,12 @@ MCSR_1 = Protocol(
 SANET_2021 = Protocol(
     id="sanet-2021",
     title="what the published SANet/MINet code does: orthonormal crop without rescaling, LR statistics for HR, clamp to 6, "
-    "the published validation list as test; slice-level tests, which are invalid",
+    "predictions below zero scored as they are, the published validation list as test; slice-level tests, which are invalid",
     keep_amplitude=False,
     auxiliary_statistics="lr",
     std_epsilon=1e-11,
     clamp=6.0,
+    cut_negative=False,
     split="validation-is-test",
     empty_level=0.0,
     empty_fraction=1e-9,  # the published code leaves nothing out; nothing can be normalised in a slice of zeros

@@ -95,6 +95,8 @@ def test_normalisation(kind: type, tolerance: float):
                 views = {f"{key[:9]} of a joint method{key[9:]}": views[key] for key in ("auxiliary", "auxiliary LR")}
             else:
                 got[f"{name} mean and std"] = torch.cat(protocol.statistics(low.abs())).tolist()
+                output = torch.from_numpy(images.output()).to(target.real.dtype)
+                got[f"{name} scored prediction"] = CHECKS(batch.denormalize_target(output).numpy())
             whole = ("target", "target LR")  # of the others, the constant slice says nothing or is divided by 1e-11
             got |= {f"{name} {key}": CHECKS(view if key in whole else view[:2]) for key, view in views.items()}
         reference = protocol.scoring_reference(target.numpy(), low.numpy())

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from scipy.ndimage import correlate
 from torch import nn
 
-from mcsr_bench.nn import ChannelAttention, ChannelAttentionBlock, ResidualBlock, ResidualGroup, sub_pixel_upsampler
+from mcsr_bench.nn import (
+    ChannelAttention,
+    ChannelAttentionBlock,
+    ResidualBlock,
+    ResidualGroup,
+    ShiftedConv,
+    sub_pixel_upsampler,
+)
 from mcsr_bench.nn.two_branch import ChannelSpatialAttention, ConcatFusion, ContrastReadout, StageIntegration
 
 
@@ -59,6 +66,21 @@ def test_channel_attention_against_numpy() -> None:
     mean = x.numpy().mean((2, 3))
     gate = sigmoid(np.maximum(mean @ w1[:, :, 0, 0].T + b1, 0) @ w2[:, :, 0, 0].T + b2)
     np.testing.assert_allclose(block(x).detach().numpy(), x.numpy() * gate[:, :, None, None], rtol=1e-12)
+
+
+def test_a_shift_acts_on_the_image_and_not_on_the_padding() -> None:
+    """Weights of (x + constant of its channel), padded with zeros after the sum; correlated in float64."""
+    rng = np.random.default_rng(5)
+    x, weight, constants = rng.normal(size=(2, 6, 7)), rng.normal(size=(3, 2, 3, 3)), np.array([0.7, -2.0])
+    layer = ShiftedConv(2, 3).double()
+    folded = np.einsum("ocij,c->oij", weight, constants)[:, None]
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(np.concatenate((weight, folded), 1)))
+        found = (layer(torch.from_numpy(x)[None])[0] - layer.bias[:, None, None]).numpy()  # type: ignore[index]
+    for out, kernels in zip(found, weight, strict=True):
+        terms = zip(x, constants, kernels, strict=True)
+        expected = sum(correlate(image + c, kernel, mode="constant") for image, c, kernel in terms)
+        np.testing.assert_allclose(out, expected, atol=1e-12)
 
 
 def test_residual_factor_scales_the_residual_alone() -> None:

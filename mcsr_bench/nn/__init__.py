@@ -6,6 +6,7 @@ from mcsr_bench.nn.blocks import (
     EDSRNetwork,
     ResidualBlock,
     ResidualGroup,
+    ShiftedConv,
     conv,
     sub_pixel_upsampler,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "EDSRNetwork",
     "ResidualBlock",
     "ResidualGroup",
+    "ShiftedConv",
     "conv",
     "sub_pixel_upsampler",
 ]

@@ -5,6 +5,7 @@ Every convolution has a bias and zero padding that keeps the size.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 UPSAMPLING_STEPS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
@@ -14,6 +15,21 @@ UPSAMPLING_STEPS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 3: (3,), 4: (2, 
 def conv(in_channels: int, out_channels: int, kernel: int = 3) -> nn.Conv2d:
     """A convolution that keeps the image size (``kernel`` is odd)."""
     return nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
+
+
+class ShiftedConv(nn.Conv2d):
+    """`conv` of images to which constants are added before the zero padding, so that beyond the border there are none.
+
+    One more input channel is 1 on the image and, like the image, padded with 0; its weights are those of the image channels
+    times their constants. A constant that is put into the bias instead acts beyond the border as well.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 3) -> None:
+        super().__init__(in_channels + 1, out_channels, kernel, padding=kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, h, w) to (B, out_channels, h, w)."""
+        return super().forward(torch.cat((x, torch.ones_like(x[:, :1])), 1))
 
 
 def sub_pixel_upsampler(width: int, scale: int) -> nn.Sequential:
@@ -48,9 +64,18 @@ class EDSRNetwork(nn.Module):
     Residual blocks at LR size, sub-pixel up-sampling last; ``scale`` 1 keeps the size.
     """
 
-    def __init__(self, scale: int, *, width: int = 256, blocks: int = 32, residual_factor: float = 0.1) -> None:
+    def __init__(
+        self,
+        scale: int,
+        *,
+        width: int = 256,
+        blocks: int = 32,
+        residual_factor: float = 0.1,
+        shifted_input: bool = False,
+    ) -> None:
+        """shifted_input: the head is a `ShiftedConv`, for weights of a network that shifts its input."""
         super().__init__()
-        self.head = conv(1, width)
+        self.head = ShiftedConv(1, width) if shifted_input else conv(1, width)
         self.body = nn.Sequential(
             *(ResidualBlock(width, residual_factor) for _ in range(blocks)),
             conv(width, width),

@@ -151,14 +151,12 @@ class Batch:
         return self.auxiliary_lr / self.auxiliary_statistics[1][:, None, None]
 
     def denormalize_target(self, output: Tensor) -> Tensor:
-        """A normalised target magnitude (B, H, W) back in physical units; a magnitude cannot be negative: cut at 0."""
-        mean, std = self.target_statistics
-        return (output * std[:, None, None] + mean[:, None, None]).clamp_min(0)
+        """A normalised target magnitude (B, H, W) back in physical units, cut at 0 where the protocol scores it so."""
+        return self._physical(output, self.target_statistics)
 
     def denormalize_auxiliary(self, output: Tensor) -> Tensor:
-        """A normalised auxiliary magnitude (B, H, W) back in physical units, cut at 0."""
-        mean, std = self.auxiliary_statistics
-        return (output * std[:, None, None] + mean[:, None, None]).clamp_min(0)
+        """A normalised auxiliary magnitude (B, H, W) back in physical units, cut at 0 where the protocol scores it so."""
+        return self._physical(output, self.auxiliary_statistics)
 
     def denormalize_complex(self, output: Tensor) -> Tensor:
         """A complex target estimate (B, H, W), normalised as `target_lr_complex`, back in physical units."""
@@ -254,6 +252,10 @@ class Batch:
         return self._changed(
             {"LR image": move, "HR image": move, "statistics": lambda pair: tuple(move(x) for x in pair)}
         )
+
+    def _physical(self, output: Tensor, statistics: Statistics) -> Tensor:
+        mean, std = statistics
+        return self.protocol.scored_magnitude(output * std[:, None, None] + mean[:, None, None])
 
     def _changed(self, changes: Mapping[Holds, Callable[[Any], Any]]) -> Self:
         new = {}

@@ -33,6 +33,7 @@ def predict_volume(
 ) -> dict[str, NDArray[Any]]:
     """What a method predicts for the slices of a volume: by contrast, float32 or complex64 (S, H, W), in physical units.
 
+    Magnitudes (float32) are as the batches' protocol scores them: cut at 0, or not.
     batches: whole slices in order, with or without target; one at a time is held. device: where the method is. done: called with
     the number of slices predicted so far. Raises ValueError, which names the method and the slices where they are known, when
     what it predicts is of the wrong shape, type or contrasts or is not finite, and without batches.
@@ -61,7 +62,7 @@ def predict_volume(
 def checked(method: Method, output: object, batch: Batch) -> dict[str, Tensor]:
     """What `Method.predict` gave for a batch, by contrast: float32 or complex64 (B, H, W) on the device where it is.
 
-    Raises ValueError as `predict_volume` does.
+    A magnitude is as the protocol scores it. Raises ValueError as `predict_volume` does.
     """
     name, out = method.card.name, {}
     for contrast, image in by_role(name, output).items():
@@ -76,7 +77,7 @@ def checked(method: Method, output: object, batch: Batch) -> dict[str, Tensor]:
         if not bool(finite.all()):
             where = _where(batch, [i for i, good in enumerate(finite.tolist()) if not good])
             raise ValueError(f"{name} predicted NaN or Inf for the {contrast} {where}".rstrip())
-        out[contrast] = image
+        out[contrast] = image if image.is_complex() else batch.protocol.scored_magnitude(image)
     return out
 
 

@@ -56,8 +56,8 @@ def predict_files(
     bundle: the folder of a finished trial, or of imported weights (`weights.importing`). target: a volume of LR size; auxiliary:
     the same slices of the other contrast at HR size (LR size for a method that super-resolves both jointly), None for a
     single-contrast method. Kinds of files, layout, slice axis, grid and amplitudes: `predicting.volumes`. The output is of the
-    target's kind, its geometry the target's with ``scale`` times as many samples in the plane: NIfTI has magnitudes, HDF5 what
-    the method gives.
+    target's kind, its geometry the target's with ``scale`` times as many samples in the plane: NIfTI has magnitudes,
+    cut at 0; HDF5 has what a trial stores, complex images or magnitudes, also below 0 where the protocol scores those as they are.
     report: called with (done, total) slices.
 
     Raises UserError, one sentence, for a folder that is not a bundle or not finished, files that cannot be read or do not belong

@@ -132,14 +132,14 @@ def read_pair(target: Path, auxiliary: Path | None, scale: int, *, joint: bool =
 def write_volume(to: Path, volume: NDArray[Any], space: Space, scale: int) -> None:
     """Write a super-resolved volume (S, H, W) in one move, in the space of its target.
 
-    NIfTI: the magnitude, float32, with the target's header and voxel axes, in-plane voxel size over the scale, and the origin where
-    LR sample h // 2 and HR sample H // 2 are one point. HDF5: a dataset ``image``, float32 or complex64.
+    NIfTI: the magnitude, float32, cut at 0, with the target's header and voxel axes, in-plane voxel size over the scale, and the
+    origin where LR sample h // 2 and HR sample H // 2 are one point. HDF5: a dataset ``image``, float32 or complex64, as it is.
     """
     if space.turn is None:
         with files.replacing(to) as temporary, h5py.File(temporary, "w") as file:
             file.create_dataset("image", data=volume)
         return
-    magnitude = np.abs(volume).astype(np.float32)
+    magnitude = (np.abs(volume) if np.iscomplexobj(volume) else np.maximum(volume, 0)).astype(np.float32)
     data = np.ascontiguousarray(space.turn.voxels(magnitude))
     image = type(space.image)(data, finer_affine(space.image.affine, space, scale), space.image.header)
     image.set_data_dtype(np.float32)

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import Tensor
 
@@ -38,9 +39,7 @@ class Rename(_Rules):
     """Only for shapes like this shell pattern, e.g. ``*x3x3x3``."""
     scales: tuple[int, ...] = ()
     """Only at these scales; empty: at all."""
-    transform: Literal[
-        "", "sum_input_channels", "mean_output_channels", "add_shift_per_channel", "add_constant_input"
-    ] = ""
+    transform: Literal["", "grey_from_colours", "mean_output_channels", "append_constant"] = ""
     """What is computed of the tensor, see `TRANSFORMS`; empty: nothing."""
     needs: tuple[str, ...] = ()
     """Names of the checkpoint's tensors that the transform reads besides; where one is missing the rule does not hold."""
@@ -71,8 +70,9 @@ class FromShapes(_Rules):
     axis: int | None = None
     """The setting is the size of this axis of the tensor with the name ``theirs``; None: how many names are like it."""
     by: str = ""
-    """The name of a setting found before: the value is that of ``values``, else ``otherwise``."""
+    """The name of a setting found before, in place of ``theirs``."""
     values: dict[str, Any] = {}
+    """What the setting is for what was found, where it is not that itself; for anything else it is ``otherwise``."""
     otherwise: Any = None
 
 
@@ -112,30 +112,28 @@ def read_rules(path: Path) -> Released:
         raise UserError(f"{path}: {error}") from None
 
 
-def _add_shift_per_channel(bias: Tensor, needed: list[Tensor], _: float) -> Tensor:
-    """The bias of a convolution whose input channels had each a constant of its own added, and have none now.
+def _grey_from_colours(weight: Tensor, needed: list[Tensor], amount: float) -> Tensor:
+    """The weight (out, 2, k, k) of a `nn.ShiftedConv` of grey images, from that of a convolution of colours (out, in, k, k).
 
-    needed: the convolution's weight (out, in, k, k) and the constants (in,), from which their common mean is taken off first.
-    Exact but for the zero padding.
+    needed: what is added to each colour (in,), nothing if there is none; how it differs from its mean is kept, times ``amount``.
     """
-    weight, shift = needed
-    return bias + weight.sum((2, 3)) @ (shift - shift.mean())
+    shift = amount * (needed[0] - needed[0].mean()) if needed else weight.new_zeros(weight.shape[1])
+    return torch.stack((weight.sum(1), (weight * shift[:, None, None]).sum(1)), 1)
 
 
-def _add_constant_input(bias: Tensor, needed: list[Tensor], amount: float) -> Tensor:
-    """The bias of a convolution to whose input a constant was added, and is not now; needed: its weight (out, in, k, k).
+def _append_constant(weight: Tensor, _: list[Tensor], amount: float) -> Tensor:
+    """The weight (out, in + 1, k, k) of a `nn.ShiftedConv`, from that of a convolution (out, in, k, k).
 
-    Exact but for the zero padding.
+    amount: what is added to every channel of its input.
     """
-    return bias + amount * needed[0].sum((1, 2, 3))
+    return torch.cat((weight, amount * weight.sum(1, keepdim=True)), 1)
 
 
 TRANSFORMS: dict[str, Callable[[Tensor, list[Tensor], float], Tensor]] = {
     "": lambda tensor, *_: tensor,
-    "sum_input_channels": lambda tensor, *_: tensor.sum(1, keepdim=True),
     "mean_output_channels": lambda tensor, *_: tensor.mean(0, keepdim=True),
-    "add_shift_per_channel": _add_shift_per_channel,
-    "add_constant_input": _add_constant_input,
+    "grey_from_colours": _grey_from_colours,
+    "append_constant": _append_constant,
 }
 """The arithmetic that rules may name: of a tensor, those that it ``needs``, and an ``amount``."""
 
@@ -243,17 +241,19 @@ def settings_from_shapes(rules: Released, state: Mapping[str, Tensor]) -> dict[s
     """The settings that a checkpoint's names and shapes tell; those that they do not are left to the preset."""
     found: dict[str, Any] = {}
     for rule in rules.setting:
-        if rule.by:
-            if rule.by in found:
-                found[rule.name] = rule.values.get(str(found[rule.by]), rule.otherwise)
-            continue
-        assert rule.theirs is not None
-        like = [tensor for name, tensor in state.items() if rule.theirs.fullmatch(name)]
-        if like and rule.axis is None:
-            found[rule.name] = len(like)
-        elif like and rule.axis is not None and rule.axis < like[0].ndim:
-            found[rule.name] = like[0].shape[rule.axis]
+        value = found.get(rule.by) if rule.by else _told(rule, state)
+        if value is not None:
+            found[rule.name] = rule.values.get(str(value), rule.otherwise) if rule.values else value
     return found
+
+
+def _told(rule: FromShapes, state: Mapping[str, Tensor]) -> int | None:
+    """The number that a checkpoint's names or shapes give for a rule; None: nothing in it is like that."""
+    assert rule.theirs is not None
+    like = [tensor for name, tensor in state.items() if rule.theirs.fullmatch(name)]
+    if rule.axis is None:
+        return len(like) or None
+    return like[0].shape[rule.axis] if like and rule.axis < like[0].ndim else None
 
 
 def shape_text(tensor: Tensor) -> str:

@@ -15,7 +15,7 @@ class Bicubic(Method):
     """Cubic convolution (Keys, IEEE TASSP 29:1153, 1981; kernel parameter -0.75 as in torch), edges repeated."""
 
     def predict(self, batch: Batch) -> Tensor:
-        """float32 (B, H, W), in physical units; overshoot below zero is cut, as a magnitude has none."""
+        """float32 (B, H, W), in physical units; overshoot below zero is cut where the protocol does that."""
         low = batch.target_lr.abs() / batch.protocol.lr_gain(batch.scale)
         axes = []
         for size, lr_size in zip(batch.hr_shape, low.shape[-2:], strict=True):
@@ -24,4 +24,4 @@ class Bicubic(Method):
         y, x = torch.meshgrid(*axes, indexing="ij")
         grid = torch.stack((x, y), dim=-1).expand(len(low), -1, -1, -1)
         high = grid_sample(low[:, None], grid, mode="bicubic", padding_mode="border", align_corners=True)
-        return high[:, 0].clamp_min(0)
+        return batch.protocol.scored_magnitude(high[:, 0])

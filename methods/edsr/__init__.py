@@ -21,6 +21,8 @@ class EDSRSettings(TrainingSettings):
     """Residual blocks."""
     residual_factor: Annotated[float, Field(gt=0)]
     """What the residual of each block is multiplied by."""
+    shifted_input: bool
+    """The first convolution adds constants to its input, for imported weights of a network that does."""
 
 
 class EDSR(TorchMethod):
@@ -31,7 +33,13 @@ class EDSR(TorchMethod):
     def build_network(self) -> EDSRNetwork:
         """The network of the settings' size."""
         s = self.settings
-        return EDSRNetwork(self.scale, width=s.width, blocks=s.blocks, residual_factor=s.residual_factor)
+        return EDSRNetwork(
+            self.scale,
+            width=s.width,
+            blocks=s.blocks,
+            residual_factor=s.residual_factor,
+            shifted_input=s.shifted_input,
+        )
 
     def forward(self, batch: Batch) -> Tensor:
         """Normalised SR magnitude (B, H, W)."""

@@ -23,6 +23,8 @@ class McMRSRSettings(TrainingSettings):
     """Real and imaginary parts; or magnitudes, for data without phase (then without data consistency)."""
     phase: Literal["kept", "demodulated"]
     """Complex data as they are; or without the slow phase of their LR images, which is put back on the output."""
+    shifted_input: bool
+    """The first convolutions add constants to their input, for imported weights of a network that does."""
     width: Annotated[int, Field(ge=1)]
     """Feature channels, a multiple of heads."""
     groups: Annotated[int, Field(ge=1)]
@@ -63,6 +65,7 @@ class McMRSR(TorchMethod):
         return McMRSRNetwork(
             self.scale,  # type: ignore[arg-type]
             channels=2 if s.data == "complex" else 1,
+            shifted_input=s.shifted_input,
             width=s.width,
             groups=s.groups,
             depth=s.depth,

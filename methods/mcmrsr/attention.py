@@ -51,9 +51,7 @@ class SwinBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, h, w, C) to the same."""
         B, h, w, _ = x.shape
-        # An image of one window's size has nothing to shift towards.
-        shift = 0 if min(h, w) <= self.window else self.shift
-        y = self.norm1(x)
+        shift, y = self.shift, self.norm1(x)
         y = torch.roll(y, (-shift, -shift), (1, 2)) if shift else y
         mask = shift_mask(h, w, self.window, shift, x.device).repeat(B, 1, 1) if shift else None
         y = from_windows(self.attention(to_windows(y, self.window), mask), self.window, (B, h, w))

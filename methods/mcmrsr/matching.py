@@ -15,8 +15,8 @@ from torch.nn.functional import fold, interpolate, normalize, pad, unfold
 
 BLOCK = 8
 """LR pixels per side of a block."""
-REGION = 13
-"""LR pixels per side of the region that a block searches: 2 * int(BLOCK / 2 * 1.5) + 1; smaller in a smaller image."""
+REGION = 15
+"""LR pixels per side of the region that a block searches: 2 * int(BLOCK / 2 * 1.5) + 1 and a rim of one; a smaller image is it."""
 DILATIONS = (1, 2, 3)
 _CHUNK = 64
 """Blocks whose candidates are in memory at the same time."""
@@ -32,25 +32,20 @@ def match(target: Tensor, auxiliary: Tensor, levels: Sequence[Tensor]) -> list[T
     top, left = coarse_positions(target, auxiliary)
     blocks = _blocks(target)
     fetched: list[list[Tensor]] = [[] for _ in levels]
-    similarities: list[Tensor] = []
     per_image = (h // BLOCK) * (w // BLOCK)
     image = torch.arange(B, device=target.device).repeat_interleave(per_image)
     for start in range(0, len(blocks), _CHUNK):
         part = slice(start, start + _CHUNK)
         where = (image[part], top.flatten()[part], left.flatten()[part])
         index, similarity = fine_matches(blocks[part], regions(auxiliary, *where))
-        similarities.append(similarity)
-        for k, level in enumerate(levels):
-            fetched[k].append(
-                transfer(regions(level, *where, factor=level.shape[-1] // w), index, level.shape[-1] // w)
-            )
-    soft = _assemble(torch.cat(similarities)[:, None], (B, h, w))
-    out = []
-    for level, parts in zip(levels, fetched, strict=True):
-        size = (level.shape[-2], level.shape[-1])
-        weight = soft if size == (h, w) else interpolate(soft, size, mode="bilinear", align_corners=True)
-        out.append(_assemble(torch.cat(parts), (B, *size)) * weight)
-    return out
+        for parts, level in zip(fetched, levels, strict=True):
+            factor = level.shape[-1] // w
+            found = transfer(regions(level, *where, factor=factor), index, factor)
+            parts.append(found * enlarged(similarity, factor))
+    return [
+        _assemble(torch.cat(parts), (B, level.shape[-2], level.shape[-1]))
+        for level, parts in zip(levels, fetched, strict=True)
+    ]
 
 
 def coarse_positions(target: Tensor, auxiliary: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,32 +68,30 @@ def coarse_positions(target: Tensor, auxiliary: Tensor) -> tuple[Tensor, Tensor]
         theirs = unfold(auxiliary, 3, dilation=dilation, padding=dilation)  # (B, C * 9, h * w)
         total = total + normalize(own, dim=2) @ normalize(theirs, dim=1)
     best = total.argmax(-1)
-    half = [min(REGION, n) // 2 for n in (h, w)]
-    top = (best // w - half[0]).clamp(0, h - min(REGION, h))
-    left = (best % w - half[1]).clamp(0, w - min(REGION, w))
+    top = (best // w - REGION // 2).clamp(0, max(0, h - REGION))
+    left = (best % w - REGION // 2).clamp(0, max(0, w - REGION))
     return top, left
 
 
 def regions(features: Tensor, image: Tensor, top: Tensor, left: Tensor, *, factor: int = 1) -> Tensor:
-    """Search regions with a rim of one LR pixel: (N, C, factor * (rows + 2), factor * (columns + 2)).
+    """Search regions, inside the image with their rim: (N, C, factor * rows, factor * columns).
 
-    features: (B, C, factor * h, factor * w), whose edge is repeated beyond the image; image, top, left: (N,), in LR pixels.
+    rows = min(`REGION`, h), columns = min(`REGION`, w). features: (B, C, factor * h, factor * w); image: (N,), which of the B;
+    top, left: (N,), where in it, in LR pixels.
     """
-    h, w = features.shape[-2] // factor, features.shape[-1] // factor
-    padded = pad(features, (factor,) * 4, mode="replicate")
     rows, columns = (
-        start[:, None] * factor + torch.arange(factor * (min(REGION, n) + 2), device=features.device)
-        for start, n in ((top, h), (left, w))
+        factor * start[:, None] + torch.arange(min(factor * REGION, n), device=features.device)
+        for start, n in ((top, features.shape[-2]), (left, features.shape[-1]))
     )
-    found = padded[image[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    found = features[image[:, None, None], :, rows[:, :, None], columns[:, None, :]]
     return found.permute(0, 3, 1, 2)
 
 
 def fine_matches(blocks: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
     """For every pixel of a block the most similar pixel of its region, by the cosine of 3 x 3 neighbourhoods.
 
-    blocks: (N, C, 10, 10) and region: (N, C, rows + 2, columns + 2), both with a rim. Returns indices (N, 64) into the region's
-    rows * columns pixels, and similarities (N, 8, 8).
+    blocks: (N, C, 10, 10) and region: (N, C, rows, columns), both with a rim. Returns indices (N, 64) into the
+    (rows - 2) * (columns - 2) pixels inside the region's rim, and similarities (N, 8, 8).
     """
     own = normalize(unfold(blocks, 3), dim=1).transpose(1, 2)
     similarity = own @ normalize(unfold(region, 3), dim=1)
@@ -115,6 +108,14 @@ def transfer(region: Tensor, index: Tensor, factor: int) -> Tensor:
     count = fold(torch.ones_like(chosen[:1, : kernel * kernel]), (size, size), kernel, stride=factor)
     inner = slice(factor, -factor)
     return (total / count)[:, :, inner, inner]
+
+
+def enlarged(similarity: Tensor, factor: int) -> Tensor:
+    """The similarities (N, 8, 8) of blocks as weights (N, 1, 8 * factor, 8 * factor): each block by itself, corner on corner."""
+    weights = similarity[:, None]
+    if factor == 1:
+        return weights
+    return interpolate(weights, scale_factor=factor, mode="bilinear", align_corners=True)
 
 
 def _blocks(features: Tensor) -> Tensor:

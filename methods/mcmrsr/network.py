@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from mcsr_bench.nn import ResidualBlock, conv
+from mcsr_bench.nn import ResidualBlock, ShiftedConv, conv
 
 from .aggregation import Aggregation
 from .attention import SwinTransformer, WindowAttention
@@ -22,6 +22,7 @@ class McMRSRNetwork(nn.Module):
         scale: Literal[2, 4],
         *,
         channels: int = 2,
+        shifted_input: bool = False,
         width: int = 60,
         groups: int = 4,
         depth: int = 6,
@@ -33,16 +34,19 @@ class McMRSRNetwork(nn.Module):
     ) -> None:
         """channels: 2 (real and imaginary part) or 1 (magnitude). groups, depth, heads, window: of the transformer.
 
+        shifted_input: the convolutions that see images are `ShiftedConv`, for weights of a network that shifts its input.
+
         init: ``normal`` draws all weights of convolutions and linear layers from N(0, 0.02), as the released code does at last;
         ``zero`` starts from torch's defaults and with the style corrections at zero, as it first does.
         """
         super().__init__()
         self.scale = scale
-        self.shallow = nn.Sequential(conv(channels, width), nn.ReLU(), ResidualBlock(width), ResidualBlock(width))
+        first = ShiftedConv if shifted_input else conv
+        self.shallow = nn.Sequential(first(channels, width), nn.ReLU(), ResidualBlock(width), ResidualBlock(width))
         self.transformer = SwinTransformer(width, groups, depth, heads, window, drop_path)
         self.reference_heads = nn.ModuleList(
             [
-                conv(channels, width),
+                first(channels, width),
                 nn.Conv2d(width, width, 3, stride=2, padding=1),
                 nn.Conv2d(width, width, 3, stride=2, padding=1),
             ]

@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from pandas import Series
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from mcsr_bench.api import run
+from mcsr_bench import evaluate, run
 from mcsr_bench.data.prepare import prepare
 from mcsr_bench.data.sampler import Sampler
+from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.loading import load_dataset
 from mcsr_bench.protocol import SANET_2021
 
@@ -90,7 +92,11 @@ class Published:
             at = (j - SIZE // 2) / scale + n // 2
             for i in range(int(np.floor(at)) - 1, int(np.floor(at)) + 3):
                 weights[j, min(max(i, 0), n - 1)] += keys(abs(at - i), -0.75)
-        return np.maximum(np.einsum("ji,sik,lk->sjl", weights, self.lr / scale, weights), 0)
+        return np.einsum("ji,sik,lk->sjl", weights, self.lr / scale, weights)
+
+    def of_output(self, output: Array) -> Array:
+        """A network's output as it is scored: denormalised, and nothing more."""
+        return output * self.std + self.mean
 
 
 def keys(d: float, a: float) -> float:
@@ -206,7 +212,7 @@ def test_training_slices_are_the_published_ones_too(tree: Path, fastmri_files: M
 
 @pytest.mark.filterwarnings("ignore:.*(only a part of the published lists|do not have the same voxels)")
 def test_scores_are_those_of_the_published_evaluation(tree: Path, fastmri_files: ModuleType, tmp_path: Path) -> None:
-    """PSNR and NMSE over the volume, SSIM per slice, all with the maximum of the clamped target volume."""
+    """Predictions uncut; PSNR and NMSE over the volume, SSIM per slice, all with the maximum of the clamped target volume."""
     results = run(
         methods=["zerofill", "bicubic"],
         dataset="fastmri",
@@ -223,15 +229,34 @@ def test_scores_are_those_of_the_published_evaluation(tree: Path, fastmri_files:
         for name, (target, _) in volumes_of(tree, fastmri_files, "val", scale).items():
             reference = target.reference
             assert (reference.max() < 0.95 * target.hr.max()) == (scale == 2)
-            peak = reference.max()
+            assert target.bicubic(scale).min() < 0
             for method, prediction in (("zerofill", target.zero_filled(scale)), ("bicubic", target.bicubic(scale))):
                 row = table.loc[(scale, method, name)]
-                psnr = peak_signal_noise_ratio(reference, prediction, data_range=peak)
-                ssim = [
-                    structural_similarity(a, b, data_range=peak) for a, b in zip(reference, prediction, strict=True)
-                ]
-                nmse = np.linalg.norm(reference - prediction) ** 2 / np.linalg.norm(reference) ** 2
-                assert row["psnr@volume-max"] == pytest.approx(psnr, abs=1e-3)
-                assert row["ssim@volume-max"] == pytest.approx(np.mean(ssim), abs=1e-5)
-                assert row["nmse@volume"] == pytest.approx(nmse, rel=1e-4)
                 assert row["contrast"] == "FS-PD"
+                scored_as(row, prediction, reference)
+
+
+@pytest.mark.filterwarnings("ignore:.*(only a part of the published lists|do not have the same voxels)")
+def test_outputs_of_a_network_are_scored_as_they_come_back(tree: Path, fastmri_files: ModuleType) -> None:
+    """An output about zero, as of a network that has learned little: half of it is below zero in the dark of the image."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    output = np.sin(y / 3) + np.cos(x / 4) - 0.5
+
+    def network(batch: Batch) -> torch.Tensor:
+        return batch.denormalize_target(torch.from_numpy(output).expand(len(batch), -1, -1))
+
+    table = evaluate(network, "fastmri", 2, data_root=tree, protocol="sanet-2021").set_index("volume_id")
+    for name, (target, _) in volumes_of(tree, fastmri_files, "val", 2).items():
+        prediction = target.of_output(np.broadcast_to(output, target.hr.shape))
+        assert (prediction < 0).mean() > 0.2
+        scored_as(table.loc[name], prediction, target.reference)
+
+
+def scored_as(row: Series, prediction: Array, reference: Array) -> None:
+    peak = reference.max()
+    ssim = [structural_similarity(a, b, data_range=peak) for a, b in zip(reference, prediction, strict=True)]
+    nmse = np.linalg.norm(reference - prediction) ** 2 / np.linalg.norm(reference) ** 2
+    psnr = peak_signal_noise_ratio(reference, prediction, data_range=peak)
+    assert row["psnr@volume-max"] == pytest.approx(psnr, abs=1e-3)
+    assert row["ssim@volume-max"] == pytest.approx(np.mean(ssim), abs=1e-5)
+    assert row["nmse@volume"] == pytest.approx(nmse, rel=1e-4)

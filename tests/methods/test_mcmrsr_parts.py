@@ -1,4 +1,4 @@
-"""Parts of McMRSR: window attention, matching and aggregation against numpy by brute force."""
+"""Parts of McMRSR: window attention, what matching must find, and aggregation (whole: test_mcmrsr_published.py)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from mcsr_bench.methods.mcmrsr import matching
 from mcsr_bench.methods.mcmrsr.aggregation import JointResidualAggregation, SpatialAdaptation
 from mcsr_bench.methods.mcmrsr.attention import SwinBlock, WindowAttention, from_windows, relative_index, to_windows
-from mcsr_bench.methods.mcmrsr.matching import coarse_positions, fine_matches, match, regions, transfer
+from mcsr_bench.methods.mcmrsr.matching import match
 
 # --- attention -------------------------------------------------------------------------------------------------------
 
@@ -131,65 +131,6 @@ def test_matching_in_portions_changes_nothing(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(matching, "_CHUNK", 5)
     for one, two in zip(whole, match(target, auxiliary, levels), strict=True):
         torch.testing.assert_close(one, two, atol=1e-6, rtol=1e-6)
-
-
-def test_coarse_search_by_brute_force() -> None:
-    rng = np.random.default_rng(0)
-    target, auxiliary = rng.normal(size=(2, 3, 16, 24))
-    top, left = coarse_positions(torch.from_numpy(target)[None], torch.from_numpy(auxiliary)[None])
-    rim_t = np.pad(target, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    for block, (by, bx) in enumerate(np.ndindex(2, 3)):
-        total = np.zeros((16, 24))
-        for d in (1, 2, 3):
-            wide = np.pad(auxiliary, ((0, 0), (d, d), (d, d)))
-            cy, cx = 8 * by + 5, 8 * bx + 5
-            own = rim_t[:, [cy - d, cy, cy + d]][:, :, [cx - d, cx, cx + d]].ravel()
-            for y, x in np.ndindex(16, 24):
-                other = wide[:, [y, y + d, y + 2 * d]][:, :, [x, x + d, x + 2 * d]].ravel()
-                total[y, x] += own @ other / np.linalg.norm(own) / np.linalg.norm(other)
-        y, x = np.unravel_index(total.argmax(), total.shape)
-        expected = (min(max(y - 6, 0), 16 - 13), min(max(x - 6, 0), 24 - 13))
-        assert (int(top[0, block]), int(left[0, block])) == expected
-
-
-def test_fine_search_by_brute_force() -> None:
-    rng = np.random.default_rng(1)
-    block, region = rng.normal(size=(3, 10, 10)), rng.normal(size=(3, 15, 12))
-    index, similarity = fine_matches(torch.from_numpy(block)[None], torch.from_numpy(region)[None])
-    for i, (y, x) in enumerate(np.ndindex(8, 8)):
-        own = block[:, y : y + 3, x : x + 3].ravel()
-        scores = np.array(
-            [
-                own @ (other := region[:, a : a + 3, b : b + 3].ravel()) / np.linalg.norm(own) / np.linalg.norm(other)
-                for a, b in np.ndindex(13, 10)
-            ]
-        )
-        assert int(index[0, i]) == scores.argmax()
-        assert float(similarity[0, y, x]) == pytest.approx(scores.max(), abs=1e-9)
-
-
-@pytest.mark.parametrize("factor", [1, 2])
-def test_transfer_averages_overlapping_neighbourhoods(factor: int) -> None:
-    rng = np.random.default_rng(2)
-    region = rng.normal(size=(2, 15 * factor, 12 * factor))
-    index = rng.integers(0, 13 * 10, size=64)
-    found = transfer(torch.from_numpy(region)[None], torch.from_numpy(index)[None], factor)[0].numpy()
-    total, hits = np.zeros((2, 10 * factor, 10 * factor)), np.zeros((10 * factor, 10 * factor))
-    for i, (y, x) in enumerate(np.ndindex(8, 8)):
-        a, b = divmod(int(index[i]), 10)
-        patch = region[:, a * factor : (a + 3) * factor, b * factor : (b + 3) * factor]
-        total[:, y * factor : (y + 3) * factor, x * factor : (x + 3) * factor] += patch
-        hits[y * factor : (y + 3) * factor, x * factor : (x + 3) * factor] += 1
-    np.testing.assert_allclose(found, (total / hits)[:, factor:-factor, factor:-factor], atol=1e-12)
-
-
-def test_regions_stay_inside_and_have_a_rim() -> None:
-    features = torch.arange(16 * 24.0).reshape(1, 1, 16, 24)
-    zero, three, eleven = torch.tensor([0]), torch.tensor([3]), torch.tensor([11])
-    found = regions(features, zero, three, eleven)[0, 0]
-    assert found.shape == (15, 15)
-    assert torch.equal(found[1:-1, 1:-1], features[0, 0, 3:16, 11:24])
-    assert torch.equal(found[-1, 1:-1], features[0, 0, 15, 11:24])  # the edge, repeated
 
 
 # --- aggregation -----------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from mcsr_bench.data.store import StoredVolume, Volume, open_store
 from mcsr_bench.errors import UserError
+from mcsr_bench.plugin.predicted import magnitude
 from mcsr_bench.plugin.report import number
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.regions import Regions
@@ -133,17 +134,19 @@ def comparison(sheet: Sheet, results: Results, dataset: str, rule: Rule = "media
         if trials:  # the smallest seed represents the method
             panels.append(_panel(trials[0], volume, position, sheet.role, row.label))
     data = chosen.reference.data
-    gain = get_protocol(sheet.protocol).lr_gain(sheet.scale)
+    protocol = get_protocol(sheet.protocol)
     images = (
         (volume.target, volume.target_lr, volume.auxiliary)
         if sheet.role == "target"
         else (volume.auxiliary, volume.auxiliary_lr, volume.target)
     )
-    truth = _magnitude(images[0][position])
+    one = slice(position, position + 1)
+    scored = protocol.scoring_reference(np.asarray(images[0][one]), np.asarray(images[1][one]))
+    truth = _magnitude(scored[0])
     shown = next((p for p in panels if p.name == _label(sheet, chosen.reference)), panels[0])
     return Comparison(
         title=f"{dataset}, {sheet.scale}x, {rule} patient",
-        low=_magnitude(images[1][position]) / gain,
+        low=_magnitude(images[1][position]) / protocol.lr_gain(sheet.scale),
         auxiliary=_magnitude(images[2][position]),
         truth=truth,
         panels=tuple(panels),
@@ -243,7 +246,7 @@ def _panel(bundle: Bundle, volume: StoredVolume, position: int, role: str, name:
     if not bundle.predictions.is_file():
         raise UserError(f"{bundle.predictions}: no predictions there")
     with h5py.File(bundle.predictions, "r") as file:
-        image = _magnitude(file[volume.volume_id][role][position])
+        image = magnitude(file[volume.volume_id][role][position])
     rows = files.read_table(bundle.slices, ("patient_id", "volume_id", "role", "contrast"))
     row = rows[
         (rows["volume_id"] == volume.volume_id)
@@ -262,5 +265,5 @@ def _label(sheet: Sheet, record: TrialRecord) -> str:
     return sheet.label(record.method, record.variant)
 
 
-def _magnitude(image: NDArray[np.number]) -> Image:
+def _magnitude(image: NDArray[np.complexfloating]) -> Image:
     return np.asarray(np.abs(image), np.float64)
