@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from mcsr_bench.engines.processes import Processes
 from mcsr_bench.experiment import tune as tuning
 from mcsr_bench.experiment.asking import Folders, Names, Numbers, data_spec, experiment_spec, several
 from mcsr_bench.experiment.report import build_report, make_report
-from mcsr_bench.experiment.run import run_experiment
+from mcsr_bench.experiment.run import run_then
 from mcsr_bench.experiment.suites import defaults
 from mcsr_bench.plugin.registry import methods as method_registry
 from mcsr_bench.plugin.registry import scoped_plugins
@@ -108,8 +109,7 @@ def run(
         fresh=fresh,
     )
     with scoped_plugins(spec.data.plugins):
-        found, asked = run_experiment(spec, listener or Warnings())
-        tables, written = make_report(spec, found)
+        found, asked, (tables, written) = run_then(spec, partial(make_report, spec), listener or Warnings())
     return RunResults(
         found.folders, found.bundles, found.trials, found.volumes, tuple(asked), tuple(tables), tuple(written)
     )
@@ -270,13 +270,14 @@ def report(
     against: Names | None = None,
     formats: Names | None = None,
     plugins: Folders = (),
+    listener: Listener | None = None,
 ) -> tuple[list[Table], list[Path]]:
     """Write tables, statistics and figures of the folders of one or several runs into the folder ``to``.
 
     against: the references of the p-values; None: those that the runs fixed; others are called exploratory. formats: of "html",
-    "md", "latex", "csv"; None: all. plugins: known for this call alone, and so are those of the runs. Returns the main tables, and
-    the files, the one to open first in front. Raises UserError for a folder without results, results that may not stand in one
-    table, an unknown format, and nothing to report.
+    "md", "latex", "csv"; None: all. plugins: known for this call alone, and so are those of the runs. listener: is told of damaged
+    bundles, which are left out. Returns the main tables, and the files, the one to open first in front. Raises UserError for a
+    folder without results, results that may not stand in one table, an unknown format, and nothing to report.
     """
     with scoped_plugins(plugins):
         return build_report(
@@ -284,6 +285,7 @@ def report(
             Path(to),
             against=several(against),
             formats=several(formats, FORMATS),
+            listener=listener or Warnings(),
         )
 
 

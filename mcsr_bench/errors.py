@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 from collections.abc import Iterable
+from pathlib import Path
 
 _DISK_ERRORS = {
     errno.ENOSPC: "the disk is full",
@@ -40,6 +41,14 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+class DamagedFileError(UserError):
+    """A file that is not what was written; the command line ends with exit code 1. ``path``: the file."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.path = path
 
 
 class InterruptedWorkError(UserError):

@@ -28,6 +28,7 @@ def made(tmp_path, own_cache):
         table["ssim@volume-max"] = 0.123
         files.write_table(path, table)
     record = files.read_json(place.trial)
+    record["files"] |= {path.name: files.file_digest(path) for path in (place.volumes, place.slices)}
     del record["metrics"]["hfen"]
     record["metrics"]["ssim@volume-max"] = 0
     files.write_json(place.trial, record)
@@ -76,3 +77,36 @@ def test_without_the_prepared_data_too(made, monkeypatch, tmp_path):
     before = place.volumes.read_bytes()
     assert "run the experiment again to build them" in complete(Bundle(place.folder, place.read_record()))
     assert place.volumes.read_bytes() == before
+
+
+def test_a_kill_between_the_tables_leaves_a_trial_that_is_scored_again(made, monkeypatch):
+    place, whole = made
+    write = files.write_table
+
+    def killed(path, table):
+        if path == place.slices:
+            raise KeyboardInterrupt
+        write(path, table)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_table", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(place.folder.parents[3])
+    found = mb.load_results(place.folder.parents[3])
+    assert found.trials.set_index("method")["status"].to_dict() == {"bicubic": "interrupted", "zerofill": "done"}
+    assert set(found.slices["method"]) == {"zerofill"}
+    run(place.folder.parents[3])
+    assert {path: path.read_bytes() for path in whole} == whole
+
+
+@pytest.mark.parametrize("name", ["predictions", "volumes"])
+def test_scores_are_not_completed_from_what_is_damaged(made, name):
+    place, whole = made
+    path = getattr(place, name)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.warns(UserWarning, match=rf"{path.name}: is damaged .* it was set aside, and what wrote it runs again"):
+        table = run(place.folder.parents[3]).volumes
+    assert table[list(METRICS)].notna().all(axis=None)
+    assert {path: path.read_bytes() for path in whole} == whole

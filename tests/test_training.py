@@ -228,3 +228,31 @@ def test_damaged_weights_are_refused_with_a_sentence(tmp_path):
     (tmp_path / "w").write_bytes(b"\x80\x04pickle")
     with pytest.raises(UserError, match="cannot be read as safetensors"):
         load_tensors(tmp_path / "w")
+
+
+def test_whichever_bit_is_flipped_the_tensors_are_refused_or_what_they_were(tmp_path):
+    from mcsr_bench.errors import UserError
+
+    tensors = {
+        "a": torch.arange(4.0).reshape(2, 2),
+        "b": torch.tensor(3, dtype=torch.int64),
+        "c": torch.tensor([1 + 2j], dtype=torch.complex64),
+        "d": torch.tensor([True, False]),
+        "e": torch.ones(2, dtype=torch.bfloat16),
+        "f": torch.zeros(0),
+    }
+    path = tmp_path / "w"
+    save_tensors(path, tensors, {"key": "k", "rate": 0.1})
+    sound, noticed = path.read_bytes(), 0
+    for position in range(0, len(sound), 3):
+        path.write_bytes(sound[:position] + bytes([sound[position] ^ 1]) + sound[position + 1 :])
+        try:
+            found, info = load_tensors(path)
+        except UserError:
+            noticed += 1
+        else:  # of spaces in the header, or of the checksum's own name
+            assert info["key"] == "k"
+            assert info["rate"] == 0.1
+            assert found.keys() == tensors.keys()
+            assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    assert noticed > 0.3 * len(sound)

@@ -205,6 +205,21 @@ def test_a_search_goes_on_where_it_stopped_and_asks_for_the_same_points(
         search(tmp_path / "out", where, settings={"toynet": {"width": 2}})
 
 
+def test_damaged_scores_of_a_fold_are_computed_again(
+    done: tuple[Path, dict[str, Any], set[str]], tmp_path: Path
+) -> None:
+    folder, tuned, _ = done
+    shutil.copytree(folder / "out", tmp_path / "out")
+    [one] = (tmp_path / "out" / "points" / "000" / "fold1").rglob("volumes.csv")
+    [two] = (tmp_path / "out" / "points" / "001" / "fold2").rglob("trial.json")
+    one.write_bytes(b"".join(one.read_bytes().splitlines(keepends=True)[:-1]))  # a row less
+    two.write_bytes(b"")
+    counting = Counting()
+    assert search(tmp_path / "out", folder / "plugins", counting) == tuned
+    assert counting.ended == ["toy x2 toynet@000-fold1 seed 0", "toy x2 toynet@001-fold2 seed 0"]
+    assert [str(path) in said for path, said in zip((one, two), counting.warnings, strict=True)] == [True, True]
+
+
 def test_a_point_whose_trial_fails_has_no_score_and_the_search_goes_on(tmp_path: Path) -> None:
     where = plugins(
         tmp_path / "plugins",

@@ -18,7 +18,7 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.predicting.files import predict_files
-from mcsr_bench.predicting.volumes import upright
+from mcsr_bench.predicting.nifti import upright
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -201,10 +201,10 @@ def test_truncated_nifti(keep: int, suffix: str, tmp_path: Path) -> None:
 def test_nifti_volumes_that_are_no_magnitudes(tmp_path: Path) -> None:
     folder, ones = pairs.trial(tmp_path), np.ones((8, 8, 2), np.float32)
     for data, words in (
-        (ones * 1j, "holds values of type complex"),
-        (np.ones((8, 8, 2, 3), np.float32), "has the dimensions 8 x 8 x 2 x 3"),
+        (ones * 1j, "holds complex values"),
+        (np.ones((8, 8, 2, 3), np.float32), "has 4 dimensions (8, 8, 2, 3)"),
         (ones * np.nan, "holds NaN or Inf"),
-        (np.where(np.arange(8)[:, None, None] > 3, 1, -1) * ones, "magnitudes are not negative"),
+        (np.where(np.arange(8)[:, None, None] > 3, 1, -1) * ones, "magnitude images are not negative"),
     ):
         nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), tmp_path / "t.nii")
         assert words in refused(tmp_path, folder, tmp_path / "t.nii", None, "sr.nii")
@@ -242,4 +242,4 @@ def test_a_claim_of_terabytes_is_not_believed(tmp_path: Path) -> None:
     header.set_data_shape((32_767, 32_767, 500))
     header["vox_offset"], header["magic"] = 352, b"n+1"
     (tmp_path / "t.nii").write_bytes(header.binaryblock + b"\0" * 4)
-    assert "32767 x 32767 x 500 voxels" in refused(tmp_path, folder, tmp_path / "t.nii", None, "sr.nii")
+    assert "dimensions (32767, 32767, 500)" in refused(tmp_path, folder, tmp_path / "t.nii", None, "sr.nii")

@@ -82,6 +82,7 @@ class McsrPair(Dataset):
                 self.note(finding)
         self._files = files
         self._note_sizes()
+        self._note_sites()
         cases = [self._case(volume, found) for volume, found in files.items()]
         if problems:
             raise BadDataError(self.name, problems, cases, self.data_root)
@@ -160,6 +161,21 @@ class McsrPair(Dataset):
     def _case(self, volume: str, found: PairFile) -> Case:
         n, H, W = found.contrasts[self.settings.target].shape
         return Case(found.patient_id, volume, n, (H, W), (str(found.path),))
+
+    def _note_sites(self) -> None:
+        """Tell of a patient_id that several sites gave: pseudonyms are a site's own, and two people may have one."""
+        sites: dict[str, dict[str, Path]] = {}
+        for found in self._files.values():
+            sites.setdefault(found.patient_id, {}).setdefault(found.site, found.path)
+        shared = {patient: where for patient, where in sites.items() if len(where) > 1}
+        if shared:
+            patient, where = next(iter(shared.items()))
+            names = " and ".join(repr(site) for site in list(where)[:2])
+            message = (
+                f"{len(shared)} patient_id occur at several sites, e.g. {patient} at {names}, and count as one patient each; where "
+                "they are different people, put the site into patient_id"
+            )
+            self.note(Finding("warning", "patients-alike", str(list(where.values())[1]), message, marks=True))
 
     def _note_sizes(self) -> None:
         """Tell of volumes that are not of the matrix or number of slices that the settings ask for."""

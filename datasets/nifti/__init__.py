@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -16,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from mcsr_bench.data.raw.nifti import Volume, check_sign, inspect, magnitude, samples
+from mcsr_bench.data.raw.places import in_one_space, pair_findings
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.case import BadDataError, Case, Finding, Grid, Slice, Stored
 from mcsr_bench.plugin.dataset import Dataset
@@ -24,11 +25,11 @@ from mcsr_bench.protocol import Protocol
 from mcsr_bench.roles import Role
 from mcsr_bench.system.files import digest
 
-from .blocks import Block, cut
+from .blocks import Block, cut, occupied
+from .namings import by_naming, headers, volumes
 from .orientation import Axis, orientation
-from .patterns import NAMINGS, PREFIXES, Who, below, find, known_pattern
+from .patterns import Who, find, hidden_names
 from .remarks import remarks, visits
-from .volume import Volume, check_sign, inspect, magnitude, occupied, samples
 
 _CONTRAST = r"^[A-Za-z0-9][A-Za-z0-9 ._+-]*$"
 
@@ -67,7 +68,7 @@ class NIfTI(Dataset):
 
     Settings: ClassVar[type[DatasetSettings]] = NIfTISettings
     track: ClassVar[Literal["complex", "magnitude"]] = "magnitude"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     @property
     def contrasts(self) -> tuple[str, str]:
@@ -93,14 +94,16 @@ class NIfTI(Dataset):
                     problems.append(str(error))
             if len(volumes) < 2:
                 continue
-            grids = self._grids(volumes)
-            difference = grids[0].difference(grids[1])
+            volumes = list(in_one_space(volumes[0], volumes[1], self._same_grid))
+            difference = self._difference(*volumes)
             if difference and self.settings.split == "slice":
                 problems.append(
                     f"{paths[0]} and {paths[1]} are on different grids ({difference}), which {self.name}.split=slice does not take"
                 )
                 continue
             used.append(volumes)
+            for finding in pair_findings(volumes[0], volumes[1], same_grid=not difference):
+                self.note(finding)
             try:
                 out += self._cases_of(who, volumes)
             except UserError as error:
@@ -128,7 +131,7 @@ class NIfTI(Dataset):
         """The slices of one contrast as in its file, upright."""
         if self.settings.split == "slice" and case.volume_id not in self._blocks:
             self.cases()
-        volume = self._volume(case, role)
+        volume = self._volumes(case)[0 if role == "target" else 1]
         turn = orientation(volume.affine, self.settings.axis)
         block = self._blocks.get(case.volume_id)
         slices = range(block.start, block.stop) if block else range(turn.shape(volume.shape)[0])
@@ -138,12 +141,13 @@ class NIfTI(Dataset):
                 yield magnitude(turn.plane(stored, index), volume)
 
     def grids(self, case: Case) -> tuple[Grid, Grid]:
-        """From the affines; of a block of slices as if it were the whole volume, for both contrasts alike."""
-        return self._grids([self._volume(case, "target"), self._volume(case, "auxiliary")])
+        """From the affines of a space that both headers name; of a block of slices as if it were the whole volume."""
+        target, auxiliary = self._volumes(case)
+        return self._grid(target), self._grid(auxiliary)
 
     def stored(self, case: Case, role: Role) -> Stored:
         """The whole volume of a contrast, as (slices, H, W)."""
-        volume = self._volume(case, role)
+        volume = self._volumes(case)[0 if role == "target" else 1]
         return Stored(orientation(volume.affine, self.settings.axis).shape(volume.shape), str(volume.dtype))
 
     def split(self, cases: Sequence[Case], protocol: Protocol) -> Split:
@@ -177,15 +181,21 @@ class NIfTI(Dataset):
 
     def _pairs(self) -> dict[Who, tuple[Path, Path]]:
         s, root = self.settings, self.root
-        targets, auxiliaries = (self._find(pattern, key, s.recursive) for pattern, key in self._patterns())
+        targets, auxiliaries = (find(root, pattern, key, s.recursive) for key, pattern in self._patterns().items())
+        known = None
+        if not targets.keys() & auxiliaries.keys() and self._standard():
+            known = by_naming(root, self.contrasts)
+        if known:
+            (targets, auxiliaries), told = known
+        else:
+            told = list(hidden_names(root, zip(self._patterns().items(), (targets, auxiliaries), strict=True)))
         both = {who: (targets[who], auxiliaries[who]) for who in targets if who in auxiliaries}
-        if not both and all(pattern == NIfTISettings.model_fields[key].default for pattern, key in self._patterns()):
-            targets, auxiliaries = self._by_known_names() or (targets, auxiliaries)
-            both = {who: (targets[who], auxiliaries[who]) for who in targets if who in auxiliaries}
+        others = headers(root, deep=not both or s.recursive)
         if not both:
-            volumes = (path for folder in below(root) for path in sorted(folder.glob("*.nii*")))
-            there = [str(path.relative_to(root)) for path in islice(volumes, 1000)]
-            shown = f"it holds {', '.join(sorted(there)[:5])}" if there else "it holds no NIfTI file"
+            there = [str(path.relative_to(root)) for path in volumes(root)[:5]]
+            shown = f"it holds {', '.join(there)}" if there else "it holds no NIfTI file"
+            if others:
+                shown += f", but pairs of .hdr and .img such as {others[0].name}: convert these to .nii.gz"
             raise UserError(
                 f"no two files in {root} match {self.name}.target_pattern={s.target_pattern} and "
                 f"{self.name}.auxiliary_pattern={s.auxiliary_pattern} for the same patient; {shown}"
@@ -193,48 +203,45 @@ class NIfTI(Dataset):
         same = [target for target, auxiliary in both.values() if target == auxiliary]
         if same:
             raise UserError(f"{same[0]} matches both {self.name}.target_pattern and {self.name}.auxiliary_pattern")
+        if others:
+            message = (
+                f"{len(others)} pairs of .hdr and .img are left out, e.g. {others[0].name}; convert them to .nii.gz"
+            )
+            told.append(Finding("warning", "unread", str(others[0]), message))
         for found, role in ((targets, "auxiliary"), (auxiliaries, "target")):
             alone = [path for who, path in found.items() if who not in both]
             if alone:
                 message = f"{len(alone)} volumes have no {role} and are left out, e.g. {alone[0].name}"
-                self.note(Finding("warning", "unpaired", str(alone[0]), message))
+                told.append(Finding("warning", "unpaired", str(alone[0]), message))
+        for finding in told:
+            self.note(finding)
         return both
 
-    def _patterns(self) -> tuple[tuple[str, str], tuple[str, str]]:
-        """Pattern and name of the setting, of the target and the auxiliary."""
+    def _patterns(self) -> dict[str, str]:
+        """Patterns of the target and the auxiliary, by what messages call their settings."""
         s = self.settings
-        return (s.target_pattern, "target_pattern"), (s.auxiliary_pattern, "auxiliary_pattern")
+        return {f"{self.name}.target_pattern": s.target_pattern, f"{self.name}.auxiliary_pattern": s.auxiliary_pattern}
 
-    def _find(self, pattern: str, key: str, recursive: bool) -> dict[Who, Path]:
-        return find(self.root, pattern, f"{self.name}.{key}", recursive)
-
-    def _by_known_names(self) -> tuple[dict[Who, Path], dict[Who, Path]] | None:
-        """What the names of a public data set find, at any depth; None where none of them has a pair."""
-        s = self.settings
-        for naming in NAMINGS:
-            patterns = [known_pattern(naming, contrast) for contrast in (s.target, s.auxiliary)]
-            if None in patterns:
-                continue
-            prefix = PREFIXES.get(naming, "")
-            targets, auxiliaries = (
-                {replace(who, patient=prefix + who.patient): path for who, path in found.items()}
-                for found in (
-                    self._find(str(p), key, True) for p, (_, key) in zip(patterns, self._patterns(), strict=True)
-                )
-            )
-            if targets.keys() & auxiliaries.keys():
-                self.note(Finding("info", "naming", str(self.root), f"files are named as {naming} names them"))
-                return targets, auxiliaries
-        return None
-
-    def _volume(self, case: Case, role: Role) -> Volume:
-        return inspect(Path(case.files[0 if role == "target" else 1]))
-
-    def _grids(self, volumes: Sequence[Volume]) -> tuple[Grid, Grid]:
-        target, auxiliary = (
-            orientation(volume.affine, self.settings.axis).grid(volume.shape, volume.affine) for volume in volumes
+    def _standard(self) -> bool:
+        """Whether both patterns are the standard ones."""
+        fields = type(self).Settings.model_fields
+        return all(
+            getattr(self.settings, key) == fields[key].default for key in ("target_pattern", "auxiliary_pattern")
         )
-        return target, auxiliary
+
+    def _volumes(self, case: Case) -> tuple[Volume, Volume]:
+        """Target and auxiliary, in one space."""
+        target, auxiliary = (inspect(Path(file)) for file in case.files)
+        return in_one_space(target, auxiliary, self._same_grid)
+
+    def _grid(self, volume: Volume) -> Grid:
+        return orientation(volume.affine, self.settings.axis).grid(volume.shape, volume.affine)
+
+    def _difference(self, target: Volume, auxiliary: Volume) -> str:
+        return self._grid(target).difference(self._grid(auxiliary))
+
+    def _same_grid(self, target: Volume, auxiliary: Volume) -> bool:
+        return not self._difference(target, auxiliary)
 
     def _cases_of(self, who: Who, volumes: list[Volume]) -> list[Case]:
         s = self.settings

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from mcsr_bench.data.raw.nifti import Volume, magnitude, samples
 from mcsr_bench.errors import UserError
+
+from .orientation import Orientation
 
 Part = Literal["train", "validation", "test"]
 _ORDER: tuple[Part, ...] = ("train", "validation", "train", "test", "train")
@@ -48,3 +54,12 @@ def cut(
         out.append(Block(part, start, end))
         start = end + gap
     return out
+
+
+def occupied(volume: Volume, turn: Orientation) -> NDArray[np.bool_]:
+    """For every slice, whether more than a hundredth of its pixels exceed a twentieth of the volume's maximum."""
+    with samples(volume) as stored:
+        n = turn.shape(volume.shape)[0]
+        peak = max(float(magnitude(turn.plane(stored, k), volume).real.max()) for k in range(n))
+        content = [(magnitude(turn.plane(stored, k), volume).real > 0.05 * peak).mean() for k in range(n)]
+    return np.array(content) > 0.01

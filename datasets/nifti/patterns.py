@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mcsr_bench.errors import UserError
+from mcsr_bench.plugin.case import Finding
 
 _PLACEHOLDER = re.compile(r"(\{[^{}]*\}|\*)")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -29,30 +30,6 @@ class Who:
         return f"{self.patient}-{self.visit}" if self.visit else self.patient
 
 
-NAMINGS: dict[str, tuple[str, dict[str, str]]] = {
-    "IXI": ("IXI{patient}-{visit}-CONTRAST.nii.gz", {"T1": "T1", "T2": "T2", "PD": "PD"}),
-    "BraTS 2021": (
-        "BraTS2021_{patient}_CONTRAST.nii.gz",
-        {"T1": "t1", "T1c": "t1ce", "T2": "t2", "FLAIR": "flair"},
-    ),
-    "BraTS since 2023": (
-        "BraTS-*-{patient}-{visit}-CONTRAST.nii.gz",
-        {"T1": "t1n", "T1c": "t1c", "T2": "t2w", "FLAIR": "t2f"},
-    ),
-}
-"""Names that public data sets give their files: a pattern, and how it writes the contrasts."""
-
-PREFIXES = {"IXI": "IXI"}
-"""What the patients of a naming are called before the pattern's {patient}."""
-
-
-def known_pattern(naming: str, contrast: str) -> str | None:
-    """The pattern of a contrast (letter case does not count) in a naming; None where it has none."""
-    pattern, words = NAMINGS[naming]
-    word = {name.lower(): word for name, word in words.items()}.get(contrast.lower())
-    return None if word is None else pattern.replace("CONTRAST", word)
-
-
 def find(root: Path, pattern: str, setting: str, recursive: bool) -> dict[Who, Path]:
     """The files under ``root`` that match, in the order of patient and visit.
 
@@ -65,6 +42,7 @@ def find(root: Path, pattern: str, setting: str, recursive: bool) -> dict[Who, P
     loose = "".join(
         "*" if part == "*" or part.startswith("{") else glob.escape(part) for part in _PLACEHOLDER.split(stem)
     )
+    loose = re.sub(r"\*+", "*", loose)  # "**" would be folders of any depth
     found: dict[Who, Path] = {}
     # A folder or a link to nowhere under such a name is a damaged file, not an absent one.
     folders = below(root) if recursive else [root]
@@ -82,6 +60,34 @@ def find(root: Path, pattern: str, setting: str, recursive: bool) -> dict[Who, P
             raise UserError(f"{found[who]} and {path} both match {setting} for {who.volume}; one volume is needed")
         found[who] = path
     return dict(sorted(found.items(), key=lambda item: (item[0].patient, item[0].visit)))
+
+
+def hidden_names(root: Path, found: Iterable[tuple[tuple[str, str], Mapping[Who, Path]]]) -> Iterator[Finding]:
+    """A finding for every patient whose files differ in what a ``*`` before {patient} stands for: it may be several people.
+
+    found: of each role the name of the setting, the pattern, and its volumes.
+    """
+    for (setting, pattern), files in found:
+        stem = re.sub(r"\.nii(\.gz)?$", "", pattern)
+        before = stem.partition("{patient}")[0]
+        if "*" not in before:
+            continue
+        expression = re.compile(f"({_expression(before)}){_expression(stem.removeprefix(before))}" + r"\.nii(?:\.gz)?")
+        names: dict[str, set[str]] = {}
+        for who, path in files.items():
+            match = expression.fullmatch("/".join(path.relative_to(root).parts[-stem.count("/") - 1 :]))
+            if match is not None:
+                names.setdefault(who.patient, set()).add(match[1] + who.patient)
+        for patient, several in names.items():
+            if len(several) > 1:
+                yield Finding(
+                    "warning",
+                    "patients-alike",
+                    str(root),
+                    f"files of {' and '.join(sorted(several)[:2])} are one patient, {patient}, by {setting}={pattern}; where these "
+                    "are different people, {patient} has to take the place of *; they are used so, and results are marked",
+                    marks=True,
+                )
 
 
 def below(root: Path) -> Iterator[Path]:

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
+from mcsr_bench.data.raw.nifti import Volume
+from mcsr_bench.data.raw.places import place_findings
 from mcsr_bench.plugin.case import Finding
 
 from .orientation import Axis, orientation
-from .volume import Volume
 
 THICK = 1.5
 """An edge of a voxel this many times as long as the other two is the distance of slices."""
@@ -23,7 +24,12 @@ _VISIT = re.compile(
 
 
 def remarks(contrast: str, volumes: Sequence[Volume], axis: Axis, name: str) -> Iterator[Finding]:
-    """Findings ``slice-axis`` and ``no-geometry`` on the volumes of one contrast, cut along ``axis``; name: of the data set."""
+    """Findings on the volumes of one contrast, cut along ``axis``; name: of the data set.
+
+    ``slice-axis``, ``no-geometry``, and those of `place_findings`.
+    """
+    for volume in volumes:
+        yield from place_findings(volume)
     crossed = [(v, acquired_as(v)) for v in volumes]
     crossed = [(v, found) for v, found in crossed if found not in (None, axis)]
     if crossed:
@@ -38,7 +44,7 @@ def remarks(contrast: str, volumes: Sequence[Volume], axis: Axis, name: str) -> 
             f"{name}.axis={found} cuts them as they were acquired; they are used so, and results are marked",
             marks=True,
         )
-    lost = [v for v in volumes if not v.placed]
+    lost = [v for v in volumes if not v.places]
     if lost:
         yield Finding(
             "warning",

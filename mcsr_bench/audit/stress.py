@@ -19,15 +19,15 @@ from torch import Tensor
 from mcsr_bench import kspace, metrics
 from mcsr_bench.data.store import Store, StoredVolume, open_store
 from mcsr_bench.engines.base import Emit, Engine, Job, Needs, Steps, follow, registered
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.plugin.predicted import magnitude, predict_volume, slices_at_once
 from mcsr_bench.plugin.registry import add_plugins
 from mcsr_bench.plugin.report import Table
 from mcsr_bench.protocol import Protocol, get_protocol
-from mcsr_bench.results.bundle import BundleFiles, RunFolder, TrialRecord
-from mcsr_bench.results.load import load_results
+from mcsr_bench.results.bundle import Bundle, BundleFiles, RunFolder, TrialRecord
+from mcsr_bench.results.load import Results, use_results
 from mcsr_bench.results.stress_table import CLEAN, FOREIGN, NOISE, stress_table
 from mcsr_bench.system import files
 from mcsr_bench.system.progress import Listener
@@ -104,11 +104,11 @@ def stress_trial(folder: Path, device: str = "cpu", report: Callable[[int, int],
     assert record is not None
     protocol = get_protocol(record.protocol)
     method = load_method(record.method, record.scale, record.preset, seed=record.seed, **record.settings)
-    load_weights(method, place.weights, device)
+    load_weights(method, Bundle(folder, record).checked(place.weights), device, record.key)
     if hasattr(method, "to"):
         method.to(device)
     store = open_store(record.data.store)
-    volumes = files.read_table(place.volumes, ("volume_id",))
+    volumes = files.read_table(Bundle(folder, record).checked(place.volumes), ("volume_id",))
     test = list(dict.fromkeys(volumes["volume_id"]))
     rows: list[dict[str, Any]] = []
     for number, volume_id in enumerate(test):
@@ -158,20 +158,42 @@ def stress_run(
 ) -> tuple[Table, list[str]]:
     """Stress every finished trial of a run whose method is trained and uses the auxiliary.
 
-    Returns the table and what could not be done, a sentence each. Raises UserError when there is nothing to stress.
+    Returns the table and what could not be done, damaged bundles among it, a sentence each; the table is without those. Raises
+    UserError when there is nothing to stress.
     """
-    listener = listener or Listener()
-    results = load_results(run)
-    asked = RunFolder(run).experiment
-    spec = files.read_json(asked) if asked.is_file() else {}
-    plugins = [path for path in spec.get("data", {}).get("plugins", []) if Path(path).is_dir()]
+    failed: list[str] = []
+
+    def damaged(error: DamagedFileError) -> bool:
+        failed.append(f"{error}; the trial is left out")
+        return False
+
+    plugins = [path for path in RunFolder(run).asked().get("data", {}).get("plugins", []) if Path(path).is_dir()]
     for path in plugins:
         add_plugins(Path(path))
+
+    def stressed(results: Results) -> Table:
+        return _stress(run, results, plugins, engine, device, listener or Listener(), failed)
+
+    return use_results([run], stressed, damaged)[1], failed
+
+
+def _stress(
+    run: Path,
+    results: Results,
+    plugins: Sequence[str],
+    engine: Engine,
+    device: str,
+    listener: Listener,
+    failed: list[str],
+) -> Table:
+    """Stress what can be, and tell ``failed`` of what cannot. Damage is looked for before the first prediction."""
     chosen = [bundle for bundle in results.bundles if stressable(bundle.record)]
     if not chosen:
         raise UserError(f"{run}: no finished trial of a trained method that is given an auxiliary at full resolution")
     for bundle in chosen:
-        open_store(bundle.record.data.store)  # raises before the first prediction, not after the last
+        bundle.checked(bundle.weights)
+        rows = results.volumes[results.volumes["dataset"] == bundle.record.dataset_label]
+        open_store(bundle.record.data.store).compare(rows["volume_id"])
     work = [
         Job(
             stress_job,
@@ -184,11 +206,11 @@ def stress_run(
     ]
     listener.trials(len(work), 0)
     outcomes = follow(engine, work, Steps(work, listener))
-    failed = [f"{job.label}: {o.reason}; see {job.log}" for job, o in zip(work, outcomes, strict=True) if not o.done]
-    table = stress_table(results.bundles)
+    failed += [f"{job.label}: {o.reason}; see {job.log}" for job, o in zip(work, outcomes, strict=True) if not o.done]
+    table = stress_table([bundle for bundle, outcome in zip(chosen, outcomes, strict=True) if outcome.done])
     if table is None:
         raise UserError(f"{run}: {failed[0]}" if failed else f"{run}: nothing was stressed")
-    return table, failed
+    return table
 
 
 def stressable(record: TrialRecord) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mcsr_bench.errors import UserError, disk_error
+from mcsr_bench.errors import DamagedFileError, UserError, disk_error
 
 from .check import check
 from .convert import convert
@@ -63,7 +63,7 @@ def _root(
 
 
 def main() -> None:
-    """The console script: exit code 0 good, 1 a trial failed, 2 a mistake of the user's, printed in one sentence."""
+    """The console script: exit code 0 good, 1 a failed trial or a damaged file, 2 a mistake of the user's, in one sentence."""
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
@@ -79,7 +79,7 @@ def main() -> None:
         if known is None or debug:
             raise
         print(f"mcsr-bench: {known}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(1 if isinstance(error, DamagedFileError) else 2) from None
     except SystemExit as end:
         if end.code == INTERRUPTED:  # how typer ends then, without a word
             print("mcsr-bench: interrupted; the same command goes on where it stopped", file=sys.stderr)

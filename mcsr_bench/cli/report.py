@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 import mcsr_bench as mb
+from mcsr_bench.errors import one_line
+from mcsr_bench.system.progress import Listener
 
 from . import console
 from .options import Plugins, names
@@ -27,9 +29,27 @@ def report(
     plugins: Plugins = None,
 ) -> None:
     """Write tables (also LaTeX and CSV), statistics and figures of one or several runs."""
+    left_out = _LeftOut()
     tables, written = mb.report(
-        runs, to, against=names("--against", against), formats=names("--formats", formats), plugins=plugins or ()
+        runs,
+        to,
+        against=names("--against", against),
+        formats=names("--formats", formats),
+        plugins=plugins or (),
+        listener=left_out,
     )
     for table in tables:
         console.print_table(table)
     print(f"{len(written)} files in {to}; open {written[0]}", file=sys.stderr)
+    if left_out.any:
+        raise typer.Exit(1)
+
+
+class _LeftOut(Listener):
+    """Says which bundles are left out, and remembers that there were any."""
+
+    any = False
+
+    def warning(self, message: str) -> None:
+        print(f"warning: {one_line(message)}", file=sys.stderr)
+        self.any = True

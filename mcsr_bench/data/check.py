@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mcsr_bench.data.findings import located
-from mcsr_bench.data.inspection import facts_table, findings
+from mcsr_bench.data.inspection import facts_table, findings, magnitudes_alone
 from mcsr_bench.data.manifest import manifest, split_of
 from mcsr_bench.data.one_case import Work, inspect_cases, source
 from mcsr_bench.data.prepare import listed_cases
@@ -105,10 +105,9 @@ def _check(dataset: Dataset, protocol: Protocol, spec: DataSpec, engine: Engine 
     found += registration_findings(moved, len(facts))
     found += findings(facts, spec.scales)
     columns, rows = facts_table(facts)
-    fake = any(f.code == "fake-complex" for f in found)
     return Checked(
         dataset.name,
-        "magnitude" if fake else dataset.track,
+        "magnitude" if magnitudes_alone(facts) else dataset.track,
         columns,
         tuple(rows),
         patients,

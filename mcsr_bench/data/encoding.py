@@ -105,6 +105,17 @@ def open_volume(path: Path) -> ComplexArray | PairVolume:
     return array
 
 
+def take_magnitudes(path: Path, dtype: StoreDtype) -> None:
+    """Put the magnitudes of a volume that `write_volume` wrote, with zero phase, in its place; twice is as good as once."""
+    volume = open_volume(path)
+    apart = path.with_name(f"{path.stem}.magnitude.npy")
+    write_volume(apart, (np.abs(volume[i]).astype(np.complex64) for i in range(len(volume))), volume.shape, dtype)
+    del volume  # a mapped file cannot be replaced everywhere
+    if dtype == "float16-pair":
+        os.replace(_scales(apart), _scales(path))
+    os.replace(apart, path)
+
+
 def precision_db(volume: ComplexArray, kept: Sequence[int], stored: ComplexArray | PairVolume) -> float:
     """PSNR in dB of stored magnitudes against those of the slices ``kept`` of ``volume``; range: their maximum; 200 at most."""
     error = peak = 0.0

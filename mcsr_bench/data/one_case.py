@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mcsr_bench.data.encoding import UNFINISHED, ComplexArray, StoreDtype, open_volume, precision_db, write_volume
-from mcsr_bench.data.inspection import Content, Inspector
+from mcsr_bench.data.encoding import UNFINISHED, StoreDtype, open_volume, precision_db, write_volume
+from mcsr_bench.data.inspection import Content, Inspector, typical_phase
 from mcsr_bench.data.spec import Preparation, Register
 from mcsr_bench.engines.base import Emit, Engine, Job, JobFunction, Needs, Outcome, Watcher, follow, registered
 from mcsr_bench.errors import InterruptedWorkError, UserError
@@ -253,14 +253,24 @@ def read_case(
         )
     if register in (None, "none") and not difference:
         return dataset.read(case), lambda: None
+    from mcsr_bench.data.registration import check_sizes
     from mcsr_bench.data.registration import register as onto
 
+    def explained(error: UserError) -> UserError:
+        return UserError(f"{source(case, 'auxiliary')}: {error}")
+
+    try:
+        check_sizes(*(grids or [_unit_grid((case.n_slices, *case.shape))] * 2))
+    except UserError as error:
+        raise explained(error) from None
     target, auxiliary = (np.stack(list(dataset.read_contrast(case, role))) for role in ROLES)
-    here, there = grids or (_unit_grid(target), _unit_grid(auxiliary))
+    if (phase := typical_phase(auxiliary[:: max(1, len(auxiliary) // 4)])) and not phase.own:
+        auxiliary = np.abs(auxiliary).astype(np.complex64)  # a magnitude in disguise: a steep slope is not interpolated
+    here, there = grids or (_unit_grid(target.shape), _unit_grid(auxiliary.shape))
     try:
         moved, found = onto(target, here, auxiliary, there, "affine" if register == "affine" else "rigid")
     except UserError as error:
-        raise UserError(f"{source(case, 'auxiliary')}: {error}") from None
+        raise explained(error) from None
     record = asdict(found) | {"voxel_known": grids is not None}
     return iter(zip(target, moved, strict=True)), lambda: record
 
@@ -362,7 +372,7 @@ def _kept(contents: Mapping[Role, Content], case: Case) -> list[int]:
     return kept
 
 
-def _unit_grid(volume: ComplexArray) -> Grid:
+def _unit_grid(shape: tuple[int, ...]) -> Grid:
     """Cubic voxels of 1 mm, where nothing is known of a volume's place."""
-    s, h, w = volume.shape
+    s, h, w = shape
     return Grid((s, h, w), tuple(tuple(float(i == j) for j in range(4)) for i in range(4)))

@@ -11,10 +11,10 @@ import pandas as pd
 
 from mcsr_bench.data import registration
 from mcsr_bench.data.findings import in_short, located, refuse, sentence
-from mcsr_bench.data.inspection import findings
+from mcsr_bench.data.inspection import findings, magnitudes_alone
 from mcsr_bench.data.manifest import Manifest, folds, manifest, split_of, write_manifest
 from mcsr_bench.data.spec import DataSpec, Preparation
-from mcsr_bench.data.store import Store, build_store
+from mcsr_bench.data.store import MAGNITUDES, Store, build_store
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.case import Case, Finding
@@ -209,16 +209,18 @@ def data_record(
     if not split.patient_disjoint:
         marks.append(f"not patient-disjoint: {split.rule}")
     target, auxiliary = dataset.contrasts
+    moved = magnitudes_alone(store.facts)
     return DataRecord(
         name=dataset.name,
         title=card.title,
         real=card.real,
-        track="magnitude" if any(f.code == "fake-complex" for f in seen) else dataset.track,
+        track="magnitude" if moved else dataset.track,
         target=target,
         auxiliary=auxiliary,
         # The card's first contrast is the one whose numbers were published.
         reported_as=card.reported_as if target == card.contrasts[0] else "",
         fingerprint=dataset.fingerprint(),
+        code=datasets().code(dataset.name),
         split_hash=split.hash,
         split_rule=split.rule,
         patient_disjoint=split.patient_disjoint,
@@ -230,6 +232,7 @@ def data_record(
         revisions={
             "dataset": type(dataset).revision,
             **({"registration": registration.REVISION} if store.registrations else {}),
+            **({"magnitudes": MAGNITUDES} if moved else {}),
         },
         preparation=(preparation or Preparation()).changes,
     )

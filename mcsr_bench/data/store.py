@@ -4,14 +4,15 @@ A store holds, for every volume, target and auxiliary (HR, complex, centre-cropp
 files that are memory-mapped when read. Scales whose crop is the same share the HR part. The key of a part is a hash of all that
 should change its bytes: the data's fingerprint, the adapter and its settings, the sizes, the protocol, and how the user wanted the
 data prepared. Parts are built volume by volume under a temporary name and moved into place when complete, so that a part that
-exists is whole; one that was interrupted goes on where it stopped.
+exists is whole; one that was interrupted goes on where it stopped. The index of a part holds the SHA-256 of its files and of
+itself; they are compared once per process, by the one that hands a store to others.
 """
 
 from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,20 +20,26 @@ from statistics import median
 from typing import Any
 
 from mcsr_bench.data import registration
-from mcsr_bench.data.encoding import UNFINISHED, ComplexArray, PairVolume, open_volume
+from mcsr_bench.data.encoding import UNFINISHED, ComplexArray, PairVolume, open_volume, take_magnitudes
+from mcsr_bench.data.inspection import magnitudes_alone
 from mcsr_bench.data.one_case import Done, Work, degrade_volumes, prepare_cases, source
 from mcsr_bench.data.spec import Preparation
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.case import Case, Finding
-from mcsr_bench.plugin.dataset import Dataset
+from mcsr_bench.plugin.dataset import TOLD_FROM, Dataset
+from mcsr_bench.plugin.registry import datasets
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.roles import ROLES
 from mcsr_bench.system import files
+from mcsr_bench.system.digests import digests_once
 from mcsr_bench.system.progress import Listener
 
-LAYOUT = 4
+LAYOUT = 5
 """Raised when the files of a store change their meaning."""
+
+MAGNITUDES = 1
+"""Raised when something else is done to complex data that move to the magnitude track; it is recorded where they do."""
 
 Volume = ComplexArray | PairVolume
 
@@ -58,7 +65,7 @@ class StoredVolume:
 
     @property
     def target(self) -> Volume:
-        """complex64 (S, H, W), memory-mapped, read-only."""
+        """complex64 (S, H, W), memory-mapped, read-only; without phase where the set holds magnitudes in complex disguise."""
         return self._open(self.hr_folder, "target")
 
     @property
@@ -88,9 +95,19 @@ class Store:
     findings: tuple[Finding, ...]
     """What was done to the data while the store was built."""
     facts: tuple[dict[str, Any], ...]
-    """What was seen of every case, for `mcsr_bench.data.inspection.findings`."""
+    """What was seen of every case, as it was read, for `mcsr_bench.data.inspection.findings`."""
     registrations: dict[str, dict[str, Any]]
     """What the registration did, by the volume_id of those that were registered."""
+
+    def compare(self, volume_ids: Iterable[str]) -> None:
+        """UserError when a file of one of these volumes, as far as they are in the store, is not the one that was written."""
+        volumes = [self.volumes[volume_id] for volume_id in self.volumes.keys() & set(volume_ids)]
+        positions = {f"{volume.position:05d}" for volume in volumes}
+        for folder in {folder for volume in volumes for folder in (volume.hr_folder, volume.lr_folder)}:
+            if wrong := _differing(folder, positions):
+                raise UserError(
+                    f"the prepared data {folder / wrong} are damaged: run the experiment again to build them"
+                )
 
 
 @lru_cache(maxsize=128)
@@ -161,6 +178,7 @@ def build_store(
         "shapes": [_hr_shape(protocol, case, scale) for case in cases],
         "preparation": preparation.changes,
         "registration": registration.REVISION,
+        "code": datasets().code(dataset.name),
     }
     hr_key = f"{dataset.name}-{files.digest(identity, 16)}"
     lr_key = f"{hr_key}-x{scale}"
@@ -172,6 +190,10 @@ def build_store(
         if dataset.fingerprint() != identity["fingerprint"]:
             raise UserError(
                 f"files of dataset '{dataset.name}' changed while they were prepared; run the same command again"
+            )
+        if datasets().edited(dataset.name):
+            raise UserError(
+                f"the code of dataset '{dataset.name}' changed while it was at work; run the same command again"
             )
 
     _build(root / hr_key, build_hr, listener)
@@ -208,7 +230,11 @@ def _build(final: Path, build: Callable[[Path], None], listener: Listener) -> No
         listener.warning(f"another process is building the prepared data {final.name}: waiting for it")
 
     def whole(part: Path) -> bool:
-        return _index(part) is not None
+        return _index(part) is not None and not _differing(part, told=told)
+
+    def told(done: int, total: int) -> None:
+        if total >= TOLD_FROM:
+            listener.preparing(f"comparing {final.name} with its checksums (MB)", done // 10**6, total // 10**6)
 
     if final.exists() and not whole(final):
         listener.warning(f"the prepared data {final} are damaged: they are built again")
@@ -225,6 +251,9 @@ def _index(part: Path) -> dict[str, Any] | None:
     """The index of a part that is whole, each file as long as it was written; else None."""
     try:
         index: dict[str, Any] = files.read_json(part / "index.json")
+        own = index.pop("own", None)
+        if own is not None and own != files.digest(index):
+            return None
         whole = all((part / name).stat().st_size == size for name, size in index["bytes"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -232,9 +261,29 @@ def _index(part: Path) -> dict[str, Any] | None:
 
 
 def _write_index(part: Path, index: Mapping[str, Any]) -> None:
-    """Write the index, last of all."""
-    lengths = {f"{p.parent.name}/{p.name}": p.stat().st_size for p in sorted(part.glob("*/*.npy"))}
-    files.write_json(part / "index.json", {**index, "bytes": lengths})
+    """Write the index, last of all, with the lengths and hashes of the files, and one of itself."""
+    paths = {f"{p.parent.name}/{p.name}": p for p in sorted(part.glob("*/*.npy"))}
+    lengths = {name: path.stat().st_size for name, path in paths.items()}
+    hashes = dict(zip(paths, digests_once(list(paths.values())), strict=True))
+    whole = {**index, "bytes": lengths, "sha256": hashes}
+    files.write_json(part / "index.json", {**whole, "own": files.digest(whole)})
+
+
+def _differing(
+    part: Path, positions: Collection[str] | None = None, told: Callable[[int, int], None] = lambda *_: None
+) -> str:
+    """The first file of a part, or of these positions in it, that is not what was written, or "".
+
+    told: of the bytes compared so far, and of all. A part of an earlier layout has no hashes, and is taken as it is.
+    """
+    index = files.read_json(part / "index.json")
+    expected = {
+        name: value
+        for name, value in index.get("sha256", {}).items()
+        if positions is None or Path(name).name.partition(".")[0] in positions
+    }
+    found = digests_once([part / name for name in expected], told)
+    return next((name for name, value in zip(expected, found, strict=True) if value != expected[name]), "")
 
 
 def _build_hr(folder: Path, work: Work, engine: Engine | None, listener: Listener) -> None:
@@ -248,6 +297,12 @@ def _build_hr(folder: Path, work: Work, engine: Engine | None, listener: Listene
     done = _counted(work.dataset.prepare_message(), len(sidecars), len(missing), listener)
     prepare_cases(work, folder, missing, engine, done)
     volumes = [files.read_json(path) for path in sidecars]
+    if magnitudes_alone([volume["facts"] for volume in volumes]):
+        for position, (sidecar, volume) in enumerate(zip(sidecars, volumes, strict=True)):
+            sidecar.unlink()  # killed from here on, this case is read again
+            for role in ROLES:
+                take_magnitudes(folder / role / f"{position:05d}.npy", work.preparation.store_dtype)
+            files.write_json(sidecar, volume)
     findings = [f for case, volume in zip(work.cases, volumes, strict=True) for f in _case_findings(case, volume)]
     registered = [
         (source(case, "auxiliary"), volume["registration"]) for case, volume in zip(work.cases, volumes, strict=True)

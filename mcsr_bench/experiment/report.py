@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.experiment.grid import ExperimentSpec
 from mcsr_bench.experiment.kept import read_experiment
 from mcsr_bench.experiment.layout import layouts
@@ -14,8 +14,9 @@ from mcsr_bench.plugin.loading import SMOKE
 from mcsr_bench.plugin.registry import add_plugins, reports
 from mcsr_bench.plugin.report import FORMATS, Layout, Report, Table
 from mcsr_bench.results.bundle import RunFolder, TrialRecord
-from mcsr_bench.results.load import Results, load_results
+from mcsr_bench.results.load import Results, use_results
 from mcsr_bench.system import files
+from mcsr_bench.system.progress import Listener
 
 
 def build_report(
@@ -25,12 +26,13 @@ def build_report(
     against: Sequence[str] = (),
     formats: Sequence[str] = FORMATS,
     plugins: Sequence[Path] = (),
+    listener: Listener | None = None,
 ) -> tuple[list[Table], list[Path]]:
     """Write the report of the runs into the folder ``to``; returns the main tables and the files written.
 
     against: references of the p-values; empty: those that the runs fixed. Others than those are called exploratory. Results of
-    preset smoke are not results and are left out. Raises UserError for a folder without results, results of different data or
-    splits in one table, an unknown format, or nothing left to report.
+    preset smoke are not results and are left out, and so are damaged bundles, of which the listener is told. Raises UserError for a
+    folder without results, results of different data or splits in one table, an unknown format, or nothing left to report.
     """
     for name in formats:
         if name not in FORMATS:
@@ -40,7 +42,23 @@ def build_report(
     specs = [read_experiment(run) for run in runs]
     for path in (*plugins, *(p for spec in specs for p in spec.data.plugins if p.is_dir())):
         add_plugins(path)
-    results = load_results(*runs)
+
+    def damaged(error: DamagedFileError) -> bool:
+        (listener or Listener()).warning(f"{error}; the trial is left out of the report")
+        return False
+
+    return use_results(runs, lambda results: _build(runs, specs, results, to, against, formats), damaged)[1]
+
+
+def _build(
+    runs: Sequence[Path],
+    specs: Sequence[ExperimentSpec],
+    results: Results,
+    to: Path,
+    against: Sequence[str],
+    formats: Sequence[str],
+) -> tuple[list[Table], list[Path]]:
+    """The report of results; DamagedFileError for the first damaged file that it meets."""
     results = results.of(lambda record: record.preset != SMOKE)
     if results.volumes.empty:
         raise UserError(
@@ -96,8 +114,16 @@ def _layouts(specs: Sequence[ExperimentSpec], against: Sequence[str]) -> tuple[L
 def _check_data(results: Results) -> None:
     """UserError where trials of one table would be of different data: other files, another split, prepared in another way."""
     first: dict[tuple[object, ...], tuple[TrialRecord, str]] = {}
+    code: dict[tuple[object, ...], tuple[str, str]] = {}
     for record, folder in zip(results.records, results.trials["folder"], strict=True):
         if record.status == "done":
+            row = (record.dataset_label, record.scale, record.method_label, record.preset, record.protocol_hash)
+            same, where = code.setdefault(row, (record.code, folder))
+            if same != record.code:
+                raise UserError(
+                    f"{folder}: was computed by other code of {record.method} than {where}; such results are never mixed; make one "
+                    "report for each run"
+                )
             table = (record.dataset_label, record.scale, record.preset, record.protocol_hash)
             other, where = first.setdefault(table, (record, folder))
             if differs := other.data.differs(record.data):

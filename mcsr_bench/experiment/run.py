@@ -5,25 +5,28 @@ Nothing is trained before every name, setting and file was checked and the prepa
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 from mcsr_bench.data.manifest import write_manifest
 from mcsr_bench.data.prepare import prepare_all, write_registrations
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.engines.processes import Processes
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.experiment.grid import ExperimentSpec, method_names, points, smoke_standards
 from mcsr_bench.experiment.kept import merged
 from mcsr_bench.experiment.rescoring import complete_scores
 from mcsr_bench.experiment.trial import TrialSpec
-from mcsr_bench.experiment.trials import run_trials, trial_spec
+from mcsr_bench.experiment.trials import finished, mend, replace_others, run_trials, trial_spec
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.results.bundle import RunFolder, TrialRecord, check_version
-from mcsr_bench.results.load import Results, load_results
+from mcsr_bench.results.load import Results, use_results
 from mcsr_bench.system import files
 from mcsr_bench.system.devices import chosen_device
 from mcsr_bench.system.progress import Listener
+
+T = TypeVar("T")
 
 
 def run_experiment(spec: ExperimentSpec, listener: Listener | None = None) -> tuple[Results, list[TrialRecord]]:
@@ -31,21 +34,53 @@ def run_experiment(spec: ExperimentSpec, listener: Listener | None = None) -> tu
 
     Raises UserError for anything asked that cannot be had, before the first trial starts.
     """
+    results, records, _ = run_then(spec, lambda _: None, listener)
+    return results, records
+
+
+def run_then(
+    spec: ExperimentSpec, use: Callable[[Results], T], listener: Listener | None = None
+) -> tuple[Results, list[TrialRecord], T]:
+    """As `run_experiment`, and what ``use`` makes of the results.
+
+    A file of a trial asked for that is found damaged, also by ``use``, is set aside, and the stage that wrote it runs again; other
+    damaged bundles are left out. The listener is told of both.
+    """
     listener = listener or Listener()
     engine = Processes(spec.jobs)
     trials = plan(spec, engine, listener)
-    records: dict[int, TrialRecord] = {}
-    for i, trial in enumerate(trials):
-        if (record := _finished(trial, spec.fresh)) is not None:
-            records[i] = record
-    listener.trials(len(trials), len(records))
-    complete_scores([trials[i].place for i in records], engine, listener)
-    missing = [i for i in range(len(trials)) if i not in records]
+    replace_others(trials, listener)
+    records = _run_missing(trials, engine, listener, fresh=spec.fresh)
+    mine = {trial.place.folder: trial for trial in trials}
+    mended = set()
+
+    def damaged(error: DamagedFileError) -> bool:
+        folder = error.path.parent
+        if folder not in mine or folder in mended:
+            listener.warning(f"{error}; the trial is left out of the results")
+            return False
+        mended.add(folder)
+        mend(mine[folder].place, error, listener)
+        records.update(_run_missing([mine[folder]], engine, listener))
+        return True
+
+    results, used = use_results([spec.out], use, damaged)
+    return results, [records[trial.place.folder] for trial in trials], used
+
+
+def _run_missing(
+    trials: Sequence[TrialSpec], engine: Engine, listener: Listener, *, fresh: bool = False
+) -> dict[Path, TrialRecord]:
+    """Run those of the trials that are not finished. Returns the records of all, by folder."""
+    there = [trial for trial in trials if finished(trial, listener, fresh=fresh) is not None]
+    listener.trials(len(trials), len(there))
+    complete_scores([trial.place for trial in there], engine, listener)
+    records = {trial.place.folder: record for trial in there if (record := finished(trial, listener)) is not None}
+    missing = [trial for trial in trials if trial.place.folder not in records]
     # Long trials first, so that interpolation fills the gaps at the end.
-    missing.sort(key=lambda i: not methods().card(trials[i].method).trains)
-    ran = run_trials([trials[i] for i in missing], engine, listener)
-    records |= dict(zip(missing, ran, strict=True))
-    return load_results(spec.out), [records[i] for i in range(len(trials))]
+    missing.sort(key=lambda trial: not methods().card(trial.method).trains)
+    ran = run_trials(missing, engine, listener)
+    return records | {trial.place.folder: record for trial, record in zip(missing, ran, strict=True)}
 
 
 def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[TrialSpec]:
@@ -103,7 +138,8 @@ def _check_folder(spec: ExperimentSpec) -> None:
 def _check_results(spec: ExperimentSpec, trials: Sequence[TrialSpec]) -> None:
     """UserError where finished results that stay in the folder are of other data, another split or version than this run's.
 
-    A table, and the ``split.json`` beside it, are about one split of one set of data.
+    A table, and the ``split.json`` beside it, are about one split of one set of data. Where only the code of a plugin differs the
+    trial asked for is moved aside.
     """
     mine = {trial.place.folder: trial for trial in trials}
     asked = {(trial.data.name, trial.dataset_variant): trial.data for trial in trials}
@@ -111,11 +147,14 @@ def _check_results(spec: ExperimentSpec, trials: Sequence[TrialSpec]) -> None:
         folder = place.folder
         if spec.fresh and folder in mine:
             continue
-        record = place.read_record()
+        try:
+            record = RunFolder(spec.out).read(place)
+        except DamagedFileError:  # the trial runs again, or is left out
+            continue
         if record is None or record.status != "done":
             continue
         if (trial := mine.get(folder)) is not None:
-            if record.key != trial.key:
+            if record.key not in (trial.key, trial.key_of((record.code, record.data.code))):
                 raise UserError(
                     f"{folder}: holds a finished trial of other data or another version ({record.key}, now {trial.key}); "
                     f"choose another --out, or --fresh to start it over"
@@ -125,17 +164,3 @@ def _check_results(spec: ExperimentSpec, trials: Sequence[TrialSpec]) -> None:
                 f"{folder}: holds a finished trial with another {differs} than this run's; choose another --out, because "
                 f"these are never mixed"
             )
-
-
-def _finished(trial: TrialSpec, fresh: bool) -> TrialRecord | None:
-    """The record of a trial that need not run again; clears away what must not be resumed."""
-    place = trial.place
-    if fresh and place.folder.exists():
-        shutil.rmtree(place.folder)
-    record = place.read_record()
-    if record is None:
-        return None
-    same = record.key == trial.key
-    if not same:
-        shutil.rmtree(place.folder)
-    return record if same and record.status == "done" else None

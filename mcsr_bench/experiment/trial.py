@@ -1,7 +1,9 @@
 """One trial, from prepared data to scores: train -> predict -> score, each stage resumable.
 
-A stage whose file is there is not run again: the weights end training (and a checkpoint within it resumes it), the predictions end
-predicting, and a record with status "done", written last, ends the trial. What the files are called: `mcsr_bench.results.bundle`.
+A stage is not run again where its file is there and is the one whose hash is in the record of a trial with this key: the weights
+end training (and a checkpoint within it resumes it), the predictions end predicting, and a record with status "done", written last,
+ends the trial. The hash is recorded before the file gets its name, so that a kill between the two leaves a stage that runs again.
+What the files are called: `mcsr_bench.results.bundle`.
 """
 
 from __future__ import annotations
@@ -9,12 +11,11 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import torch
@@ -28,20 +29,22 @@ from mcsr_bench.data.scoring import Rows, score_rows
 from mcsr_bench.data.store import StoredVolume, open_store
 from mcsr_bench.engines.base import Emit, registered
 from mcsr_bench.engines.processes import SLOT
-from mcsr_bench.errors import UserError, disk_error, one_line
+from mcsr_bench.errors import DamagedFileError, UserError, disk_error, one_line
 from mcsr_bench.metrics import revisions
 from mcsr_bench.plugin.cards import MethodCard
 from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.plugin.method import Method, TorchMethod
 from mcsr_bench.plugin.predicted import predict_volume, slices_at_once
-from mcsr_bench.plugin.registry import add_plugins, methods
+from mcsr_bench.plugin.registry import methods, scoped_plugins
 from mcsr_bench.plugin.split import Split
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results.bundle import Bundle, BundleFiles, DataRecord, RunFolder, TrialRecord, label
 from mcsr_bench.results.heartbeat import Heartbeat
+from mcsr_bench.results.predictions import stored_predictions, write_predictions
 from mcsr_bench.roles import ROLES
 from mcsr_bench.system import files
 from mcsr_bench.system.devices import device_name, device_of
+from mcsr_bench.system.digests import digest_once
 from mcsr_bench.system.provenance import git_revision, versions
 from mcsr_bench.training import Loop
 from mcsr_bench.weights.tensors import BundleInfo, load_weights, save_weights
@@ -49,6 +52,8 @@ from mcsr_bench.weights.tensors import BundleInfo, load_weights, save_weights
 Report = Callable[[str, int, int, str], None]
 """Called with (stage, done, total, detail)."""
 
+DAMAGED = "damaged"
+"""The stage of a report whose detail is a warning: a file was damaged, and is made again."""
 INTERRUPTED = "the run was ended while this trial was at work; the same command goes on with it"
 
 
@@ -61,6 +66,8 @@ class TrialSpec(BaseModel):
     """The run's folder."""
     method: str
     variant: str = ""
+    code: str = ""
+    """Of a third party's method: the hash of its code, see `mcsr_bench.plugin.registry.Plugin`."""
     settings: dict[str, Any]
     """All settings of the method."""
     dataset_variant: str = ""
@@ -79,6 +86,10 @@ class TrialSpec(BaseModel):
     @property
     def key(self) -> str:
         """Hash of everything that should change the numbers (not: device, threads, versions)."""
+        return self.key_of((self.code, self.data.code))
+
+    def key_of(self, code: tuple[str, str]) -> str:
+        """The key if the plugins of method and dataset had this code; empty: built-in ones."""
         card = methods().card(self.method)
         return files.digest(
             {
@@ -95,6 +106,7 @@ class TrialSpec(BaseModel):
                 "dataset_settings": self.dataset_settings,
                 "contrasts": [self.data.target, self.data.auxiliary],
                 "split": self.data.split_hash,
+                **({"code": code} if any(code) else {}),
             },
             16,
         )
@@ -120,6 +132,7 @@ class TrialSpec(BaseModel):
         return TrialRecord(
             status="running",
             key=self.key,
+            code=self.code,
             method=self.method,
             variant=self.variant,
             dataset=self.data.name,
@@ -147,10 +160,11 @@ class TrialSpec(BaseModel):
 
 @registered
 def trial_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
-    """A job: run the trial of a JSON spec; its events are [stage, done, total, detail], its result the record."""
+    """A job: run the trial of a JSON spec; its events are [stage, done, total, detail], its result the record.
+
+    UserError where the method's code is not any more what it was when the trial was planned.
+    """
     spec = TrialSpec.model_validate(payload)
-    for path in spec.plugins:
-        add_plugins(path)
     spec = spec.model_copy(update={"device": device_of(spec.device, int(os.environ.get(SLOT, "0")))})
     torch.set_num_threads(spec.threads)
     last = 0.0
@@ -162,7 +176,12 @@ def trial_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
             last = now
             emit([stage, done, total, detail])
 
-    return run_trial(spec, report).model_dump(mode="json")
+    with scoped_plugins(spec.plugins):
+        if methods().code(spec.method) != spec.code:
+            raise UserError(
+                f"the code of method '{spec.method}' changed after the run began; run the same command again"
+            )
+        return run_trial(spec, report).model_dump(mode="json")
 
 
 def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:
@@ -174,9 +193,9 @@ def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:
     report = report or (lambda *_: None)
     bundle = Bundle(spec.place.folder, spec.record())
     record = bundle.record
-    previous = bundle.read_record()
+    previous = bundle.sound_record()
     if previous is not None and previous.key == record.key:
-        record.seconds, record.profile = previous.seconds, previous.profile
+        record.seconds, record.profile, record.files = previous.seconds, previous.profile, previous.files
     try:
         bundle.folder.mkdir(parents=True, exist_ok=True)
         with Heartbeat(bundle) as heartbeat:
@@ -209,20 +228,19 @@ def _run_stages(spec: TrialSpec, bundle: Bundle, report: Report, heartbeat: Hear
         method.to(spec.device)
         record.profile |= _cost(spec)
     if method.card.trains:
-        _train(spec, bundle, method, sampler, report)
-        heartbeat.beat()
-    if not bundle.predictions.is_file():
+        _train(spec, bundle, method, sampler, report, heartbeat)
+    if not _usable(bundle, bundle.predictions, report):
         began = time.perf_counter()
         with files.replacing(bundle.predictions) as temporary:
-            _predict(spec, temporary, method, sampler, report)
-        record.seconds["predict"] = time.perf_counter() - began
-        heartbeat.beat()
+            write_predictions(temporary, record.key, _predicted(spec, method, sampler, report))
+            record.files[bundle.predictions.name] = digest_once(temporary)
+            record.seconds["predict"] = time.perf_counter() - began
+            heartbeat.beat()
     if spec.device.startswith("cuda"):
         record.profile["peak_memory"] = float(torch.cuda.max_memory_allocated(spec.device))
     began = time.perf_counter()
     write_scores(bundle, sampler.test_volumes())
     record.seconds["score"] = time.perf_counter() - began
-    record.files = {path.name: files.file_digest(path) for path in bundle.hashed() if path.is_file()}
     bundle.checkpoint.unlink(missing_ok=True)
     report("score", 1, 1, "")
 
@@ -237,30 +255,57 @@ def _cost(spec: TrialSpec) -> dict[str, float]:
     return {} if found is None else {key: float(getattr(found, key)) for key in keys}
 
 
-def _train(spec: TrialSpec, bundle: Bundle, method: Method, sampler: Sampler, report: Report) -> None:
+def _usable(bundle: Bundle, path: Path, report: Report) -> bool:
+    """Whether a stage's file is the one whose hash is in the record; a damaged one is set aside."""
+    if path.name not in bundle.record.files or not path.is_file():
+        return False
+    try:
+        bundle.checked(path)
+    except DamagedFileError as error:
+        report(DAMAGED, 0, 0, f"{error}; it was set aside, and what wrote it runs again")
+        files.set_aside(path)
+        return False
+    return True
+
+
+def _train(
+    spec: TrialSpec, bundle: Bundle, method: Method, sampler: Sampler, report: Report, heartbeat: Heartbeat
+) -> None:
     record = bundle.record
-    if not bundle.weights.is_file():
+    logged = bundle.training_log.name in record.files
+    if not (_usable(bundle, bundle.weights, report) and (not logged or _usable(bundle, bundle.training_log, report))):
         began = time.perf_counter()
-        loop = Loop(bundle.folder, seed=spec.seed, device=spec.device, key=spec.key, report=partial(report, "train"))
+        loop = Loop(
+            bundle.folder,
+            seed=spec.seed,
+            device=spec.device,
+            key=spec.key,
+            report=partial(report, "train"),
+            warn=partial(report, DAMAGED, 0, 0),
+        )
         method.train(sampler, loop)
         if np.isfinite(loop.seconds_per_step):
             record.profile["seconds_per_step"] = loop.seconds_per_step
         record.seconds["train"] = time.perf_counter() - began + record.seconds.get("train", 0.0)
         info = BundleInfo(**{name: getattr(spec, name) for name in BundleInfo.model_fields if name != "origin"})
-        save_weights(method, bundle.weights, info.model_dump(mode="json"))
-    load_weights(method, bundle.weights, spec.device)
+        bundle.stress.unlink(missing_ok=True)  # of other weights, as are the predictions
+        with files.replacing(bundle.weights) as temporary:
+            save_weights(method, temporary, info.model_dump(mode="json"))
+            record.files = {bundle.weights.name: digest_once(temporary)}
+            if bundle.training_log.is_file():
+                record.files[bundle.training_log.name] = digest_once(bundle.training_log)
+            heartbeat.beat()
+    load_weights(method, bundle.checked(bundle.weights), spec.device, record.key)
 
 
-def _predict(spec: TrialSpec, path: Path, method: Method, sampler: Sampler, report: Report) -> None:
+def _predicted(
+    spec: TrialSpec, method: Method, sampler: Sampler, report: Report
+) -> Iterator[tuple[str, Sequence[int], Mapping[str, NDArray[Any]]]]:
     volumes = sampler.test_volumes()
-    with h5py.File(path, "w") as file:
-        for number, volume in enumerate(volumes):
-            report("predict", number, len(volumes), volume.volume_id)
-            batches = sampler.predicting(volume, slices_at_once(spec.device))
-            group = file.create_group(volume.volume_id)
-            group.attrs["slice_index"] = np.asarray(volume.slice_index)
-            for role, images in predict_volume(method, batches, spec.device).items():
-                group.create_dataset(role, data=images)
+    for number, volume in enumerate(volumes):
+        report("predict", number, len(volumes), volume.volume_id)
+        batches = sampler.predicting(volume, slices_at_once(spec.device))
+        yield volume.volume_id, volume.slice_index, predict_volume(method, batches, spec.device)
     report("predict", len(volumes), len(volumes), "")
 
 
@@ -270,17 +315,18 @@ def score_tables(bundle: Bundle, volumes: Iterable[StoredVolume]) -> tuple[pd.Da
     protocol = get_protocol(record.protocol)
     contrasts = {role: record.data.contrast(role) for role in ROLES}
     rows: tuple[Rows, Rows] = ([], [])
-    with h5py.File(bundle.predictions, "r") as file:
+    with stored_predictions(bundle) as predictions:
         for volume in volumes:
-            group = file[volume.volume_id]
-            stored: dict[str, NDArray[Any]] = {role: group[role][...] for role in ROLES if role in group}
+            found = predictions.read(volume.volume_id)
+            stored: dict[str, NDArray[Any]] = {role: found[role] for role in ROLES if role in found}
             for kept, new in zip(rows, score_rows(stored, volume, protocol, record.scale, contrasts), strict=True):
                 kept += new
     return pd.DataFrame(rows[0]), pd.DataFrame(rows[1])
 
 
 def write_scores(bundle: Bundle, volumes: Iterable[StoredVolume]) -> None:
-    """Score the stored predictions, and note in the record by which revision of each metric."""
+    """Score the stored predictions, and note in the record by which revision of each metric, and the hashes of the tables."""
     for path, table in zip((bundle.volumes, bundle.slices), score_tables(bundle, volumes), strict=True):
         files.write_table(path, table)
+        bundle.record.files[path.name] = digest_once(path)
     bundle.record.metrics = revisions()

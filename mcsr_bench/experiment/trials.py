@@ -1,4 +1,4 @@
-"""The trials of a grid as jobs of an engine, and what becomes of those that do not end by themselves."""
+"""The trials of a grid: which of them are finished, and the others as jobs, also those that do not end by themselves."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 from mcsr_bench.data.prepare import Prepared
 from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.engines.base import Engine, Job, Needs, Outcome, Steps, follow
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import DamagedFileError
 from mcsr_bench.experiment.grid import Point
-from mcsr_bench.experiment.trial import INTERRUPTED, TrialSpec, trial_job
-from mcsr_bench.results.bundle import Bundle, TrialRecord
+from mcsr_bench.experiment.trial import DAMAGED, INTERRUPTED, TrialSpec, trial_job
+from mcsr_bench.plugin.registry import methods
+from mcsr_bench.results.bundle import Bundle, BundleFiles, RunFolder, TrialRecord
+from mcsr_bench.system import files
 from mcsr_bench.system.progress import Listener
 
 
@@ -32,6 +34,7 @@ def trial_spec(
         out=out,
         method=point.method,
         variant=point.variant,
+        code=methods().code(point.method),
         settings=point.settings,
         dataset_variant=prepared.variant,
         dataset_settings=prepared.dataset.settings.model_dump(mode="json"),
@@ -46,6 +49,58 @@ def trial_spec(
     )
 
 
+def finished(trial: TrialSpec, listener: Listener, *, fresh: bool = False) -> TrialRecord | None:
+    """The record of a trial that need not run again, from its record alone; what must not be resumed is cleared away.
+
+    A finished trial of another key (its plugin's code has changed) is moved aside, and one whose record is damaged loses that;
+    the listener is told of both. fresh: begin in any case.
+    """
+    place = trial.place
+    if fresh:
+        files.remove_folder(place.folder)
+    try:
+        record = RunFolder(trial.out).read(place)
+    except DamagedFileError as error:
+        mend(place, error, listener)
+        return None
+    if record is not None and record.key != trial.key:
+        if record.status == "done":
+            replace(place, record, listener)
+        else:
+            files.remove_folder(place.folder)
+        return None
+    return record if record is not None and record.status == "done" else None
+
+
+def mend(place: BundleFiles, error: DamagedFileError, listener: Listener) -> None:
+    """Set a damaged file of a bundle aside, so that the next run of the trial redoes the stage that wrote it, and say so."""
+    listener.warning(f"{error}; it was set aside, and what wrote it runs again")
+    record = place.sound_record()
+    if record is None:
+        files.set_aside(error.path)
+    else:
+        Bundle(place.folder, record).set_aside(error.path)
+
+
+def replace_others(trials: Sequence[TrialSpec], listener: Listener) -> None:
+    """Move aside what other code computed in the same rows of tables: finished trials of a method with seeds not asked for."""
+    mine = {trial.place.folder for trial in trials}
+    code = {trial.place.folder.parent: trial.code for trial in trials}
+    for folder in {trial.out for trial in trials}:
+        for place in RunFolder(folder).trials():
+            record = None if place.folder in mine or place.folder.parent not in code else place.sound_record()
+            if record is not None and record.status == "done" and record.code != code[place.folder.parent]:
+                replace(place, record, listener)
+
+
+def replace(place: BundleFiles, record: TrialRecord, listener: Listener) -> None:
+    """Move a finished trial aside, and say so."""
+    place.replace(record.key)
+    listener.warning(
+        f"{record.label}: was computed by other code or settings than today's; its bundle is now {place.replaced(record.key).name}"
+    )
+
+
 def run_trials(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -> list[TrialRecord]:
     """Run the trials and return their records in the order of the specs.
 
@@ -53,6 +108,7 @@ def run_trials(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -
     interrupted are recorded as interrupted.
     """
     for spec in specs:
+        files.clear_removed(spec.place.folder.parent)
         spec.place.folder.mkdir(parents=True, exist_ok=True)
     jobs = [
         Job(
@@ -87,6 +143,13 @@ class _Trials(Steps):
         self.at_work.add(job)
         super().started(job)
 
+    def event(self, job: int, value: Any) -> None:
+        stage, *_, detail = value
+        if stage == DAMAGED:
+            self._listener.warning(f"{self._labels[job]}: {detail}")
+        else:
+            super().event(job, value)
+
     def ended(self, job: int, outcome: Outcome) -> None:
         self.at_work.discard(job)
         if outcome.done:
@@ -99,9 +162,6 @@ class _Trials(Steps):
     def record(self, job: int, status: Any, reason: str) -> None:
         """Write the record of a trial that did not end by itself."""
         spec = self._specs[job]
-        try:
-            left = spec.place.read_record() or spec.record()
-        except UserError:  # damaged: what it held is of no use any more
-            left = spec.record()
+        left = spec.place.sound_record() or spec.record()
         self.records[job] = left.model_copy(update={"status": status, "reason": reason})
         Bundle(spec.place.folder, self.records[job]).write()

@@ -9,7 +9,6 @@ takes what is there. ``tuned.json``, written last, holds all of it.
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,18 +23,18 @@ from mcsr_bench.data.prepare import Prepared, listed_cases, prepare_splits, tell
 from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.engines.processes import Processes
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.experiment.grid import Point, check_seed, point_of, smoke_standards
 from mcsr_bench.experiment.suites import Row
 from mcsr_bench.experiment.trial import TrialSpec
-from mcsr_bench.experiment.trials import run_trials, trial_spec
+from mcsr_bench.experiment.trials import finished, mend, run_trials, trial_spec
 from mcsr_bench.plugin.cards import Searched, Tuning
 from mcsr_bench.plugin.case import Case
 from mcsr_bench.plugin.dataset import Dataset
 from mcsr_bench.plugin.loading import check_method
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.protocol import Protocol, get_protocol
-from mcsr_bench.results.bundle import DataRecord, RunFolder, TrialRecord
+from mcsr_bench.results.bundle import Bundle, DataRecord, RunFolder, TrialRecord
 from mcsr_bench.system import files
 from mcsr_bench.system.devices import chosen_device
 from mcsr_bench.system.progress import Listener
@@ -231,8 +230,8 @@ def _claim(search: _Search) -> None:
         raise UserError(f"--to {search.spec.out}: is a file, not a folder")
     if path.is_file():
         try:
-            before = files.read_json(path)
-        except ValueError:
+            before = dict(files.read_json(path))
+        except (ValueError, TypeError):
             raise UserError(f"{path}: not readable as JSON; choose another --to") from None
         differs = [key for key in header if before.get(key) != header[key]]
         if differs:
@@ -253,17 +252,17 @@ def _distribution(optuna: ModuleType, searched: Searched) -> optuna.distribution
 def _there(out: Path, tuning: Tuning) -> int:
     """How many of the search's trials an earlier command finished."""
     return sum(
-        bundle.record.status == "done"
+        (record := place.sound_record()) is not None and record.status == "done"
         for number in range(tuning.trials)
         for fold in (out / "points" / f"{number:03d}").glob("fold*")
-        for bundle in RunFolder(fold).bundles()
+        for place in RunFolder(fold).trials()
     )
 
 
 def _try(search: _Search, number: int, values: dict[str, Any], listener: Listener) -> dict[str, Any]:
     """Run the missing trials of a point, and return its row of the search."""
     trials = [_trial(search, number, fold, values) for fold in range(len(search.folds))]
-    records: list[TrialRecord | None] = [_finished(trial, listener) for trial in trials]
+    records = [_finished(trial, listener) for trial in trials]
     missing = [i for i, record in enumerate(records) if record is None]
     ran = run_trials([trials[i] for i in missing], search.engine, listener)
     for i, record in zip(missing, ran, strict=True):
@@ -299,13 +298,14 @@ def _trial(search: _Search, number: int, fold: int, values: dict[str, Any]) -> T
 
 def _finished(trial: TrialSpec, listener: Listener) -> TrialRecord | None:
     """The record of a trial that need not run again; what another history of the search left in its place is cleared away."""
-    place = trial.place
-    record = place.read_record()
-    if record is not None and record.key != trial.key:
-        listener.warning(f"{place.folder}: was run with other values than this search asks for; it runs again")
-        shutil.rmtree(place.folder)
-        return None
-    return record if record is not None and record.status == "done" else None
+    record = finished(trial, listener)
+    if record is not None:
+        try:
+            Bundle(trial.place.folder, record).checked(trial.place.volumes)
+        except DamagedFileError as error:
+            mend(trial.place, error, listener)
+            return None
+    return record
 
 
 def _score(volumes: Path) -> float:

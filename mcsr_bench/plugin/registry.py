@@ -10,7 +10,6 @@ What is given to one call (`scoped_plugins`) is known within that call alone.
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib
 import importlib.util
 import sys
@@ -29,9 +28,12 @@ from pydantic import BaseModel, ValidationError
 
 from mcsr_bench.errors import UserError, unknown_name
 from mcsr_bench.plugin.cards import Card, DatasetCard, MethodCard, ReportCard
+from mcsr_bench.system.digests import code_digest
+from mcsr_bench.system.files import digest
 
 C = TypeVar("C", bound=Card)
 
+_CARD = "card.toml"
 _MODULE = "mcsr_bench_plugin_"
 """What names of modules from folders of ``--plugins`` begin with."""
 
@@ -45,6 +47,8 @@ class Plugin(Generic[C]):
     module: str
     card: C | None
     reason: str = ""
+    code: str = ""
+    """Of a third party's: SHA-256 of its code and card when it was found; "" of a built-in one, which has a revision."""
 
     @property
     def available(self) -> bool:
@@ -132,6 +136,25 @@ class Registry(Generic[C]):
             raise UserError(f"{self.kind} '{name}' is disabled: {plugin.reason}")
         return plugin.card
 
+    def code(self, name: str) -> str:
+        """The `Plugin.code` by name: it enters the keys of all that the plugin computes; "" also for what is no plugin.
+
+        A card that configures another plugin has the code of that one: what it sets is in those keys anyway.
+        """
+        plugin = self._coded(name)
+        return plugin.code if plugin is not None else ""
+
+    def edited(self, name: str) -> bool:
+        """Whether the code of a plugin is not any more what `code` gives."""
+        plugin = self._coded(name)
+        return plugin is not None and bool(plugin.code) and code_digest(plugin.folder, _CARD) != plugin.code
+
+    def _coded(self, name: str) -> Plugin[C] | None:
+        """The plugin whose code one of this name runs."""
+        plugin = self.plugins().get(name)
+        base = _configured(plugin.card) if plugin is not None and plugin.card is not None else ""
+        return self.plugins().get(base) if base else plugin
+
     def load(self, name: str) -> Any:
         """Import a plugin and return its class. UserError with the reason when the import fails."""
         card = self.card(name)
@@ -167,9 +190,9 @@ class Registry(Generic[C]):
         return out
 
     def _inspect(self, folder: Path, module: str) -> Plugin[C] | None:
-        path = folder / "card.toml"
+        path = folder / _CARD
         if not path.is_file():
-            return Plugin(folder.name, folder, module, None, f"package {module} has no card.toml")
+            return Plugin(folder.name, folder, module, None, f"package {module} has no {_CARD}")
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -182,8 +205,9 @@ class Registry(Generic[C]):
             card = self._card_type.model_validate(values)
         except ValidationError as error:
             return Plugin(name, folder, module, None, f"{path}: {explain(error)}")
-        code = "" if _configured(card) else _broken_code(folder)
-        return Plugin(name, folder, module, card, code or _missing_requirement(card.requires))
+        broken = "" if _configured(card) else _broken_code(folder)
+        code = "" if module.startswith(f"{self._package}.") else code_digest(folder, _CARD)
+        return Plugin(name, folder, module, card, broken or _missing_requirement(card.requires), code)
 
     def _import(self, plugin: Plugin[C]) -> ModuleType:
         if not plugin.module.startswith(_MODULE):
@@ -210,7 +234,7 @@ def _sub_folders(root: Path) -> list[Path]:
     """The folders directly in ``root`` that hold a card; others are not plugins."""
     if not root.is_dir():
         return []
-    return sorted(f for f in root.iterdir() if f.is_dir() and (f / "card.toml").is_file())
+    return sorted(f for f in root.iterdir() if f.is_dir() and (f / _CARD).is_file())
 
 
 def _module_name(folder: Path) -> str:
@@ -218,14 +242,7 @@ def _module_name(folder: Path) -> str:
 
     Nor its own code of before an edit. A module stays in ``sys.modules`` after its call: objects made of it may live on.
     """
-    seen = hashlib.sha256(str(folder.resolve()).encode())
-    for path in sorted(folder.rglob("*.py")):
-        seen.update(f"\0{path.relative_to(folder)}\0".encode())
-        try:
-            seen.update(path.read_bytes())
-        except OSError:
-            continue  # the plugin is listed with its reason
-    return f"{_MODULE}{folder.name}_{seen.hexdigest()[:16]}"
+    return f"{_MODULE}{folder.name}_{digest([str(folder.resolve()), code_digest(folder)], 16)}"
 
 
 def _folder(path: Path) -> Path:
@@ -352,13 +369,16 @@ def add_plugins(path: Path) -> None:
 def scoped_plugins(paths: str | Path | Iterable[str | Path] = ()) -> Iterator[None]:
     """The plugins in sub-folders of ``paths`` are known within the block (and its thread) alone, and so are those it adds.
 
-    Folders are looked at again at each entry. Blocks may be nested: the inner one knows the outer one's plugins, too. UserError
-    for what is not a folder.
+    Folders are looked at again at each entry, but for a block within one that knows the same. Blocks may be nested: the inner one
+    knows the outer one's plugins, too. UserError for what is not a folder.
     """
     given = (paths,) if isinstance(paths, (str, Path)) else paths
     folders = tuple(_folder(Path(path)) for path in given)
     outer = _scope.get()
-    entered = _scope.set(_Scope(tuple(dict.fromkeys((*(outer.folders if outer else ()), *folders)))))
+    known = tuple(dict.fromkeys((*(outer.folders if outer else ()), *folders)))
+    # Within one call a plugin has the code that it had at first: its key must be that of the code that computes.
+    found = dict(outer.found) if outer is not None and outer.folders == known else {}
+    entered = _scope.set(_Scope(known, found))
     try:
         yield
     finally:

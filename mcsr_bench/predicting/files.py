@@ -14,9 +14,10 @@ from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.plugin.method import Method, TorchMethod
 from mcsr_bench.plugin.predicted import predict_volume, slices_at_once
-from mcsr_bench.predicting.volumes import Pair, kind, read_pair, write_volume
+from mcsr_bench.predicting.pair import Pair
+from mcsr_bench.predicting.volumes import kind, read_pair, write_volume
 from mcsr_bench.protocol import Protocol, get_protocol
-from mcsr_bench.results.bundle import BundleFiles
+from mcsr_bench.results.bundle import Bundle, BundleFiles
 from mcsr_bench.weights.tensors import BundleInfo, load_weights, read_info
 
 
@@ -113,10 +114,12 @@ def _loaded(bundle: Path, info: BundleInfo, device: str) -> Method:
     if isinstance(method, TorchMethod):
         method.to(device)
     if method.card.trains:
-        weights = BundleFiles(bundle).weights
-        if not weights.is_file():
-            raise UserError(f"--from {bundle}: has no {weights.name}, and {info.method} needs weights")
-        load_weights(method, weights, device)
+        place = BundleFiles(bundle)
+        if not place.weights.is_file():
+            raise UserError(f"--from {bundle}: has no {place.weights.name}, and {info.method} needs weights")
+        record = place.read_record()
+        weights = place.weights if record is None else Bundle(bundle, record).checked(place.weights)
+        load_weights(method, weights, device, info.key)
     return method
 
 

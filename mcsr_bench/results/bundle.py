@@ -6,16 +6,18 @@ A run's folder (``runs/NAME``) holds ``experiment.json`` and one bundle per tria
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.metrics import revisions
 from mcsr_bench.system import files
+from mcsr_bench.system.digests import digest_once
 
 SCHEMA_VERSION: Final = 2
 """Of ``trial.json`` and ``experiment.json``. Files of another version are refused in a sentence."""
@@ -39,6 +41,8 @@ class DataRecord(_Record):
     reported_as: str
     """This dataset in the paper's tables, or empty."""
     fingerprint: str
+    code: str = ""
+    """Of a third party's dataset plugin: the hash of its code and card; empty for a built-in one."""
     split_hash: str
     split_rule: str
     patient_disjoint: bool
@@ -61,6 +65,7 @@ class DataRecord(_Record):
         """What differs so that the two must not be in one table, as a clause; "" where they may be."""
         kinds = {
             "fingerprint": "fingerprint of the data",
+            "code": "version of the dataset plugin's code",
             "split_hash": "split",
             "preparation": "preparation of the data",
         }
@@ -89,6 +94,8 @@ class TrialRecord(_Record):
     """When that process last showed that it is alive (every half minute while it runs), in UTC."""
     key: str
     """Hash of everything that should change the numbers."""
+    code: str = ""
+    """Of a third party's method: the hash of its code and card, part of the key; empty for a built-in one."""
     method: str
     variant: str = ""
     dataset: str
@@ -174,7 +181,7 @@ class BundleFiles:
 
     @property
     def predictions(self) -> Path:
-        """HDF5: a group per volume_id, in it a dataset (S, H, W) per role and the attribute ``slice_index``."""
+        """HDF5, see `mcsr_bench.results.predictions`."""
         return self.folder / "predictions.h5"
 
     @property
@@ -207,7 +214,7 @@ class BundleFiles:
         return (self.weights, self.training_log, self.predictions, self.volumes, self.slices)
 
     def read_record(self) -> TrialRecord | None:
-        """The record; None when there is none, UserError when it cannot be read or is of another version."""
+        """The record; None when there is none, DamagedFileError when it cannot be read, UserError when it is of another version."""
         if not self.trial.is_file():
             return None
         try:
@@ -215,7 +222,24 @@ class BundleFiles:
             check_version(self.trial, values)
             return TrialRecord.model_validate(values)
         except (ValueError, OSError, ValidationError) as error:
-            raise UserError(f"{self.trial}: not a readable trial record: {str(error).splitlines()[0]}") from None
+            raise DamagedFileError(self.trial, f"not a readable trial record: {str(error).splitlines()[0]}") from None
+
+    def sound_record(self) -> TrialRecord | None:
+        """The record; None where there is none, or one that cannot be used."""
+        try:
+            return self.read_record()
+        except UserError:
+            return None
+
+    def replaced(self, key: str) -> Path:
+        """Where the bundle goes when its plugin's code has changed; ``key``: of its trial."""
+        return self.folder.with_name(f"{self.folder.name}.replaced-{key}")
+
+    def replace(self, key: str) -> None:
+        """Move the bundle to `replaced`. One is kept: an earlier one is removed."""
+        for earlier in self.folder.parent.glob(self.replaced("*").name):
+            files.remove_folder(earlier)
+        os.replace(self.folder, self.replaced(key))
 
 
 @dataclass(frozen=True)
@@ -223,6 +247,41 @@ class Bundle(BundleFiles):
     """A trial's folder with its record."""
 
     record: TrialRecord
+
+    def wrote(self, path: Path) -> bool:
+        """Whether the trial wrote this file; it may be damaged or missing by now."""
+        return path.name in self.record.files or path.is_file()
+
+    def checked(self, path: Path) -> Path:
+        """``path``, one of `hashed`, once its bytes were found to be those whose SHA-256 the record holds.
+
+        DamagedFileError where they are not, or where the file is missing. Read once per process. A file that the record does not
+        mention is not compared.
+        """
+        expected = self.record.files.get(path.name)
+        if expected is None:
+            return path
+        try:
+            found = digest_once(path)
+        except FileNotFoundError:
+            raise DamagedFileError(path, f"is missing, and {self.trial.name} says that it was written") from None
+        if found != expected:
+            raise DamagedFileError(
+                path, f"is damaged or another file's (SHA-256 {found[:12]}, {self.trial.name} says {expected[:12]})"
+            )
+        return path
+
+    def set_aside(self, path: Path) -> None:
+        """Move a damaged file to NAME.damaged; the trial is not done any more, and redoes the stage that wrote it."""
+        if path != self.trial:
+            forgotten = {path.name, self.weights.name} if path == self.training_log else {path.name}
+            self.record.files = {name: value for name, value in self.record.files.items() if name not in forgotten}
+            self.record.status, self.record.reason = (
+                "interrupted",
+                f"{path.name} was damaged; the same command redoes it",
+            )
+            self.write()
+        files.set_aside(path)
 
     def write(self) -> None:
         """Write ``trial.json`` in one move."""
@@ -239,6 +298,17 @@ class RunFolder:
     def experiment(self) -> Path:
         """The grid as asked."""
         return self.root / "experiment.json"
+
+    def asked(self) -> dict[str, Any]:
+        """What `experiment` holds; nothing where it is missing. UserError when it cannot be read or is of another version."""
+        if not self.experiment.is_file():
+            return {}
+        try:
+            values = files.read_json(self.experiment)
+            check_version(self.experiment, values, unsaid=1)
+            return dict(values)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{self.experiment}: not a readable experiment: {str(error).splitlines()[0]}") from None
 
     @property
     def report(self) -> Path:
@@ -258,16 +328,23 @@ class RunFolder:
         return BundleFiles(self.root / dataset_label / f"x{scale}" / method_label / f"seed{seed}")
 
     def trials(self) -> Iterator[BundleFiles]:
-        """The places that hold a trial record, sorted."""
-        yield from sorted(
-            (BundleFiles(path.parent) for path in self.root.glob("*/x*/*/seed*/trial.json")), key=lambda b: b.folder
-        )
+        """The places that hold a trial record, sorted; not those that were replaced."""
+        found = (path.parent for path in self.root.glob("*/x*/*/seed*/trial.json"))
+        yield from map(BundleFiles, sorted(folder for folder in found if folder.name[4:].isdecimal()))
 
-    def bundles(self) -> Iterator[Bundle]:
-        """The bundles, sorted by folder. UserError for a record that cannot be read."""
+    def read(self, place: BundleFiles) -> TrialRecord | None:
+        """The record in one of this run's places. DamagedFileError also for that of another place; UserError as `read_record`."""
+        record = place.read_record()
+        if record is not None:
+            own = self.trial(record.dataset_label, record.scale, record.method_label, record.seed)
+            if own.folder.resolve() != place.folder.resolve():
+                raise DamagedFileError(place.trial, f"is the record of another trial ({record.label})")
+        return record
+
+    def bundles(self, left_out: Container[Path] = ()) -> Iterator[Bundle]:
+        """The bundles, sorted by folder, without the folders ``left_out``. DamagedFileError and UserError as `read`."""
         for place in self.trials():
-            record = place.read_record()
-            if record is not None:
+            if place.folder not in left_out and (record := self.read(place)) is not None:
                 yield Bundle(place.folder, record)
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.results.bundle import Bundle, RunFolder, TrialRecord
 from mcsr_bench.system import files
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,45 @@ class Results:
 def load_results(*folders: str | Path) -> Results:
     """Read one or several run folders.
 
-    Raises UserError when a folder is missing, given twice or holds no trial, or when the scores of a finished trial cannot be read.
+    Raises UserError when a folder is missing, given twice or holds no trial, DamagedFileError when a record or the scores of a
+    finished trial cannot be read, or are not those that were written.
     """
+    return _read(tuple(Path(f) for f in folders), ())
+
+
+def use_results(
+    folders: Sequence[Path], use: Callable[[Results], T], damaged: Callable[[DamagedFileError], bool]
+) -> tuple[Results, T]:
+    """The results of run folders and what ``use`` makes of them, where a damaged bundle takes nothing down.
+
+    Whenever a file of a bundle turns out damaged, now or in ``use``, ``damaged`` is told; it returns whether it could mend the
+    bundle. If not, the bundle is left out; then all begins again. Raises UserError as `load_results`, and the first
+    DamagedFileError where nothing can be made of what is left.
+    """
+    left_out: dict[Path, DamagedFileError] = {}
+    while True:
+        try:
+            found = _read(tuple(folders), left_out)
+            return found, use(found)
+        except DamagedFileError as error:
+            if error.path.parent in left_out:
+                raise
+            if not damaged(error):
+                left_out[error.path.parent] = error
+        except UserError as error:
+            if left_out:  # perhaps for want of what was left out, which is the reason to give
+                raise next(iter(left_out.values())) from error
+            raise
+
+
+def _read(roots: tuple[Path, ...], left_out: Container[Path]) -> Results:
     found: list[Bundle] = []
-    roots = tuple(Path(f) for f in folders)
     for number, root in enumerate(roots):
         if root.resolve() in [other.resolve() for other in roots[:number]]:
             raise UserError(f"{root}: is given twice")
         if not root.is_dir():
             raise UserError(f"{root}: no such folder of results")
-        here = list(RunFolder(root).bundles())
+        here = list(RunFolder(root).bundles(left_out))
         if not here:
             raise UserError(f"{root}: holds no trial (no trial.json below it)")
         found += here
@@ -81,7 +112,7 @@ def _results(roots: tuple[Path, ...], found: Sequence[Bundle]) -> Results:
 
 def _tables(found: Sequence[Bundle], file: Callable[[Bundle], Path]) -> pd.DataFrame:
     """A CSV of all finished trials in one table, the identity of the trial in front of each row."""
-    parts = [_scores(file(bundle), bundle.record) for bundle in found if bundle.record.status == "done"]
+    parts = [_scores(file(bundle), bundle) for bundle in found if bundle.record.status == "done"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*_IDENTITY, *_WHERE])
 
 
@@ -94,20 +125,21 @@ def _identity(record: TrialRecord) -> dict[str, Any]:
     return {name: found.get(name, getattr(record, name, None)) for name in _IDENTITY}
 
 
-def _scores(path: Path, record: TrialRecord) -> pd.DataFrame:
+def _scores(path: Path, bundle: Bundle) -> pd.DataFrame:
     """A table of scores, a column per metric there is: empty where it was not computed, or by another revision."""
     try:
         table = files.read_table(path, _WHERE)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: the scores of a finished trial cannot be read: {error}") from None
+        raise DamagedFileError(path, f"the scores of a finished trial cannot be read: {error}") from None
     if missing := sorted({*_WHERE} - set(table)):
-        raise UserError(f"{path}: the scores of a finished trial have no column {missing[0]}")
+        raise DamagedFileError(path, f"the scores of a finished trial have no column {missing[0]}")
     keys = [key for key in ("role", "volume_id", "slice_index") if key in table]
     twice = table[table.duplicated(keys)]
     if len(twice):
-        raise UserError(f"{path}: holds volume {twice['volume_id'].iloc[0]} ({twice['role'].iloc[0]}) twice")
-    for metric in record.outdated():
+        raise DamagedFileError(path, f"holds volume {twice['volume_id'].iloc[0]} ({twice['role'].iloc[0]}) twice")
+    bundle.checked(path)
+    for metric in bundle.record.outdated():
         table[metric] = math.nan
-    for position, (column, value) in enumerate(_identity(record).items()):
+    for position, (column, value) in enumerate(_identity(bundle.record).items()):
         table.insert(position, column, value)
     return table

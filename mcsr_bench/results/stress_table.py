@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
+from mcsr_bench.errors import DamagedFileError
 from mcsr_bench.results.bundle import Bundle
 from mcsr_bench.results.statistics import compare_pairs
 from mcsr_bench.results.table import Cell, Table, number, p_text
@@ -14,6 +16,7 @@ from mcsr_bench.system import files
 CLEAN, FOREIGN = "clean", "another patient"
 
 
+_VALUES = ["psnr", "loss_db", "below_zerofill_db"]
 NOISE = 0.1
 """Standard deviation of the added complex noise, of the 99th percentile of the auxiliary's magnitude in the volume."""
 
@@ -28,7 +31,7 @@ def stress_table(bundles: Sequence[Bundle]) -> Table | None:
     for bundle in bundles:
         record = bundle.record
         if bundle.stress.is_file() and record.status == "done":
-            one = files.read_table(bundle.stress, ("patient_id", "volume_id", "contrast"))
+            one = _read(bundle.stress)
             one["method"], one["dataset"] = record.method_label, record.dataset_label
             one["scale"], one["seed"] = record.scale, record.seed
             parts.append(one)
@@ -39,13 +42,13 @@ def stress_table(bundles: Sequence[Bundle]) -> Table | None:
     rows = []
     for (dataset, scale, method), part in table.groupby(["dataset", "scale", "method"], sort=True):
         psnr, loss, below = (
-            part.pivot_table(index="patient_id", columns="perturbation", values=column, aggfunc=_mean, dropna=False)
+            part.pivot_table(index="patient_id", columns="perturbation", values=column)
             for column in ("psnr", "loss_db", "below_zerofill_db")
         )
-        cells = [Cell(str(method)), Cell(f"{dataset} {scale}x"), Cell(number(_mean(psnr[CLEAN]), ".2f"))]
+        cells = [Cell(str(method)), Cell(f"{dataset} {scale}x"), Cell(number(psnr[CLEAN].mean(), ".2f"))]
         for name in names:
-            mark = " ‡" if _mean(below[name]) > 0 else ""
-            cells.append(Cell(number(_mean(loss[name]), "+.2f") + mark))
+            mark = " ‡" if below[name].mean() > 0 else ""
+            cells.append(Cell(number(loss[name].mean(), "+.2f") + mark))
         found = compare_pairs(psnr[CLEAN].to_numpy(), psnr[FOREIGN].to_numpy(), bootstrap=False)
         cells.append(Cell(found.reason or p_text(found.p_t)))
         rows.append(tuple(cells))
@@ -59,6 +62,19 @@ def stress_table(bundles: Sequence[Bundle]) -> Table | None:
     return Table("stress", "A wrong auxiliary", columns, tuple(rows), notes)
 
 
-def _mean(scores: pd.Series) -> float:
-    """NaN where one of them is: a score that is missing must not vanish from an average."""
-    return float(scores.mean(skipna=False))
+def _read(path: Path) -> pd.DataFrame:
+    """A ``stress.csv``. It has no hash in the record: what shows is damage that leaves no such table."""
+    try:
+        table = files.read_table(path, ("patient_id", "volume_id", "contrast"))
+        table = table.astype(dict.fromkeys(_VALUES, float))
+        patients = table.groupby("perturbation")["patient_id"].nunique()
+        whole = (
+            bool((patients == patients[CLEAN]).all())
+            and patients[FOREIGN] > 0
+            and table[_VALUES].notna().all(axis=None)
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise DamagedFileError(path, f"cannot be read as a table of stress: {str(error).splitlines()[0]}") from None
+    if not whole:
+        raise DamagedFileError(path, "is not whole: it lacks rows or values")
+    return table

@@ -1,9 +1,12 @@
-"""SHA-256 of large files, remembered: tens of gigabytes need not be hashed again before every run."""
+"""SHA-256 of files: remembered for good or for a process where they are large, and of the code of a plugin."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -49,6 +52,70 @@ def digests(paths: Iterable[Path], told: Callable[[int, int], None] | None = Non
     finally:
         _save(memory, fresh)
     return {path: known[key] for path, key in keys.items()}
+
+
+def digest_once(path: Path) -> str:
+    """The SHA-256 of a file's bytes, read once per process as long as it is the same file by inode, time and length.
+
+    Unlike `digests` it trusts no earlier process: it is there to find what has changed on disk since. OSError.
+    """
+    now = path.stat()
+    state = (now.st_dev, now.st_ino, now.st_mtime_ns, now.st_size)
+    if state in _read:
+        return _read[state]
+    value = file_digest(path)
+    if (
+        time.time_ns() - now.st_mtime_ns > _TICK
+    ):  # a file written again within a tick of the clock would have the same state
+        _read[state] = value
+    return value
+
+
+def digests_once(paths: Sequence[Path], told: Callable[[int, int], None] = lambda *_: None) -> list[str]:
+    """`digest_once` of each path, several at a time; told: of the bytes read so far, and of all."""
+    sizes = [path.stat().st_size for path in paths]
+    out, done = [], 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for value, size in zip(pool.map(digest_once, paths), sizes, strict=True):
+            out.append(value)
+            done += size
+            told(done, sum(sizes))
+    return out
+
+
+_read: dict[tuple[int, int, int, int], str] = {}
+_TICK = 20_000_000
+"""Nanoseconds: more than file systems' times are apart."""
+
+
+def code_digest(folder: Path, *more: str) -> str:
+    """The SHA-256 of the Python files below a folder, names and bytes, and of the files ``more`` in it.
+
+    Links are followed. What does not count: hidden folders, ``__pycache__``, tests (folders ``tests``, and in the folder itself
+    ``conftest.py`` and the ``test_NAME.py`` of a scaffold, NAME the folder's), and what cannot be read.
+    """
+    found = [folder / name for name in more]
+    seen = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(root))
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".")
+            and name not in ("__pycache__", "tests")
+            and os.path.realpath(os.path.join(root, name)) not in seen
+        ]
+        found += [Path(root, name) for name in names if name.endswith(".py")]
+    tests = {folder / "conftest.py", folder / f"test_{folder.name}.py"}
+    code = hashlib.sha256()
+    for path in sorted({*found} - tests):
+        try:
+            data = path.read_bytes()
+        except OSError:
+            continue
+        code.update(f"\0{path.relative_to(folder).as_posix()}\0{len(data)}\0".encode("utf-8", "surrogateescape"))
+        code.update(data)
+    return code.hexdigest()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,6 +115,31 @@ def read_table(path: Path, text: Iterable[str] = ()) -> pd.DataFrame:
     return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""])
 
 
+def set_aside(path: Path) -> None:
+    """Move a damaged file to NAME.damaged, where nothing reads it; an earlier one of that name is lost. No error for no file."""
+    if path.exists():
+        os.replace(path, path.with_name(f"{path.name}.damaged"))
+
+
+_REMOVED = ".removed"
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder, if it is there, in one move first: a kill at any moment leaves all of it, or nothing under its name.
+
+    What a kill leaves under another name goes with the next removal beside it, or by `clear_removed`.
+    """
+    if path.exists():
+        os.replace(path, path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{_REMOVED}"))
+    clear_removed(path.parent)
+
+
+def clear_removed(parent: Path) -> None:
+    """Finish the removals in a folder that were interrupted."""
+    for left in parent.glob(f".*{_REMOVED}"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def build_folder(final: Path, build: Callable[[Path], None]) -> None:
     """Build a folder under a temporary name beside ``final`` and move it there when complete.
 
@@ -154,7 +180,7 @@ def resumable_folder(
         temporary.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            shutil.rmtree(final, ignore_errors=True)  # damaged, or it would have been whole
+            remove_folder(final)  # damaged, or it would have been whole
             os.rename(temporary, final)
         except InterruptedWorkError:
             raise

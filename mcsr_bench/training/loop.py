@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.method import TorchMethod, TrainingData, TrainingSettings
 from mcsr_bench.results.bundle import BundleFiles
 from mcsr_bench.system import files
@@ -58,9 +59,10 @@ class Loop:
         device: torch.device | str = "cpu",
         key: str = "",
         report: Report | None = None,
+        warn: Callable[[str], None] | None = None,
         checkpoint_every: int = 0,
     ) -> None:
-        """key: identity of the training; a checkpoint with another one is not resumed.
+        """key: identity of the training; a checkpoint with another one is not resumed; of a damaged one ``warn`` is told.
 
         checkpoint_every: steps between checkpoints; 0: at validations and every half minute. It changes no result.
         """
@@ -71,6 +73,7 @@ class Loop:
         self._files = BundleFiles(folder)
         self._key = key
         self._report = report or (lambda *_: None)
+        self._warn = warn or (lambda _: None)
         self._checkpoint_every = checkpoint_every
 
     def fit(self, method: TorchMethod, data: TrainingData) -> None:
@@ -171,8 +174,13 @@ class Loop:
         path = self._files.checkpoint
         if not path.is_file():
             return _State()
-        tensors, info = load_tensors(path)
-        if info["key"] != self._key:
+        try:
+            tensors, info = load_tensors(path)
+        except UserError as error:
+            self._warn(f"{error}; the training begins again")
+            files.set_aside(path)
+            return _State()
+        if info.get("key") != self._key:
             return _State()
         parts: dict[str, Any] = {"best": {}, "module": {}, "optimizer": {}}
         for full, tensor in tensors.items():

@@ -5,6 +5,7 @@ The header of a bundle's weights gives the method, scale and settings that they 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import warnings
@@ -13,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.plugin.method import Method
 from mcsr_bench.system import files
 
 _INFO = "mcsr-bench"
+_CHECKSUM = "sha256"
 
 
 class BundleInfo(BaseModel):
@@ -44,26 +46,49 @@ class BundleInfo(BaseModel):
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON-able note in one move.
+    """Write tensors and a JSON-able note in one move, with a checksum of both that `load_tensors` compares.
 
     The format keeps its metadata in random order, so there is one key only, with sorted JSON in it: equal content, equal bytes.
     """
     own = {name: tensors[name].detach().to("cpu").contiguous().clone() for name in sorted(tensors)}
+    note = dict(info) | {_CHECKSUM: _checksum(own, info)}
     with files.replacing(path) as temporary:
-        save_file(own, temporary, metadata={_INFO: files.canonical_json(dict(info))})
+        save_file(own, temporary, metadata={_INFO: files.canonical_json(note)})
 
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read back what `save_tensors` wrote. UserError when the file is missing, damaged or another program's."""
-    tensors, metadata = _safetensors(path, device)
+    tensors, metadata = _safetensors(path, "cpu")
     if _INFO not in metadata:
         raise UserError(f"{path}: not written by mcsr-bench (no '{_INFO}' metadata)")
-    return tensors, json.loads(metadata[_INFO])
+    try:
+        info = json.loads(metadata[_INFO])
+        checksum = info.pop(_CHECKSUM, None)
+    except (ValueError, AttributeError):
+        raise DamagedFileError(path, "is damaged: its header is not readable") from None
+    if checksum is not None and checksum != _checksum(tensors, info):
+        raise DamagedFileError(path, "is damaged: its tensors or its header are not those that were written")
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, info
 
 
-def load_weights(method: Method, path: Path, device: torch.device | str = "cpu") -> None:
-    """Give a method the weights of a bundle. UserError when the file is not readable or does not fit the network."""
-    tensors, _ = load_tensors(path, device)
+def _checksum(tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> str:
+    """SHA-256 of names, shapes, types and values of tensors on the CPU and of a note."""
+    seen = hashlib.sha256(files.canonical_json(dict(info)).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        seen.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode("utf-8", "surrogatepass"))
+        seen.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return seen.hexdigest()
+
+
+def load_weights(method: Method, path: Path, device: torch.device | str = "cpu", key: str = "") -> None:
+    """Give a method the weights of a bundle; key: of the trial that they must be of, "" for any.
+
+    UserError when the file is not readable, of another trial or does not fit the network.
+    """
+    tensors, info = load_tensors(path, device)
+    if key and info.get("key", key) != key:
+        raise DamagedFileError(path, f"holds the weights of another trial ({info['key']}, not {key})")
     try:
         method.load_state(tensors)
     except (RuntimeError, ValueError) as error:
@@ -84,7 +109,7 @@ def read_info(path: Path) -> BundleInfo | None:
         raise UserError(f"{path}: cannot be read as safetensors: {error}") from None
     try:
         return BundleInfo.model_validate(json.loads(metadata.get(_INFO, "{}")))
-    except ValidationError:
+    except ValueError:  # not JSON, or not an info
         return None
 
 

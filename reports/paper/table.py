@@ -181,9 +181,9 @@ def _convergence(trials: list[Bundle]) -> str:
     """The first validation at which 99 % of the final validation PSNR is reached, of how many steps; a range over seeds."""
     steps, last = [], 0
     for bundle in trials:
-        if not bundle.training_log.is_file():
+        if not bundle.wrote(bundle.training_log):
             continue
-        log = pd.read_csv(bundle.training_log)
+        log = pd.read_csv(bundle.checked(bundle.training_log))
         log = log[log["validation_psnr"].notna()]
         if log.empty:
             continue

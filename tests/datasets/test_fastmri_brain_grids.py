@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from mcsr_bench.data.one_case import read_case
+from mcsr_bench.data.raw.kspace_file import inspect
 from mcsr_bench.datasets.fastmri_brain import FastMRIBrain, FastMRIBrainSettings
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.case import Finding, Stored
@@ -91,6 +93,25 @@ def test_other_voxels_are_another_grid_with_the_same_centre(tmp_path: Path, fast
         expected = fastmri_files.crop(fastmri_files.combine(coil_images), shape)
         *_, last = data.read_contrast(case, kind)
         np.testing.assert_allclose(last, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_fields_of_view_in_metres_are_converted(tmp_path: Path, fastmri_files: ModuleType) -> None:
+    """Every number under fieldOfView_mm a thousandth: the voxels are those of the same file in millimetres."""
+    root = write_two_grids(fastmri_files, tmp_path)
+    path = next(root.glob("*AXT2*"))
+    before = inspect(path).voxel
+
+    def metres(view: re.Match[str]) -> str:
+        return re.sub(r"[\d.]+(?=</[xyz]>)", lambda number: repr(float(number[0]) / 1000), view[0])
+
+    def change(file: h5py.File) -> None:
+        text = file["ismrmrd_header"][()].decode()
+        del file["ismrmrd_header"]
+        file["ismrmrd_header"] = re.sub(r"<fieldOfView_mm>.*?</fieldOfView_mm>", metres, text, flags=re.DOTALL).encode()
+
+    fastmri_files.edit(path, change)
+    np.testing.assert_allclose(before, (4.5, 1, 1))
+    np.testing.assert_allclose(inspect(path).voxel, before)
 
 
 def test_an_auxiliary_of_other_voxels_comes_to_lie_where_it_is(tmp_path: Path, fastmri_files: ModuleType) -> None:

@@ -238,6 +238,21 @@ def test_the_fingerprint_follows_the_bytes_and_not_the_place(tmp_path: Path) -> 
     assert dataset(tmp_path / "there").fingerprint() != before
 
 
+def test_one_patient_id_at_two_sites_is_told(tmp_path: Path) -> None:
+    """Pseudonyms are a site's own: P01 here and P01 there may be two people."""
+    root = files.write_folder(tmp_path, 3)
+    files.write_patient(root / "P09.h5", patient_id="patient-1", seed=9)
+    data = dataset(root)
+    data.cases()
+    assert "patients-alike" not in {f.code for f in data.findings}  # two files of one patient of one site
+    files.edit(root / "P09.h5", lambda f: f.attrs.__setitem__("site", "there"))
+    data = dataset(root)
+    assert len({case.patient_id for case in data.cases()}) == 3
+    [found] = [f for f in data.findings if f.code == "patients-alike"]
+    assert found.marks
+    assert "patient-1 at 'here' and 'there'" in found.message
+
+
 # --- from files to a table -------------------------------------------------------------------------------------------
 
 
@@ -286,7 +301,15 @@ def test_the_page_names_every_attribute_and_code(here: Callable[..., Any]) -> No
     text = DOCS.read_text(encoding="utf-8")
     for name in (*ATTRIBUTES, "patient_id", "site", "scanner", "field_T", "licence", "kspace", "sens", "reference"):
         assert f"`{name}`" in text, name
-    for code in ("zero-filled", "off-centre", "no-geometry", "matrix", "slice-count"):
+    for code in (
+        "zero-filled",
+        "off-centre",
+        "no-geometry",
+        "matrix",
+        "slice-count",
+        "patients-alike",
+        "field-of-view",
+    ):
         assert f"`{code}`" in text, code
     for command in re.findall(r"^mcsr-bench (\S+)", text, re.MULTILINE):
         assert here(command, "--help").returncode == 0

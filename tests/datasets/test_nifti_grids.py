@@ -77,41 +77,6 @@ def test_the_same_grid_stored_the_other_way_round_needs_no_registration(tmp_path
     np.testing.assert_array_equal(np.stack([a for _, a in data.read(case)]), before)
 
 
-NAMES = {
-    "IXI": ("IXI-{1}/IXI{0:03d}-Guys-0{0:03d}-{1}.nii.gz", ("T1", "T2", "PD"), "IXI001", "IXI001-Guys-0001"),
-    "BraTS 2021": (
-        "BraTS2021_{0:05d}/BraTS2021_{0:05d}_{1}.nii.gz",
-        ("t1", "t1ce", "t2", "flair", "seg"),
-        "00001",
-        "00001",
-    ),
-    "BraTS since 2023": (
-        "BraTS-GLI-{0:05d}-000/BraTS-GLI-{0:05d}-000-{1}.nii.gz",
-        ("t1n", "t1c", "t2w", "t2f", "seg"),
-        "00001",
-        "00001-000",
-    ),
-}
-
-
-@pytest.mark.parametrize("naming", NAMES)
-def test_names_of_public_data_are_known(tmp_path: Path, naming: str) -> None:
-    pattern, words, patient, volume = NAMES[naming]
-    for i in range(3):
-        for k, word in enumerate(words):
-            save(tmp_path / pattern.format(i, word), seed=10 * i + k)
-    data = dataset(tmp_path)
-    case = data.cases()[1]
-    assert (case.patient_id, case.volume_id) == (patient, volume)
-    assert [Path(f).name for f in case.files] == [
-        Path(pattern.format(1, w)).name for w in (words[2 if "BraTS" in naming else 1], words[0])
-    ]
-    assert [f.code for f in data.findings] == ["naming"]
-    assert naming in data.findings[0].message
-    other = dataset(tmp_path, auxiliary="flair" if "BraTS" in naming else "pd")
-    assert Path(other.cases()[1].files[1]).name == Path(pattern.format(1, words[3 if "BraTS" in naming else 2])).name
-
-
 @pytest.mark.parametrize("known", [True, False])
 def test_folders_behind_links_are_looked_into_once(tmp_path: Path, known: bool) -> None:
     """As a choice of patients is often made: links to their folders. One of them leads in a circle, one is there twice."""
@@ -130,7 +95,8 @@ def test_folders_behind_links_are_looked_into_once(tmp_path: Path, known: bool) 
     (root / "again").symlink_to(tmp_path / "all" / "BraTS2021_00003")
     (root / "circle").symlink_to(root)
     data = dataset(root, recursive=not known, **names)
-    assert [case.patient_id for case in data.cases()] == ["00000", "00001", "00003"]
+    before = "BraTS2021_" if known else ""
+    assert [case.patient_id for case in data.cases()] == [before + n for n in ("00000", "00001", "00003")]
 
 
 @pytest.mark.parametrize("recursive", [False, True])
@@ -141,24 +107,6 @@ def test_hidden_files_are_not_looked_at(tmp_path: Path, recursive: bool) -> None
     save(tmp_path / ".ipynb_checkpoints" / "p1_T2.nii.gz")
     data = dataset(tmp_path, recursive=recursive)
     assert [case.patient_id for case in data.cases()] == ["p0", "p1", "p2"]
-
-
-def test_visits_of_a_patient_stay_together(tmp_path: Path) -> None:
-    for visit in ("000", "001"):
-        for word in ("t1n", "t2w"):
-            save(tmp_path / f"BraTS-GLI-00007-{visit}" / f"BraTS-GLI-00007-{visit}-{word}.nii.gz")
-    assert [(c.patient_id, c.volume_id) for c in dataset(tmp_path).cases()] == [
-        ("00007", "00007-000"),
-        ("00007", "00007-001"),
-    ]
-
-
-def test_what_is_only_alike_is_not_taken_for_ixi(tmp_path: Path) -> None:
-    """Or all of them would be the patient "sub"."""
-    for i in range(3):
-        for contrast in ("T1", "T2"):
-            save(tmp_path / f"sub-{i}-{contrast}.nii.gz")
-    refused(dataset(tmp_path), "no two files", "sub-0-T1.nii.gz")
 
 
 def test_a_pattern_of_ones_own_is_not_replaced(tmp_path: Path) -> None:

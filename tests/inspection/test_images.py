@@ -16,7 +16,7 @@ def codes(found: list[Any]) -> list[str]:
 # --- phase ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("slope", [(0.0, 0.0), (1.0, 0.5), (3.0, -5.0)])
+@pytest.mark.parametrize("slope", [(0.0, 0.0), (1.0, 0.5), (3.0, -5.0), (20.0, -13.0), (-30.0, 24.0)])
 @pytest.mark.parametrize("level", [0.0, 0.02, 0.1])
 def test_a_magnitude_with_a_straight_phase_is_complex_by_name_only(
     lab: ModuleType, slope: tuple[float, float], level: float
@@ -30,8 +30,16 @@ def test_a_magnitude_with_a_straight_phase_is_complex_by_name_only(
     ]
     facts = lab.inspect(pairs)
     assert [facts["contrasts"][kind]["fake_complex"] for kind in ("target", "auxiliary")] == [True, True]
-    assert facts["contrasts"]["target"]["phase"]["slope"] == pytest.approx(slope, abs=0.1)
-    assert [(f.code, f.severity, f.marks) for f in lab.of(facts)] == [("fake-complex", "warning", True)] * 2
+    found = facts["contrasts"]["target"]["phase"]["slope"]
+    assert np.exp(2j * np.pi * np.array(found) / (64, 48)) == pytest.approx(
+        np.exp(2j * np.pi * np.array(slope) / (64, 48)), abs=0.02
+    )  # half a turn either way is one slope
+    told = [(f.code, f.severity, f.marks) for f in lab.of(facts)]
+    off = [("off-centre", "warning", False)] if max(map(abs, slope)) > 1.5 else []
+    assert told == [("fake-complex", "warning", True), *off] * 2  # each that is true
+    assert ("constant" in lab.of(facts)[0].message) == (slope == (0, 0))
+    for finding in lab.of(facts)[1::2] if off else []:
+        assert "of magnitudes, to which that does nothing" in finding.message
     assert codes(lab.of(lab.inspect(pairs, track="magnitude"))) == []
 
 
@@ -193,6 +201,15 @@ def test_the_larger_a_shift_the_louder(lab: ModuleType, shift: tuple[int, int]) 
     facts = lab.inspect(pairs)
     assert facts["pair"]["shift"] == pytest.approx(shift, abs=0.3)
     assert codes(lab.of(facts)) == ["misregistered"]
+
+
+def test_a_shift_that_takes_the_foregrounds_apart_is_told_beside_them(lab: ModuleType) -> None:
+    """A narrow body, moved by more than half of its width: both are true."""
+    _, x = lab.grid((64, 96))
+    pairs = [
+        (a * (abs(x) < 9) + 1e-3, np.roll(b * (abs(x) < 9) + 1e-3, 13, 1)) for a, b in lab.volume((64, 96), level=0.01)
+    ]
+    assert codes(lab.of(lab.inspect(pairs))) == ["contrast-mismatch", "misregistered"]
 
 
 def test_half_a_pixel_is_let_pass_but_kept_in_the_facts(lab: ModuleType) -> None:

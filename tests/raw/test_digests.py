@@ -98,3 +98,32 @@ def test_whoever_prepares_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(dataset, "TOLD_FROM", 1)
     prepare(load_dataset("mcsr-pair", root), MCSR_1, [2], listener=Hearing())
     assert messages[0] == "reading the files of mcsr-pair (MB)"
+
+
+def test_a_file_is_read_once_per_process_while_it_is_the_same_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [path] = write(tmp_path, 1)
+    read: list[Path] = []
+
+    def digest(path: Path) -> str:
+        read.append(path)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def right() -> bool:
+        return module.digest_once(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+    monkeypatch.setattr(module, "file_digest", digest)
+    assert right()
+    path.write_bytes(bytes([9]) * 1000)  # at once, in place, of the same length
+    assert right()
+    os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**9))
+    read.clear()
+    assert right()
+    assert right()
+    path = path.rename(tmp_path / "moved.h5")
+    assert right()
+    assert len(read) == 1
+    path.write_bytes(bytes([8]) * 1000)
+    assert right()
+    assert module.digests_once([path]) == [hashlib.sha256(path.read_bytes()).hexdigest()]

@@ -47,6 +47,8 @@ def setting(**values: Any) -> Callable[[Any, int], None]:
         ({"change": lambda scan, number: False}, "none of its 1 readouts"),
         ({"trajectory": "radial"}, "radial; cartesian is needed"),
         ({"nx": 0}, "encodedSpace/matrixSize"),
+        ({"ny": 60_000, "fy": 180_000}, "its header claims 60000 x 32 samples of k-space, and it has 8 phase encodes"),
+        ({"nx": 60_000, "fx": 240_000}, "claims 8 x 60000 samples"),
         ({"nx": 8}, "do not fit into 8 columns"),
         ({"fx": -1}, "fieldOfView_mm"),
         ({"ny": "many"}, "XML header cannot be read"),

@@ -319,3 +319,9 @@ def test_remarks_on_a_file_that_can_be_used(tmp_path: Path) -> None:
     found, _ = look(path)
     assert found is not None
     assert [r.code for r in remarks(found, ("T1", "T2"))] == ["no-geometry"]
+    files.write_patient(path, fov=(0.22, 0.22))
+    found, _ = look(path)
+    assert found is not None
+    told = remarks(found, ("T1", "T2"))
+    assert [r.code for r in told] == ["field-of-view"] * 2
+    assert "T1 has a field of view of 0.22 x 0.22 mm, too small for a patient" in told[0].message

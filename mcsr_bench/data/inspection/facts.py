@@ -34,15 +34,21 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def magnitudes_alone(facts: Sequence[Facts]) -> bool:
+    """Whether complex data hold a magnitude in disguise: then all of the set goes to the magnitude track, as magnitudes."""
+    return any(contrast["fake_complex"] for case in facts for contrast in case["contrasts"].values())
+
+
 def findings(facts: Sequence[Facts], scales: Sequence[int]) -> list[Finding]:
     """What a reader of results should know, over all cases of a data set, case by case; scales: those that will be run."""
     out: list[Finding] = []
     seen: set[tuple[str, str, str]] = set()
+    moved = magnitudes_alone(facts)
     for case in facts:
         for role in ROLES:
             contrast = case["contrasts"][role]
             # What is super-resolved has to hold more than the LR image; the other contrast may hold less.
-            for finding in _of_contrast(case, contrast, scales if role == "target" else ()):
+            for finding in _of_contrast(case, contrast, scales if role == "target" else (), moved):
                 # A file in several cases (a split by slice) is spoken of once.
                 key = finding.code, finding.file, contrast["name"]
                 if key not in seen:
@@ -81,7 +87,8 @@ def facts_table(facts: Sequence[Facts]) -> tuple[tuple[str, ...], list[tuple[str
     return COLUMNS, rows
 
 
-def _of_contrast(case: Facts, c: Facts, scales: Sequence[int]) -> Iterator[Finding]:
+def _of_contrast(case: Facts, c: Facts, scales: Sequence[int], moved: bool) -> Iterator[Finding]:
+    """Findings on one contrast; moved: the magnitudes of the set are used, not its phase."""
     file, name = c["file"], c["name"]
     if c["not_finite"]:
         text = f"{name}: slice {c['not_finite'][0]} holds NaN or Inf; the suite refuses the data"
@@ -115,20 +122,23 @@ def _of_contrast(case: Facts, c: Facts, scales: Sequence[int]) -> Iterator[Findi
         )
         yield Finding("warning", "partial-fourier", file, text, marks=True)
     if c["fake_complex"]:
-        slope = np.abs(c["phase"]["slope"]).max() > 0.25
-        what = "a straight slope" if slope else "constant"
+        down, along = (round(v, 1) + 0.0 for v in c["phase"]["slope"])  # + 0.0: not "-0.0"
+        straight = max(abs(down), abs(along)) > 0.25
+        what = f"a straight slope of {down:+.1f} rows and {along:+.1f} columns of k-space" if straight else "constant"
         text = (
             f"{name}: complex by name only, the phase is {what} ({c['phase']['rms']:.3f} rad besides); the suite moves the "
-            "data to the magnitude track, and results are marked"
+            "data to the magnitude track, where the magnitudes of all volumes are degraded, and results are marked"
         )
         yield Finding("warning", "fake-complex", file, text, marks=True)
-    elif case["track"] == "complex" and max(abs(v) for v in c["centre"]) > OFF_CENTRE:
+    if case["track"] == "complex" and max(abs(v) for v in c["centre"]) > OFF_CENTRE:
         y, x = c["centre"]
+        peak = f"{name}: the peak of k-space is {y:+.1f} rows and {x:+.1f} columns from its centre sample"
         text = (
-            f"{name}: the peak of k-space is {y:+.1f} rows and {x:+.1f} columns from its centre sample; it is used as it is, "
-            "so the crop that makes the LR image is off by as much, and results are marked"
+            f"{peak}; the LR image is made of magnitudes, to which that does nothing"
+            if moved
+            else f"{peak}; it is used as it is, so the crop that makes the LR image is off by as much, and results are marked"
         )
-        yield Finding("warning", "off-centre", file, text, marks=True)
+        yield Finding("warning", "off-centre", file, text, marks=not moved)
     yield from _against_images(c)
     header = (c["stored"] or {}).get("acquired")
     stored = (c["stored"] or {}).get("shape")
@@ -169,7 +179,7 @@ def _of_pair(case: Facts) -> Iterator[Finding]:
             f"overlap by {pair['overlap']:.2f} (Dice); kept, and results are marked"
         )
         yield Finding("warning", "contrast-mismatch", files[1], text, marks=True)
-    elif pair["shift"] and float(np.hypot(*pair["shift"])) > MISREGISTERED:
+    if pair["shift"] and float(np.hypot(*pair["shift"])) > MISREGISTERED:
         y, x = pair["shift"]
         text = (
             f"{names[1]} is {y:+.1f} rows and {x:+.1f} columns from {names[0]} (median of {len(pair['slices'])} slices); kept as "

@@ -13,7 +13,7 @@ from mcsr_bench.roles import ROLES, Role
 
 from .duplicates import signature, thinned
 from .pairs import correlation, overlap, shift_between, thumbnail
-from .phase import OWN, phase_of
+from .phase import Phase, typical_phase
 from .reconstruction import difference
 from .spectrum import Spectrum
 
@@ -120,7 +120,7 @@ class Inspector:
         c, stored = self._seen[role], self._stored[role]
         brightest = max(c.energies, default=0.0)
         phase = self._phase(c)
-        fake = self._track == "complex" and phase is not None and phase["rms"] < OWN
+        fake = phase is not None and not phase.own
         # K-space made from magnitudes is full at any resolution: an edge is a small step there, and seen best in windowed images.
         spectrum, source = (c.raw, "raw") if c.raw.seen and not fake else (c.images, "image")
         strong = [(index, text) for index, text, energy in c.signatures if energy >= _FAINT * brightest]
@@ -128,7 +128,7 @@ class Inspector:
         if spectrum.seen:
             flat = source == "image" and (fake or self._track == "magnitude")
             edges = [asdict(e) for e in spectrum.edges(magnitude=flat, windowed=source == "image")]
-            centre = list(spectrum.centre())
+            centre = list((c.raw if c.raw.seen else c.images).centre())  # of the file's k-space, whatever is made of it
         return {
             "name": name,
             "file": _file(self._case, role),
@@ -142,20 +142,14 @@ class Inspector:
             "spectrum": source if spectrum.seen else None,
             "edges": edges,
             "centre": centre,
-            "phase": phase,
+            "phase": {"rms": phase.rms, "slope": list(phase.slope)} if phase else None,
             "reconstruction": list(max(c.differences)) if c.differences else None,
             "fake_complex": fake,
             "signatures": [list(strong[i]) for i in thinned([text for _, text in strong], _SIGNATURES)],
         }
 
-    def _phase(self, c: _Contrast) -> dict[str, Any] | None:
-        if self._track == "magnitude":
-            return None
-        found = [p for p in (phase_of(image) for _, image, _ in _distinct(c)) if p]
-        if not found:
-            return None
-        middle = sorted(found, key=lambda p: p.rms)[len(found) // 2]
-        return {"rms": middle.rms, "slope": list(middle.slope)}
+    def _phase(self, c: _Contrast) -> Phase | None:
+        return None if self._track == "magnitude" else typical_phase(image for _, image, _ in _distinct(c))
 
     def _pair(self) -> dict[str, Any]:
         kept = [{index: image for index, image, _ in _distinct(self._seen[role])} for role in ROLES]

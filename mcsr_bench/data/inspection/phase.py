@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,18 @@ class Phase:
     rms: float
     """Of what is left after constant and slope, in radians, weighted by the signal's energy."""
     slope: tuple[float, float]
-    """Down the rows and along the columns, in samples by which k-space is shifted."""
+    """Down the rows and along the columns, in samples by which k-space is shifted: from -n/2 to n/2 of an axis of n."""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is more than what noise makes of a magnitude in complex numbers."""
+        return self.rms >= OWN
+
+
+def typical_phase(images: Iterable[NDArray[np.complex64]]) -> Phase | None:
+    """The phase of the slice whose deviation is the middle one; None where nothing stands out from the noise in any."""
+    found = sorted((p for p in map(phase_of, images) if p), key=lambda p: p.rms)
+    return found[len(found) // 2] if found else None
 
 
 def phase_of(image: NDArray[np.complex64]) -> Phase | None:
@@ -60,8 +72,14 @@ def phase_of(image: NDArray[np.complex64]) -> Phase | None:
     weight /= weight.sum()
     first, second = (a - (weight * a).sum() for a in (np.angle(half) / 2 for half in halves))
     rms = float(np.sqrt(max(0.0, (weight * first * second).sum())))
-    shift = [float(s / 2 * n / (2 * np.pi)) for s, n in zip(slope, image.shape, strict=True)]
-    return Phase(rms, (shift[0], shift[1]))
+    # Squares hide half of the way: of a slope and the one that is N/2 samples further, the image itself tells.
+    steps = [np.exp(-0.5j * s * axis) for s, axis in zip(slope, (y, x), strict=True)]
+    turned = [[step, step * (-1.0) ** axis] for step, axis in zip(steps, (y, x), strict=True)]
+    sums = [[abs((down[:, None] * z * along).sum()) for along in turned[1]] for down in turned[0]]
+    half = np.unravel_index(int(np.argmax(sums)), (2, 2))
+    shift = [float(s / 2 * n / (2 * np.pi) + h * n / 2) for s, n, h in zip(slope, image.shape, half, strict=True)]
+    down, along = (v - n if v > n / 2 else v for v, n in zip(shift, image.shape, strict=True))
+    return Phase(rms, (down, along))
 
 
 def _smooth(x: NDArray[np.complex128], width: list[int]) -> NDArray[np.complex128]:

@@ -26,6 +26,7 @@ from mcsr_bench.plugin.case import Stored
 
 from .hdf5 import excess, explained, member, opened, text_of, there, value_of
 from .header import MAX_BYTES, Header, parse
+from .lengths import thickness_of, unit_of
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,10 @@ def _header(file: h5py.File) -> tuple[Header, tuple[float, float] | None, float 
 
 
 def _voxel(text: bytes, header: Header) -> tuple[tuple[float, float] | None, float | None]:
-    """Encoded field of view over encoded matrix, reconstructed slice; ``text`` has passed `parse`, so it declares no entities."""
+    """Encoded field of view over encoded matrix, reconstructed slice; ``text`` has passed `parse`, so it declares no entities.
+
+    Millimetres, also where the file has metres under the name of millimetres.
+    """
     root = ElementTree.fromstring(text.decode("utf-8-sig"))
 
     def number(space: str, of: str, axis: str) -> float:
@@ -245,13 +249,17 @@ def _voxel(text: bytes, header: Header) -> tuple[tuple[float, float] | None, flo
         except ValueError:
             return math.nan
 
+    view = [number("encodedSpace", "fieldOfView_mm", axis) for axis in "xy"]
+    _, factor = unit_of(view) if all(math.isfinite(v) and v > 0 for v in view) else ("mm", 1.0)
+
     def edge(space: str, axis: str, n: float) -> float | None:
         length = number(space, "fieldOfView_mm", axis) / n if n >= 1 else math.nan
         return length if math.isfinite(length) and length > 0 else None
 
     rows, columns = (edge("encodedSpace", axis, n) for axis, n in zip("xy", header.encoded, strict=True))
     thickness = edge("reconSpace", "z", number("reconSpace", "matrixSize", "z"))
-    return (None if rows is None or columns is None else (rows, columns)), thickness
+    pixel = None if rows is None or columns is None else (factor * rows, factor * columns)
+    return pixel, None if thickness is None else thickness_of(thickness, factor)
 
 
 def _reconstruction(file: h5py.File) -> h5py.Dataset | None:

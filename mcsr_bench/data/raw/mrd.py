@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,44 +18,17 @@ from numpy.typing import NDArray
 from mcsr_bench.errors import UserError
 
 from .hdf5 import MAX_SLICE, explained, member, opened
-from .mrd_header import INSTALL, MrdHeader, read_header
+from .lengths import fov_problem
+from .mrd_echo import align, kspace_of
+from .mrd_header import MrdHeader, read_header
+from .mrd_rows import Rows, filled, readouts, rows_of
 from .pair_writer import write_pair
 
 MAX_ROWS = 1 << 22
 """Readouts of a file that are believed."""
-_LINES = 256
-"""How many readouts are read together."""
-_SKIPPED = (
-    "NOISE_MEASUREMENT", "NAVIGATION_DATA", "PHASECORR_DATA", "HPFEEDBACK_DATA", "DUMMYSCAN_DATA", "RTFEEDBACK_DATA",
-    "SURFACECOILCORRECTIONSCAN_DATA", "PHASE_STABILIZATION_REFERENCE", "PHASE_STABILIZATION",
-)  # fmt: skip
-"""Flags, after ACQ_IS_, of readouts that are not part of the image; and PARALLEL_CALIBRATION, unless they are both."""
 TABLE = 0.5
 """Millimetres that the table may have moved between contrasts without a word."""
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The readouts of the image: arrays of one length, in the order of the file."""
-
-    number: NDArray[np.int64]
-    """Position in the file."""
-    ky: NDArray[np.int64]
-    """Row of k-space."""
-    slice: NDArray[np.int64]
-    samples: NDArray[np.int64]
-    offset: NDArray[np.int64]
-    """Column of the first sample."""
-    discard: NDArray[np.int64]
-    """(n, 2): samples at the start and the end, in the order of k-space, that are discarded."""
-    reverse: NDArray[np.bool_]
-    geometry: NDArray[np.float64]
-    """(n, 5, 3): position, read, phase and slice direction, place of the table, as the file has them (LPS, millimetres)."""
-
-    def take(self, which: NDArray[Any]) -> Rows:
-        """Some of them."""
-        return Rows(**{name: values[which] for name, values in vars(self).items()})
 
 
 def convert(
@@ -99,12 +72,15 @@ class Scan:
         self.notes: list[str] = []
         self._path = path
         self._data = data
-        rows, self._coils = _rows(data, header, self.notes)
+        rows, self._coils = rows_of(data, header, self.notes)
         H, W = header.kept
         if self._coils * np.prod(header.encoded, dtype=np.float64) > MAX_SLICE:
             raise ValueError(f"one slice of {self._coils} coils and {header.encoded} samples is beyond 1 GiB")
         self._slices = [rows.take(rows.slice == index) for index in np.unique(rows.slice)]
-        self._filled = _filled(self._slices, header.encoded)
+        shape = self._coils, *header.encoded
+        self._slices = align(self._slices, lambda rows: kspace_of(rows, self._lines(rows), shape), self.notes)
+        self._millimetres()
+        self._filled = filled(self._slices, header.encoded)
         self.table = self._slices[0].geometry[0, 4]
         affine = self._sort()
         self.shape: tuple[int, ...] = (len(self._slices), *([self._coils] if self._coils > 1 else []), H, W)
@@ -129,19 +105,43 @@ class Scan:
         return filled.astype(np.complex64) if self._coils > 1 else filled[0].astype(np.complex64)
 
     def _read(self, rows: Rows) -> NDArray[np.complex128]:
-        """The mean of what falls on each row of k-space, (coils, Ny, Nx)."""
+        """The mean of what falls on each sample of k-space, (coils, Ny, Nx)."""
         out = np.zeros((self._coils, *self.header.encoded), np.complex128)
-        counts = np.bincount(rows.ky, minlength=out.shape[1])
-        for i, values in _numbers(self._data, rows.number):
+        counts = np.zeros(self.header.encoded, np.int64)
+        for i, line in self._lines(rows):
+            samples, columns = rows.columns(i, out.shape[-1])
+            out[:, rows.ky[i], columns] += line[:, samples]
+            counts[rows.ky[i], columns] += 1
+        return out / np.maximum(counts, 1)
+
+    def _lines(self, rows: Rows) -> Iterator[tuple[int, NDArray[np.complex64]]]:
+        """(position in ``rows``, samples (coils, n) in the order of k-space) of every readout."""
+        for i, values in readouts(self._data, rows.number):
             n = int(rows.samples[i])
             if values.shape != (2 * self._coils * n,):
                 raise ValueError(f"readout {rows.number[i]} holds {values.size} numbers, not {2 * self._coils * n}")
             line = np.ascontiguousarray(values).view(np.complex64).reshape(self._coils, n)
-            line = line[:, ::-1] if rows.reverse[i] else line
-            first, stop = int(rows.discard[i, 0]), n - int(rows.discard[i, 1])
-            at = int(rows.offset[i])
-            out[:, rows.ky[i], at + first : at + stop] += line[:, first:stop]
-        return out / np.maximum(counts, 1)[None, :, None]
+            yield i, line[:, ::-1] if rows.reverse[i] else line
+
+    def _millimetres(self) -> None:
+        """Bring positions to millimetres where slices are thousandths of their thickness apart: these are metres."""
+        thickness = self.header.thickness
+        places = np.array([rows.geometry[0, 0] for rows in self._slices])
+        apart = np.linalg.norm(np.diff(np.unique(places, axis=0), axis=0), axis=1)
+        if len(apart):
+            metres = thickness > 0 and 0.2 < 1e3 * float(apart.min()) / thickness < 5
+        else:
+            metres = self.header.unit == "metres" and bool(np.abs(places).max() < 2)
+        if metres:
+            self.notes.append("its positions are metres by the distance of its slices: they are converted")
+            scale = np.array([1e3, 1, 1, 1, 1e3])[:, None]  # positions and the table; directions have no length
+            self._slices = [replace(rows, geometry=rows.geometry * scale) for rows in self._slices]
+        if self.header.unit != "mm":
+            self.notes.append(
+                f"its fields of view are {self.header.unit}, under the name fieldOfView_mm: they are converted"
+            )
+        if fault := fov_problem(self.header.encoded_fov):
+            self.notes.append(f"it {fault} by its header; voxel sizes are used as they are")
 
     def _sort(self) -> NDArray[np.float64] | None:
         """Order the slices along their normal, and return the affine; None, and a note, where positions do not give it."""
@@ -238,113 +238,6 @@ def _members(file: h5py.File) -> tuple[h5py.Dataset, bytes]:
     if not isinstance(text, bytes | str):
         raise ValueError("its 'xml' is not text")
     return data, text if isinstance(text, bytes) else text.encode()
-
-
-def _rows(data: h5py.Dataset, header: MrdHeader, notes: list[str]) -> tuple[Rows, int]:
-    """The readouts that make the image, and the number of coils. ValueError when the scan is of a kind that cannot be converted."""
-    # Whole readouts: of heads alone HDF5 reads the samples too, and never frees them. Copied: a view of heads keeps them as well.
-    heads = np.concatenate([data[i : i + _LINES]["head"].copy() for i in range(0, data.shape[0], _LINES)])
-    image = _is_image(heads["flags"])
-    if not image.any():
-        raise ValueError(f"none of its {len(heads)} readouts belongs to an image")
-    if (rest := int((~image).sum())) > 0:
-        notes.append(f"{rest} of {len(heads)} readouts are noise, calibration, navigation or correction data: left out")
-    numbers = np.flatnonzero(image)
-    heads = heads[numbers]
-    idx = heads["idx"]
-    repetitions = np.unique(idx["repetition"])
-    if len(repetitions) > 1:
-        notes.append(f"{len(repetitions)} repetitions: the first one is taken")
-        first = idx["repetition"] == repetitions[0]
-        numbers, heads, idx = numbers[first], heads[first], idx[first]
-    if idx["kspace_encode_step_2"].max() > 0:
-        raise ValueError("it is a 3-D acquisition (kspace_encode_step_2 above 0); 2-D is needed")
-    for key, what in (("contrast", "echoes"), ("phase", "cardiac phases"), ("set", "sets")):
-        if len(values := np.unique(idx[key])) > 1:
-            raise ValueError(f"it holds {len(values)} {what} (idx.{key}); write each into a file of its own")
-    if len(values := np.unique(heads["encoding_space_ref"])) > 1:
-        raise ValueError(f"its readouts belong to {len(values)} encodings; one is needed")
-    if len(averages := np.unique(idx["average"])) > 1:
-        notes.append(f"{len(averages)} averages: their mean is taken")
-    coils = np.unique(heads["active_channels"])
-    if len(coils) != 1 or coils[0] == 0:
-        raise ValueError(f"its readouts have {', '.join(map(str, coils))} channels; one number above zero is needed")
-    Ny, Nx = header.encoded
-    ky = idx["kspace_encode_step_1"].astype(np.int64) - header.centre + Ny // 2
-    if ky.min() < 0 or ky.max() >= Ny:
-        raise ValueError(
-            f"its phase encodes {idx['kspace_encode_step_1'].min()}..{idx['kspace_encode_step_1'].max()}, centred on "
-            f"{header.centre}, do not fit into {Ny} rows"
-        )
-    n, reverse = heads["number_of_samples"].astype(np.int64), _flag(heads["flags"], "REVERSE")
-    discard = np.stack([heads["discard_pre"], heads["discard_post"]], axis=1).astype(np.int64)
-    discard[reverse] = discard[reverse, ::-1]
-    if (discard.sum(1) >= n).any():
-        raise ValueError(f"readout {numbers[int(np.argmax(discard.sum(1) >= n))]} has no samples")
-    centre = heads["center_sample"].astype(np.int64)
-    centre = np.where(reverse, n - 1 - centre, centre)
-    # a whole readout is placed as a whole: converters write its centre as n // 2, as n // 2 - 1 or not at all
-    offset = np.where(n == Nx, 0, Nx // 2 - centre)
-    if (offset < 0).any() or (offset + n > Nx).any():
-        wrong = int(np.argmax((offset < 0) | (offset + n > Nx)))
-        raise ValueError(
-            f"readout {numbers[wrong]} has {n[wrong]} samples, centred on {heads['center_sample'][wrong]}, which do not fit into "
-            f"{Nx} columns"
-        )
-    placed = ("position", "read_dir", "phase_dir", "slice_dir", "patient_table_position")
-    geometry = np.stack([heads[key] for key in placed], axis=1)
-    if not np.isfinite(geometry).all():
-        raise ValueError("its positions or directions hold NaN or Inf")
-    slices = idx["slice"].astype(np.int64)
-    return Rows(numbers, ky, slices, n, offset, discard, reverse, geometry.astype(np.float64)), int(coils[0])
-
-
-def _is_image(flags: NDArray[Any]) -> NDArray[np.bool_]:
-    out = ~(_flag(flags, "PARALLEL_CALIBRATION") & ~_flag(flags, "PARALLEL_CALIBRATION_AND_IMAGING"))
-    for name in _SKIPPED:
-        out &= ~_flag(flags, name)
-    return out
-
-
-def _flag(flags: NDArray[Any], name: str) -> NDArray[np.bool_]:
-    try:
-        from ismrmrd import constants
-    except ImportError:
-        raise UserError(INSTALL) from None
-    return np.asarray(flags & np.uint64(1 << (getattr(constants, f"ACQ_IS_{name}") - 1)) != 0)
-
-
-def _filled(slices: list[Rows], encoded: tuple[int, int]) -> tuple[int, int]:
-    """How many rows and columns were acquired, the same in every slice; ValueError where rows are missing in between."""
-    sets = [np.unique(rows.ky) for rows in slices]
-    for rows, filled in zip(slices, sets, strict=True):
-        if len(filled) != len(sets[0]) or (filled != sets[0]).any():
-            raise ValueError(
-                f"slice {rows.slice[0]} has {len(filled)} phase encodes and slice {slices[0].slice[0]} {len(sets[0])}, or others: "
-                "the scan is not complete"
-            )
-    rows_there = sets[0]
-    between = int(rows_there[-1] - rows_there[0]) + 1
-    if len(rows_there) < between:
-        raise ValueError(
-            f"{between - len(rows_there)} of {between} phase encodes were not acquired (parallel imaging?); fill them in first"
-        )
-    columns = np.zeros(encoded[1] + 1, np.int64)
-    for rows in slices:
-        np.add.at(columns, rows.offset + rows.discard[:, 0], 1)
-        np.add.at(columns, rows.offset + rows.samples - rows.discard[:, 1], -1)
-    return len(rows_there), int((np.cumsum(columns)[:-1] > 0).sum())
-
-
-def _numbers(data: h5py.Dataset, wanted: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """(position in ``wanted``, float32 numbers) of readouts, neighbours in the file read together."""
-    breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
-    for start, stop in zip([0, *breaks], [*breaks, len(wanted)], strict=True):
-        for first in range(int(start), int(stop), _LINES):
-            last = min(first + _LINES, int(stop))
-            lines = data.fields("data")[int(wanted[first]) : int(wanted[last - 1]) + 1]
-            for i, line in enumerate(lines):
-                yield first + i, np.asarray(line, np.float32)
 
 
 def _keep(kspace: NDArray[np.complex128], axis: int, kept: int) -> NDArray[np.complex128]:

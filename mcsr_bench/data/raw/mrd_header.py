@@ -13,6 +13,7 @@ from typing import Any
 from mcsr_bench.errors import UserError
 
 from .header import MAX_BYTES, MAX_SIZE
+from .lengths import thickness_of, unit_of
 
 INSTALL = 'ISMRMRD files need the package ismrmrd: pip install "mcsr-bench[raw]"'
 
@@ -36,6 +37,8 @@ class MrdHeader:
     tesla: float | None
     times: dict[str, float]
     """TR_ms, TE_ms, TI_ms, those that are given."""
+    unit: str = "mm"
+    """Of the fields of view in the file, which are millimetres here: metres where nothing else can be meant."""
 
     @property
     def kept(self) -> tuple[int, int]:
@@ -91,6 +94,10 @@ def _header(found: Any) -> MrdHeader:
     centre = getattr(limits, "center", None)
     if not isinstance(centre, int) or not 0 <= centre <= MAX_SIZE:
         raise ValueError("its header has no encodingLimits/kspace_encoding_step_1/center, so k-space cannot be centred")
+    (unit, factor), (_, shown) = (unit_of(views[name]) for name in ("encodedSpace", "reconSpace"))
+    encoded_fov, recon_fov = (
+        (f * views[name][0], f * views[name][1]) for name, f in (("encodedSpace", factor), ("reconSpace", shown))
+    )
     thickness = spaces["encodedSpace"].fieldOfView_mm.z
     system = found.acquisitionSystemInformation
     names = [str(getattr(system, key, None) or "") for key in ("systemVendor", "systemModel")]
@@ -102,14 +109,15 @@ def _header(found: Any) -> MrdHeader:
             times[f"{key}_ms"] = float(values[0])
     return MrdHeader(
         encoded=sizes["encodedSpace"],
-        encoded_fov=views["encodedSpace"],
+        encoded_fov=encoded_fov,
         recon=sizes["reconSpace"],
-        recon_fov=views["reconSpace"],
-        thickness=float(thickness) if _length(thickness) else 0.0,
+        recon_fov=recon_fov,
+        thickness=thickness_of(float(thickness), factor) if _length(thickness) else 0.0,
         centre=centre,
         scanner=" ".join(n for n in names if n and n.isprintable()),
         tesla=_tesla(getattr(system, "systemFieldStrength_T", None)),
         times=times,
+        unit=unit,
     )
 
 
@@ -130,7 +138,7 @@ def _fov(space: Any, name: str) -> tuple[float, float]:
 
 
 def _length(value: object) -> bool:
-    return isinstance(value, float | int) and math.isfinite(value) and 0 < value < 1e5
+    return isinstance(value, float | int) and math.isfinite(value) and 0 < value < 1e7
 
 
 def _tesla(value: object) -> float | None:

@@ -10,13 +10,14 @@ import numpy as np
 
 from mcsr_bench.plugin.case import Finding
 
+from .lengths import fov_problem
 from .pair import Contrast, PairFile
 from .pair_file import kspace_slices
 from .pair_header import times
 
 
 def remarks(found: PairFile, names: Iterable[str]) -> list[Finding]:
-    """Findings on contrasts of a file from its attributes alone: ``zero-filled``, ``no-geometry``."""
+    """Findings on contrasts of a file from its attributes alone: ``zero-filled``, ``field-of-view``, ``no-geometry``."""
     out: list[Finding] = []
     path = str(found.path)
     without: list[str] = []
@@ -32,6 +33,9 @@ def remarks(found: PairFile, names: Iterable[str]) -> list[Finding]:
             out.append(Finding("warning", "zero-filled", path, text, marks=True))
         if contrast.field_of_view is None:
             without.append(name)
+        elif fault := fov_problem(contrast.field_of_view):
+            text = f"{name} {fault} by its attributes, which should be millimetres; they are used as they are"
+            out.append(Finding("warning", "field-of-view", path, text))
     if without:
         which = " and ".join(without)
         text = f"{which}: neither FOV_mm nor voxel_mm nor affine is given, so the contrasts are taken to coincide"

@@ -13,12 +13,14 @@ the handedness of a world frame (RAS+, LPS+) nor the order of axes in a file ent
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mcsr_bench.data.raw.lengths import fov_problem
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.case import Grid
 
@@ -26,13 +28,28 @@ from .measures import closeness, edge_shift, mutual_information
 from .optimisation import Mode, estimate, one_thread, resample, simpleitk
 from .placement import Placed, angle, apply, foreground, inside, interior, right_angled
 
-__all__ = ["REVISION", "Mode", "Registration", "edge_shift", "mutual_information", "register", "simpleitk"]
+__all__ = [
+    "REVISION",
+    "Mode",
+    "Registration",
+    "check_sizes",
+    "edge_shift",
+    "mutual_information",
+    "register",
+    "simpleitk",
+]
 
 Volume = NDArray[np.complex64]
 
 REVISION = 2
 """Raised when `register` gives other values for the same input."""
 
+_SPANS = 20
+"""A field of view this many times as long as the other one is in another unit."""
+_MOST = 1 << 28
+"""Voxels of a volume that are registered, as a whole in memory: 256 slices of 1024 x 1024."""
+_PARTS = 1000
+"""Voxels of the auxiliary in one of the target, beyond which one of their sizes is wrong: thick slices hold tens."""
 _COVERED = 0.5
 """An auxiliary that shows less than this share of the target's foreground is warned of."""
 _SAME = 0.1
@@ -73,6 +90,7 @@ def register(
     Deterministic: one thread, regular samples. Raises UserError, a clause without a file name, when SimpleITK is missing, a
     volume is zero or not finite, or the volumes cannot be brought to overlap.
     """
+    check_sizes(target_grid, auxiliary_grid)
     sitk = simpleitk()
     for what, volume, grid in (("target", target, target_grid), ("auxiliary", auxiliary, auxiliary_grid)):
         if volume.shape != grid.shape:
@@ -121,6 +139,34 @@ def register(
         warning="; ".join(_warnings(mode, used, _covered(points, moving, motion), target_grid, auxiliary_grid)),
     )
     return out, done
+
+
+def check_sizes(target: Grid, auxiliary: Grid) -> None:
+    """UserError, a clause, for grids that no registration can be of: work and memory go with what is in a header."""
+    spans = [max(n * edge for n, edge in zip(grid.shape, grid.voxel, strict=True)) for grid in (target, auxiliary)]
+    if max(spans) > _SPANS * min(spans):
+        raise UserError(
+            f"the target spans {spans[0]:.3g} mm and the auxiliary {spans[1]:.3g} mm by their headers; the unit of one of them is "
+            "wrong"
+        )
+    for what, grid, span in zip(("target", "auxiliary"), (target, auxiliary), spans, strict=True):
+        if fault := fov_problem([span]):  # motions are sought in steps of millimetres
+            raise UserError(
+                f"the {what} {fault} by its header, and cannot be registered; the unit of its lengths may be wrong"
+            )
+        if math.prod(grid.shape) > _MOST:
+            size = " x ".join(map(str, grid.shape))
+            raise UserError(f"the {what} has {size} voxels, and up to {_MOST} can be registered")
+    parts = np.linalg.norm(np.linalg.inv(auxiliary.matrix[:3, :3]) @ target.matrix[:3, :3], axis=0)
+    if np.prod(np.maximum(parts, 1)) > _PARTS:
+        raise UserError(
+            f"a voxel of the target ({_edges(target)} mm) is more than {_PARTS} of the auxiliary ({_edges(auxiliary)} mm); one "
+            "voxel size, or its unit, is wrong"
+        )
+
+
+def _edges(grid: Grid) -> str:
+    return " x ".join(f"{v:.3g}" for v in grid.voxel)
 
 
 def _covered(points: NDArray[np.float64], moving: Placed, motion: NDArray[np.float64]) -> float:

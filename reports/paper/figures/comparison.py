@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import h5py
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -22,13 +21,14 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from mcsr_bench.data.store import StoredVolume, Volume, open_store
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.plugin.predicted import magnitude
 from mcsr_bench.plugin.report import number
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.regions import Regions
 from mcsr_bench.results.bundle import Bundle, TrialRecord
 from mcsr_bench.results.load import Results
+from mcsr_bench.results.predictions import stored_predictions
 from mcsr_bench.system import files
 
 from ..sheets import STANDARD_METRICS, Sheet
@@ -86,6 +86,8 @@ def comparisons(sheet: Sheet, results: Results, rules: tuple[Rule, ...] = RULES)
         for rule in rules:
             try:
                 shown = comparison(sheet, results, dataset, rule)
+            except DamagedFileError:
+                raise
             except UserError:  # tables do not need the prepared data, pictures do
                 continue
             if shown is None:
@@ -118,7 +120,9 @@ def chosen_slice(sheet: Sheet, results: Results, dataset: str, rule: Rule = "med
     order = scores.groupby("patient_id")[STANDARD_METRICS[0]].mean().sort_values(kind="stable").index
     patient = order[{"median": (len(order) - 1) // 2, "worst": 0, "best": len(order) - 1}[rule]]
     volume_id = str(sorted(scores[scores["patient_id"] == patient]["volume_id"])[0])
-    volume = open_store(reference.data.store).volumes[volume_id]
+    store = open_store(reference.data.store)
+    store.compare([volume_id])
+    volume = store.volumes[volume_id]
     return Chosen(reference, str(patient), volume, len(volume.slice_index) // 2)
 
 
@@ -245,9 +249,9 @@ def _panel(bundle: Bundle, volume: StoredVolume, position: int, role: str, name:
     """UserError when the predictions were cleared away."""
     if not bundle.predictions.is_file():
         raise UserError(f"{bundle.predictions}: no predictions there")
-    with h5py.File(bundle.predictions, "r") as file:
-        image = magnitude(file[volume.volume_id][role][position])
-    rows = files.read_table(bundle.slices, ("patient_id", "volume_id", "role", "contrast"))
+    with stored_predictions(bundle) as predictions:
+        image = magnitude(predictions.read(volume.volume_id, position)[role])
+    rows = files.read_table(bundle.checked(bundle.slices), ("patient_id", "volume_id", "role", "contrast"))
     row = rows[
         (rows["volume_id"] == volume.volume_id)
         & (rows["slice_index"] == volume.slice_index[position])

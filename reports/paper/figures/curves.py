@@ -24,8 +24,8 @@ def curves(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
         parts = []
         for row in sheet.rows:
             for bundle in sheet.trials(dataset, row.method, row.variant):
-                if bundle.training_log.is_file():
-                    log = pd.read_csv(bundle.training_log)[["step", "loss", "validation_psnr"]]
+                if bundle.wrote(bundle.training_log):
+                    log = pd.read_csv(bundle.checked(bundle.training_log))[["step", "loss", "validation_psnr"]]
                     parts.append(log.assign(label=row.label, seed=bundle.record.seed))
         if not parts:
             continue

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from mcsr_bench.data.store import StoredVolume
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.protocol import get_protocol
@@ -51,7 +51,9 @@ def _maps(bundle: Bundle, sheet: Sheet, results: Results) -> tuple[StoredVolume,
     try:
         chosen = chosen_slice(sheet, results, record.dataset_label)
         method = load_method(record.method, record.scale, record.preset, **record.settings)
-        load_weights(method, bundle.weights)
+        load_weights(method, bundle.checked(bundle.weights), key=record.key)
+    except DamagedFileError:
+        raise
     except UserError:  # prepared data cleared, or a method that is not here any more
         return None
     if chosen is None:

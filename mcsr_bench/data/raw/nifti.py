@@ -1,4 +1,7 @@
-"""One NIfTI file: its header, and its samples mapped into memory so that slices of any size of volume are read singly."""
+"""One NIfTI file of magnitudes: its header, and its samples mapped into memory so that slices of any volume are read singly.
+
+Lengths are millimetres, whatever unit the header counts in.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,10 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from mcsr_bench.data.raw.pair_header import affine_problem
 from mcsr_bench.errors import UserError
 from mcsr_bench.system.files import cache_folder, writing_to
 
-from .orientation import Orientation
+from .pair_header import affine_problem
 
 MAX_BYTES = 1 << 36
 """Largest volume that a header is believed to have (64 GiB)."""
@@ -35,6 +37,22 @@ _PIECE = 1 << 18
 _DAMAGED = (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, zlib.error, ValueError)
 
 
+UNITS = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+"""Millimetres of a header's unit, as nibabel names it; without one lengths are taken for millimetres."""
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a header places a volume."""
+
+    form: str
+    """sform or qform."""
+    code: int
+    """Of the space: 1 the scanner's, 2 that of another file, 3 Talairach's, 4 MNI 152, 5 another template's."""
+    affine: NDArray[np.float64]
+    """4 x 4, from voxel indices to RAS+ millimetres of the space."""
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """What is in a header."""
@@ -42,12 +60,19 @@ class Volume:
     path: Path
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
+    """4 x 4, from voxel indices to RAS+ millimetres: of the first of ``places``, else nibabel's guess from voxel sizes."""
     dtype: np.dtype[Any]
     offset: int
     slope: float
     intercept: float
-    placed: bool
-    """Whether the header gives the volume's position; without it the affine is nibabel's guess from voxel sizes."""
+    places: tuple[Place, ...]
+    """Every usable one of sform and qform, in this order; () where the header does not give the volume's position."""
+    unit: str = "mm"
+    """In which the header counts lengths, a key of `UNITS`."""
+    zooms: tuple[float, ...] = (1.0, 1.0, 1.0)
+    """Millimetres of the voxel edges by ``pixdim``, which stand beside sform and qform."""
+    slice_axis: int | None = None
+    """The voxel axis across slices by ``dim_info``; None: not in the header."""
 
     @property
     def end(self) -> int:
@@ -66,8 +91,11 @@ def inspect(path: Path) -> Volume:
             raise UserError(f"{path} is a {type(image).__name__}, not a NIfTI file")
         shape = tuple(int(n) for n in image.header.get_data_shape())
         dtype = image.header.get_data_dtype()
-        affine = np.asarray(image.affine, dtype=np.float64)
-        placed = any(int(image.header[code]) > 0 for code in ("sform_code", "qform_code"))
+        unit = _unit(image.header)
+        affine = _millimetres(image.affine, unit)
+        places = tuple(_places(image, unit))
+        zooms = tuple(UNITS[unit] * abs(float(edge)) for edge in image.header.get_zooms()[:3])
+        slice_axis = image.header.get_dim_info()[2]
         # the proxy has the header's numbers with its defaults put in: no scaling is 1 and 0
         offset, slope, intercept = (float(getattr(image.dataobj, key)) for key in ("offset", "slope", "inter"))
     except PermissionError as error:
@@ -82,14 +110,27 @@ def inspect(path: Path) -> Volume:
     if min(shape) < 1:
         raise UserError(f"{path} has no slices: its dimensions are {shape}")
     if dtype.kind == "c":
-        raise UserError(f"{path} holds complex values; nifti is for magnitude images")
+        raise UserError(f"{path} holds complex values; magnitude images are needed")
     if dtype.kind not in "iuf":
         raise UserError(f"{path} holds values of type {dtype}; one number per voxel is needed")
     if fault := affine_problem(affine):
-        raise UserError(f"{path} has no usable affine, so that its slices have no orientation: it {fault}")
+        counted = f" (the unit in its header is {unit})" if unit != "mm" else ""
+        raise UserError(f"{path} has no usable affine, so that its slices have no orientation: it {fault}{counted}")
     if not np.isfinite([slope, intercept]).all():
         raise UserError(f"{path} has the scaling {slope} * value + {intercept}, which is not a number")
-    volume = Volume(path, (shape[0], shape[1], shape[2]), affine, dtype, int(offset), slope, intercept, placed)
+    volume = Volume(
+        path,
+        (shape[0], shape[1], shape[2]),
+        affine,
+        dtype,
+        int(offset),
+        slope,
+        intercept,
+        places,
+        unit,
+        zooms,
+        slice_axis,
+    )
     if volume.end > MAX_BYTES:
         raise UserError(f"{path} has dimensions {shape} in its header, which is beyond 64 GiB")
     if np.prod(sorted(shape)[1:], dtype=np.int64) > MAX_SLICE:
@@ -99,6 +140,29 @@ def inspect(path: Path) -> Volume:
     return volume
 
 
+def _unit(header: Any) -> str:
+    try:
+        return str(header.get_xyzt_units()[0])
+    except KeyError:  # a code that no standard has
+        return "unknown"
+
+
+def _millimetres(affine: Any, unit: str) -> NDArray[np.float64]:
+    out = np.array(affine, dtype=np.float64)
+    out[:3] *= UNITS[unit]
+    return out
+
+
+def _places(image: Any, unit: str) -> Iterator[Place]:
+    for form, get in (("sform", image.get_sform), ("qform", image.get_qform)):
+        try:
+            affine, code = get(coded=True)
+        except (HeaderDataError, ValueError):  # a quaternion that is none, beside a usable sform
+            continue
+        if affine is not None and not affine_problem(found := _millimetres(affine, unit)):
+            yield Place(form, int(code), found)
+
+
 @contextmanager
 def samples(volume: Volume) -> Iterator[NDArray[Any]]:
     """The stored numbers of a volume (x, y, z), unscaled, mapped into memory read-only.
@@ -106,7 +170,7 @@ def samples(volume: Volume) -> Iterator[NDArray[Any]]:
     Of a compressed file: of a copy in an anonymous temporary file in the cache folder, gone with the block. Raises UserError
     when the file is damaged, OSError when the disk is full.
     """
-    if volume.path.suffix != ".gz":
+    if volume.path.suffix.lower() != ".gz":
         yield _mapped(volume.path, volume)
         return
     cache_folder().mkdir(parents=True, exist_ok=True)
@@ -138,15 +202,6 @@ def magnitude(stored: NDArray[Any], volume: Volume) -> NDArray[np.complex64]:
         return np.maximum(values, 0).astype(np.complex64)
 
 
-def occupied(volume: Volume, turn: Orientation) -> NDArray[np.bool_]:
-    """For every slice, whether more than a hundredth of its pixels exceed a twentieth of the volume's maximum."""
-    with samples(volume) as stored:
-        n = turn.shape(volume.shape)[0]
-        peak = max(float(magnitude(turn.plane(stored, k), volume).real.max()) for k in range(n))
-        content = [(magnitude(turn.plane(stored, k), volume).real > 0.05 * peak).mean() for k in range(n)]
-    return np.array(content) > 0.01
-
-
 def _mapped(source: Path | IO[bytes], volume: Volume) -> NDArray[Any]:
     return np.memmap(source, volume.dtype, "r", volume.offset, volume.shape, order="F")
 
@@ -173,7 +228,7 @@ def _pieces(volume: Volume) -> Iterator[bytes]:
 def _is_whole(volume: Volume) -> bool:
     """Whether the file is long enough for its samples."""
     size = volume.path.stat().st_size
-    if volume.path.suffix != ".gz":
+    if volume.path.suffix.lower() != ".gz":
         return size >= volume.end
     with volume.path.open("rb") as handle:
         handle.seek(-min(4, size), os.SEEK_END)
