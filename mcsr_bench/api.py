@@ -83,9 +83,10 @@ def run(
     """Run an experiment (or what is missing of it), write its report, and return its results.
 
     ``run(methods=["sanet", "minet"], dataset="fastmri", scale=4, data_root="...", out="runs/knee")``. methods: names, or "all".
-    suite: experiments of the paper by name. out: the folder of the run. against: the references of the p-values. fresh: start the
-    named trials over. The other arguments: `mcsr_bench.api`. Trials that fail are recorded in ``.trials`` with status "failed" and
-    their reason. Raises UserError, before the first trial, for anything asked that cannot be had.
+    suite: experiments of the paper by name. out: the folder of the run. against: the references of the p-values, which the first
+    run of a folder fixes for all later ones. fresh: start the named trials over. The other arguments: `mcsr_bench.api`. Trials that
+    fail are recorded in ``.trials`` with status "failed" and their reason. Raises UserError, before the first trial, for anything
+    asked that cannot be had.
     """
     spec = experiment_spec(
         methods,
@@ -273,10 +274,10 @@ def report(
 ) -> tuple[list[Table], list[Path]]:
     """Write tables, statistics and figures of the folders of one or several runs into the folder ``to``.
 
-    against: the references of the p-values; None: those of the runs. formats: of "html", "md", "latex", "csv"; None: all. plugins:
-    known for this call alone, and so are those of the runs. listener: is told of damaged bundles, which are left out. Returns the
-    main tables, and the files, the one to open first in front. Raises UserError for a folder without results, results that may not
-    stand in one table, an unknown format, and nothing to report.
+    against: the references of the p-values; None: those that the runs fixed; others are called exploratory. formats: of "html",
+    "md", "latex", "csv"; None: all. plugins: known for this call alone, and so are those of the runs. listener: is told of damaged
+    bundles, which are left out. Returns the main tables, and the files, the one to open first in front. Raises UserError for a
+    folder without results, results that may not stand in one table, an unknown format, and nothing to report.
     """
     with scoped_plugins(plugins):
         return build_report(

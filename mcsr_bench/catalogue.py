@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mcsr_bench.errors import unknown_name
+from mcsr_bench.errors import UserError, unknown_name
 from mcsr_bench.plugin.cards import MethodCard
 from mcsr_bench.plugin.published import published_numbers
 from mcsr_bench.plugin.registry import Registry, datasets, methods, scoped_plugins
@@ -66,11 +66,12 @@ def info(
     """
     with scoped_plugins(plugins):
         _check_what(what)
-        return (
-            dataset_info(name)
-            if what == "dataset"
-            else method_info(name, scale=scale, preset=preset, settings=settings)
-        )
+        if what == "method":
+            return method_info(name, scale=scale, preset=preset, settings=settings)
+        for option, value in (("--scale", scale), ("--preset", preset), ("--set", settings)):
+            if value:
+                raise UserError(f"{option} {value}: is for a method, and a dataset has no size and cost")
+        return dataset_info(name)
 
 
 def described(
@@ -97,8 +98,9 @@ def method_info(
     from mcsr_bench.cost.counting import SIZE, cost
 
     card = methods().card(name)
-    chosen_scale = scale or (2 if 2 in card.scales else min(card.scales))
-    chosen = preset or ("paper" if "paper" in card.presets or not card.presets else next(iter(card.presets)))
+    chosen_scale = scale if scale is not None else 2 if 2 in card.scales else min(card.scales)
+    usual = "paper" if "paper" in card.presets or not card.presets else next(iter(card.presets))
+    chosen = usual if preset is None else preset
     found = cost(name, chosen_scale, chosen, settings=settings)
     described = card.model_dump(mode="json", by_alias=True, exclude={"presets", "differences", "parameters"})
     return {

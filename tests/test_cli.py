@@ -61,7 +61,7 @@ def test_a_failed_trial_gives_exit_code_1_and_its_reason(here, tmp_path):
         (("--scale", "0"), "--scale 0: protocol"),
         (("--scale", "-2"), "--scale -2: protocol"),
         (("--scale", "two"), "--scale two: whole numbers"),
-        (("--seeds", "-1"), "--seeds -1: a seed is 0 or larger"),
+        (("--seeds", "-1"), "--seeds -1: a seed is between 0 and"),
         (("--set", "toynet.widht=3"), "no setting of toynet 'widht'; did you mean 'width'?"),
         (("--set", "toynet.learning_rate=-1"), "--set toynet.learning_rate=-1: learning_rate must be greater than 0"),
         (("--set", "toynet.batch_size=many"), "--set toynet.batch_size=many: batch_size"),

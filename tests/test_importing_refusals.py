@@ -179,3 +179,38 @@ def test_nothing_is_left_of_a_bundle_that_cannot_be_written(tmp_path: Path, monk
     with pytest.raises(OSError, match="No space"):
         import_weights("sanet", tmp_path / "theirs.pth", tmp_path / "bundle")
     assert [p.name for p in tmp_path.iterdir()] == ["theirs.pth"]
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: torch.eye(4).to_sparse(), "not dense (sparse_coo)"),
+        (lambda: torch.eye(4).to_sparse_csr(), "not dense (sparse_csr)"),
+        (lambda: torch.empty(4, 4, device="meta"), "without values (on the meta device)"),
+        (lambda: torch.quantize_per_tensor(torch.eye(4), 0.1, 0, torch.qint8), "quantized (qint8)"),
+    ],
+)
+@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"state_dict": state}, lambda state: [state]])
+@pytest.mark.filterwarnings("ignore")  # torch calls sparse CSR a beta feature, and quantization deprecated
+def test_tensors_without_dense_values_are_named(tmp_path: Path, make: Any, kind: str, wrap: Any) -> None:
+    torch.save(wrap(tables.small_sanet() | {"net2.final.weight": make()}), tmp_path / "theirs.pth")
+    message = refused("sanet", tmp_path)
+    assert message == (
+        f"{tmp_path / 'theirs.pth'}: the tensor net2.final.weight is {kind}; only dense tensors with values are imported"
+    )
+
+
+def test_shapes_that_contradict_each_other_are_one_sentence_about_the_file(tmp_path: Path) -> None:
+    """The width and the heads of a transformer come from two tensors, which no network can have together."""
+    state = {
+        "conv2d.conv_L1.weight": torch.zeros(7, 2, 3, 3),
+        "layers.0.residual_group.blocks.0.attn.relative_position_bias_table": torch.zeros(225, 2),
+    }
+    torch.save(state, tmp_path / "theirs.pth")
+    file = tmp_path / "theirs.pth"
+    said = f"{file}: no mcmrsr has the shapes of its tensors: "
+    assert refused("mcmrsr", tmp_path, scale=2) == said + "width 7 is not a multiple of heads 2"
+    torch.save(state | {"conv2d.conv_L1.weight": torch.zeros(0, 2, 3, 3)}, file)
+    assert refused("mcmrsr", tmp_path) == said + "width must be at least 1"
+    with pytest.raises(UserError, match=r"--set mcmrsr\.width=0"):  # the user's own mistake is not the file's
+        import_weights("mcmrsr", file, tmp_path / "bundle", settings={"width": 0})

@@ -4,8 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
-from mcsr_bench.results import statistics
+from mcsr_bench.results.inference import detectable
+from mcsr_bench.results.ranks import friedman
 from mcsr_bench.results.statistics import (
     COLUMNS,
     FEWEST_PATIENTS,
@@ -13,10 +16,9 @@ from mcsr_bench.results.statistics import (
     compare,
     compare_pairs,
     comparisons,
-    friedman,
     holm,
-    minimal_detectable,
     patient_scores,
+    seed_scores,
     spread,
 )
 
@@ -63,9 +65,12 @@ def test_a_patient_counts_once_whatever_volumes_and_seeds_it_has():
 def test_a_nan_never_vanishes_from_an_average():
     table = pd.DataFrame(rows("a", {"p1": [1.0, np.nan], "p2": [4.0]}, seed=0) + rows("a", {"p2": [np.nan]}, seed=1))
     assert patient_scores(table, "m")["score"].isna().tolist() == [True, True]
-    other = patient_scores(pd.DataFrame(rows("b", {"p1": [1.0], "p2": [2.0]})), "m")
-    found = compare(patient_scores(table, "m"), other)
-    assert (found.n_patients, found.n_dropped, found.reason) == (2, 0, "a score is not finite")
+    other = seed_scores(pd.DataFrame(rows("b", {"p1": [1.0], "p2": [2.0]})), "m")
+    found = compare(seed_scores(table, "m"), other)
+    # p1 is not in both seeds: a mean over what there is would mix patients with seeds.
+    assert (found.n_patients, found.n_dropped, found.reason) == (1, 1, "a score is not finite")
+    table = pd.DataFrame(rows("a", {"p1": [1.0, np.nan], "p2": [4.0]}))
+    assert np.isnan(spread(table, "m").iloc[0][["mean", "sd_patients"]].astype(float)).all()
 
 
 def test_contrasts_are_kept_apart():
@@ -77,7 +82,7 @@ def test_pairs_are_by_patient_over_common_patients():
     a, b = correlated(12)
     first = named(a) | {"extra": 99.0}
     second = dict(reversed(named(b).items()))
-    table = patient_scores(pd.DataFrame(rows("a", first) + rows("b", second)), "m")
+    table = seed_scores(pd.DataFrame(rows("a", first) + rows("b", second)), "m")
     found = compare(table[table["method"] == "a"], table[table["method"] == "b"], bootstrap=False)
     assert (found.n_patients, found.n_dropped) == (12, 1)
     assert found.mean_difference == pytest.approx(np.mean(a - b), rel=1e-12)
@@ -105,7 +110,8 @@ def test_every_number_of_a_comparison_by_its_formula():
     assert found.p_wilcoxon == pytest.approx(min(1.0, 2 * tail), rel=1e-9)
 
 
-def test_the_bootstrap_is_bca_and_keyed_by_its_seed():
+def test_the_bootstrap_is_bca_keyed_by_its_seed_and_not_given_for_few_patients():
+    assert np.isnan(compare_pairs(*correlated(19)).ci_boot_low)
     d = np.random.default_rng(5).exponential(1, 20)  # skewed, so that BCa and percentile differ
     zero = np.zeros(20)
     found, again = compare_pairs(d, zero), compare_pairs(d, zero)
@@ -144,6 +150,8 @@ def test_holm_by_hand():
     assert holm([0.03, 0.01, np.nan, 0.2, 0.02]) == pytest.approx([0.06, 0.04, np.nan, 0.2, 0.06], nan_ok=True)
     assert holm([np.nan]) == pytest.approx([np.nan], nan_ok=True)
     assert holm([]) == []
+    p = np.random.default_rng(0).uniform(0, 0.2, 30).round(2)  # with ties
+    assert holm(list(p)) == pytest.approx(multipletests(p, method="holm")[1], rel=1e-12)
 
 
 def test_a_family_is_all_methods_but_the_reference_per_group_and_metric():
@@ -165,7 +173,9 @@ def test_a_family_is_all_methods_but_the_reference_per_group_and_metric():
 
 def test_the_minimal_detectable_difference_is_found_four_times_in_five():
     n, sd = 10, 0.7
-    found = minimal_detectable(sd, n, 3)
+    found = detectable([sd**2 / n], [n - 1], 3)
+    solved = TTestPower().solve_power(nobs=n, alpha=0.05 / 3, power=0.8, alternative="two-sided")
+    assert found == pytest.approx(sd * solved, rel=1e-4)
     rng = np.random.default_rng(0)
     d = rng.normal(found, sd, (4000, n))
     t = d.mean(1) / (d.std(1, ddof=1) / np.sqrt(n))
@@ -175,23 +185,23 @@ def test_the_minimal_detectable_difference_is_found_four_times_in_five():
 
 def test_friedman_is_scipys_over_complete_blocks_and_ranks_the_best_first():
     rng = np.random.default_rng(2)
-    blocks = pd.DataFrame(rng.normal(size=(6, 4)) + np.arange(3, -1, -1), columns=list("abcd"))
-    blocks.loc[5, "a"] = np.nan
+    blocks = pd.DataFrame(rng.normal(size=(7, 4)) + np.arange(3, -1, -1), columns=list("abcd"))
+    blocks.loc[6, "a"] = np.nan
     found = friedman(blocks)
-    complete = blocks.iloc[:5]
+    complete = blocks.iloc[:6]
     expected = stats.friedmanchisquare(*(complete[c] for c in complete))
     assert (found.n_blocks, found.statistic, found.p) == (
-        5,
+        6,
         pytest.approx(expected.statistic),
         pytest.approx(expected.pvalue),
     )
     assert list(found.mean_ranks.sort_values().index) == list("abcd")
     # Nemenyi: studentised range of the difference of mean ranks.
-    difference = abs(found.mean_ranks["a"] - found.mean_ranks["d"]) / np.sqrt(4 * 5 / (6 * 5))
+    difference = abs(found.mean_ranks["a"] - found.mean_ranks["d"]) / np.sqrt(4 * 5 / (6 * 6))
     p = stats.studentized_range.sf(difference * np.sqrt(2), 4, np.inf)
     assert found.pairwise.loc["a", "d"] == pytest.approx(p, abs=1e-3)
     assert friedman(blocks[["a", "b"]]) is None
-    assert friedman(blocks.iloc[:1]) is None
+    assert friedman(blocks.iloc[:5]) is None
     assert list(friedman(blocks, higher_is_better=False).mean_ranks.sort_values().index) == list("dcba")
 
 
@@ -235,4 +245,3 @@ def test_slice_p_values_exist_only_where_the_protocol_has_them_and_are_called_in
         if there:
             expected = stats.ttest_rel(np.concatenate(list(a.values())), np.concatenate(list(b.values()))).pvalue
             assert found["p_slice_invalid"] == pytest.approx(expected, rel=1e-9)
-    assert statistics.ALPHA == 0.05

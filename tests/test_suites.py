@@ -6,6 +6,7 @@ import torch
 from mcsr_bench.api import experiment_spec
 from mcsr_bench.errors import UserError
 from mcsr_bench.experiment.grid import points
+from mcsr_bench.experiment.kept import merged
 from mcsr_bench.experiment.layout import layouts
 from mcsr_bench.experiment.suites import get_suite, suites
 from mcsr_bench.plugin.loading import load_method
@@ -96,6 +97,11 @@ def test_methods_and_scales_can_be_chosen_within_a_suite():
     assert {p.scale for p in grid("table3", scale=4)} == {4}
 
 
+def planned(**asked):
+    spec = experiment_spec(**asked)
+    return points(spec), merged(spec)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -108,7 +114,7 @@ def test_methods_and_scales_can_be_chosen_within_a_suite():
 )
 def test_mistakes_get_a_sentence(changes, sentence):
     with pytest.raises(UserError, match=sentence):
-        points(experiment_spec(**changes))
+        planned(**changes)
 
 
 def test_a_suite_runs_and_prints_its_table_by_the_papers_names(here, tmp_path):

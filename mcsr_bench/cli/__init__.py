@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from typing import Annotated
 
 import typer
@@ -66,6 +67,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
+        _check_empty(sys.argv[1:])
         app()
     except MemoryError:
         if debug:
@@ -82,3 +84,12 @@ def main() -> None:
         if end.code == INTERRUPTED:  # how typer ends then, without a word
             print("mcsr-bench: interrupted; the same command goes on where it stopped", file=sys.stderr)
         raise
+
+
+def _check_empty(arguments: list[str]) -> None:
+    """UserError for an empty argument: a variable of the shell that is not set must not become the present folder."""
+    for before, argument in pairwise(["", *arguments]):
+        name, equals, value = argument.partition("=")
+        if argument == "" or (name.startswith("--") and equals and not value):
+            option = name or before
+            raise UserError(f"{option}: its value is empty" if option.startswith("--") else "an argument is empty")

@@ -25,8 +25,11 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Everything about a method or dataset: sources, assumptions, presets, where paper and released code disagree."""
+    given = {"--scale": scale, "--preset": preset, "--set": " ".join(changes) if changes else None}
+    if not as_json and (unused := next((f"{key} {value}" for key, value in given.items() if value is not None), "")):
+        raise mb.UserError(f"{unused}: chooses what --json counts, and without --json nothing is counted")
     if as_json:
-        chosen = settings_of(name, changes) if what == "method" else None
+        chosen = settings_of(name, changes)
         found = mb.info(what, name, scale=scale, preset=preset, settings=chosen, plugins=plugins or ())
         print(json.dumps(found, indent=1))
         return

@@ -38,9 +38,14 @@ StoreDtype = Annotated[
 Jobs = Annotated[int, typer.Option(help="Worker processes; 0: one per core (GPU).")]
 
 
-def names(text: str | None) -> list[str] | None:
-    """Names separated by commas; None stays None."""
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+def names(option: str, text: str | None) -> list[str] | None:
+    """Names separated by commas; None stays None. UserError, naming the option, where there is no name."""
+    if text is None:
+        return None
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not found:
+        raise UserError(f"{option} {text!r}: at least one name is needed, several with commas between")
+    return found
 
 
 def numbers(option: str, text: str | None) -> list[int] | None:

@@ -44,7 +44,7 @@ def prepare(
 ) -> None:
     """Validate datasets and build their prepared data, without training anything."""
     asked: dict[str, Any] = {
-        "dataset": names(dataset),
+        "dataset": names("--dataset", dataset),
         "data_root": data_root,
         "settings": settings(changes),
         "plugins": plugins or (),

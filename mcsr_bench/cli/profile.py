@@ -28,7 +28,7 @@ def profile(
 ) -> None:
     """Parameters, multiply-accumulates, latency, throughput, memory and training steps of methods side by side."""
     rows = mb.profile(
-        names(methods) or (),
+        names("--methods", methods) or (),
         numbers("--scale", scale) or (),
         size=size,
         preset=preset,

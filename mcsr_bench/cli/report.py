@@ -19,7 +19,10 @@ from .options import Plugins, names
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder for the report.")],
-    against: Annotated[str | None, typer.Option(help="References of the p-values, separated by commas.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Other references of the p-values than the runs' own (exploratory), separated by commas."),
+    ] = None,
     formats: Annotated[
         str | None, typer.Option(help="md, html, latex, csv, separated by commas; all by default.")
     ] = None,
@@ -30,8 +33,8 @@ def report(
     tables, written = mb.report(
         runs,
         to,
-        against=names(against) or None,
-        formats=names(formats) or None,
+        against=names("--against", against),
+        formats=names("--formats", formats),
         plugins=plugins or (),
         listener=left_out,
     )

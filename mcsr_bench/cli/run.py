@@ -24,7 +24,10 @@ def run(
     protocol: Annotated[str | None, typer.Option(help="mcsr-1 or sanet-2021.")] = None,
     data_root: DataRoot = None,
     split: SplitFile = None,
-    against: Annotated[str | None, typer.Option(help="References of the p-values, separated by commas.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="References of the p-values, separated by commas; the first run of a folder fixes them."),
+    ] = None,
     register: Register = None,
     store_dtype: StoreDtype = None,
     changes: Set = None,
@@ -37,16 +40,16 @@ def run(
     """Train, predict and score methods on datasets, and print the table. The same command again resumes."""
     with console.listener() as listener:
         results = mb.run(
-            methods=names(methods),
-            dataset=names(dataset),
+            methods=names("--methods", methods),
+            dataset=names("--dataset", dataset),
             scale=numbers("--scale", scale),
             seeds=numbers("--seeds", seeds),
             preset=preset,
-            suite=names(suite),
+            suite=names("--suite", suite),
             protocol=protocol,
             data_root=data_root,
             split=split,
-            against=names(against),
+            against=names("--against", against),
             register=register,
             store_dtype=store_dtype,
             settings=settings(changes),

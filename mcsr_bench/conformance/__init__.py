@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mcsr_bench.errors import unknown_name
+from mcsr_bench.errors import UserError, unknown_name
 from mcsr_bench.plugin.registry import datasets, methods, scoped_plugins
 
 from .learning import Learning
@@ -116,6 +116,8 @@ def check(
     there is neither method nor dataset of that name, or no such setting.
     """
     with scoped_plugins(plugins):
+        if data_root is not None and what not in datasets().plugins():
+            raise UserError(f"--data-root {data_root}: is for a dataset, and '{what}' is none")
         if what == "all":
             return check_all()
         if what in methods().plugins():

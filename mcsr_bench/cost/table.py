@@ -10,7 +10,7 @@ from mcsr_bench.cost.counting import cost
 from mcsr_bench.cost.timing import PAPER_BATCH, measure
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.registry import methods
-from mcsr_bench.plugin.report import Cell, Table
+from mcsr_bench.plugin.report import UNDEFINED, Cell, Table, number
 
 CPU_LIMIT = 20e9
 """Multiply-accumulates per slice above which a CPU is not timed unless asked: a slice would take seconds, a step minutes."""
@@ -31,7 +31,15 @@ def profile(
     timed: True or False; None: on a GPU, or where the arithmetic is small. Raises UserError for an unknown name, preset or setting,
     or a size that is not a multiple of 8 * scale.
     """
+    for what, given in (("--methods", names), ("--scale", scales)):
+        if not given:
+            raise UserError(f"{what} is empty")
+    if other := sorted({*(settings or {})} - {*names}):
+        raise UserError(f"--set {other[0]}...: '{other[0]}' is not one of these methods ({', '.join(names)})")
+    known = sorted({scale for name in names for scale in methods().card(name).scales})
     for scale in scales:
+        if scale not in known:
+            raise UserError(f"--scale {scale}: these methods have the scales {', '.join(map(str, known))}")
         if size < 8 * scale or size % (8 * scale):
             raise UserError(f"--size {size}: a multiple of {8 * scale} is needed at scale {scale}")
     rows = []
@@ -77,17 +85,17 @@ def profile_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         cells = [
             row["name"],
             f"{row['scale']}x",
-            f"{row['parameters']:,}" if network else "-",
-            f"{row['dead_parameters']:,}" if network else "-",
-            f"{row['macs'] / 1e9:.2f}" if network else "-",
-            f"{row['flops'] / 1e9:.2f}" if network else "-",
-            _number(t.get("latency_median"), 1000),
-            _number(t.get("latency_p95"), 1000),
-            f"{t['throughput']:.3g} ({t['throughput_batch']})" if t else "-",
-            _number(t.get("peak_memory"), 1 / 2**20),
-            _number(t.get("step_seconds")),
-            _number(t.get("step_seconds_paper")),
-            _number(t.get("energy_joules")),
+            number(row["parameters"] if network else None, ","),
+            number(row["dead_parameters"] if network else None, ","),
+            number(row["macs"] / 1e9 if network else None, ".2f"),
+            number(row["flops"] / 1e9 if network else None, ".2f"),
+            _scaled(t.get("latency_median"), 1000),
+            _scaled(t.get("latency_p95"), 1000),
+            f"{number(t['throughput'])} ({t['throughput_batch']})" if t else UNDEFINED,
+            _scaled(t.get("peak_memory"), 1 / 2**20),
+            number(t.get("step_seconds")),
+            number(t.get("step_seconds_paper")),
+            number(t.get("energy_joules")),
         ]
         out.append(tuple(Cell(text) for text in cells))
     first = rows[0]
@@ -105,5 +113,5 @@ def profile_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return Table("profile", f"Cost at HR {first['size']}", columns, tuple(out), tuple(notes))
 
 
-def _number(value: float | None, factor: float = 1.0) -> str:
-    return "-" if value is None else f"{value * factor:.3g}"
+def _scaled(value: float | None, factor: float) -> str:
+    return number(None if value is None else value * factor)

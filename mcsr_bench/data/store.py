@@ -184,7 +184,7 @@ def build_store(
         "fingerprint": dataset.fingerprint(),
         "protocol": protocol.hash,
         "cases": [asdict(case) | {"files": None} for case in cases],
-        "shapes": [protocol.hr_shape(case.shape, scale) for case in cases],
+        "shapes": [_hr_shape(protocol, case, scale) for case in cases],
         "preparation": preparation.changes,
         "registration": registration.REVISION,
         "code": datasets().code(dataset.name),
@@ -208,6 +208,14 @@ def build_store(
     _build(root / hr_key, build_hr, listener)
     _build(root / lr_key, lambda folder: _build_lr(folder, root / hr_key, work, engine, listener), listener)
     return _moved(open_store(lr_key), cases)
+
+
+def _hr_shape(protocol: Protocol, case: Case, scale: int) -> tuple[int, int]:
+    """What a case is cropped to. UserError, naming its file, when it is too small for the scale."""
+    try:
+        return protocol.hr_shape(case.shape, scale)
+    except UserError as error:
+        raise UserError(f"{source(case)}: {error}") from None
 
 
 def _moved(store: Store, cases: Sequence[Case]) -> Store:

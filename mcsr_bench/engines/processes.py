@@ -19,6 +19,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from mcsr_bench.engines.base import Engine, Job, Kind, Message, Needs, execute
+from mcsr_bench.errors import UserError
 from mcsr_bench.system.devices import default_jobs
 
 SLOT = "MCSR_BENCH_SLOT"
@@ -34,7 +35,9 @@ class Processes(Engine):
     """Worker processes on this machine."""
 
     def __init__(self, workers: int = 0) -> None:
-        """workers: how many run in parallel; 0: as many as the cores or GPUs of the machine allow."""
+        """workers: how many run in parallel; 0: as many as the cores or GPUs of the machine allow. UserError below that."""
+        if workers < 0:
+            raise UserError(f"--jobs {workers}: the number of workers is 1 or larger, or 0 for one per core (GPU)")
         self._workers = workers
 
     def side_by_side(self, needs: Needs) -> int:

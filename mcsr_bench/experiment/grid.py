@@ -35,8 +35,11 @@ class ExperimentSpec(BaseModel):
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """``--set``: per method, what differs from the preset."""
     against: tuple[str, ...]
+    """References of p-values as asked for, or the default."""
     against_given: bool = False
-    """Whether the user named the references; otherwise the default falls back to the first method where it was not run."""
+    """Whether the user named them; otherwise the default falls back to the first method where it was not run."""
+    references: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """What p-values compare with, by suite ("" without one): fixed by the first run of the folder, before any result, and kept."""
     out: Path
     report: str
     device: str = "auto"
@@ -127,9 +130,6 @@ def _check(spec: ExperimentSpec) -> None:
         if name not in known:
             raise unknown_name("method or dataset", name, known)
         raise UserError(f"--set {name}...: '{name}' is not part of this run")
-    for name in spec.against if spec.against_given else ():
-        if name.partition("@")[0] not in names:
-            raise UserError(f"--against {name}: that method is not part of this run ({', '.join(names)})")
     for what, values in (
         ("--methods", names),
         ("--scale", spec.data.scales or spec.suites),
@@ -137,7 +137,11 @@ def _check(spec: ExperimentSpec) -> None:
     ):
         if not values:
             raise UserError(f"{what} is empty")
-    if min(spec.seeds) < 0:
-        raise UserError(f"--seeds {min(spec.seeds)}: a seed is 0 or larger")
-    if spec.jobs < 0:
-        raise UserError(f"--jobs {spec.jobs}: the number of workers is 1 or larger")
+    for seed in spec.seeds:
+        check_seed("--seeds", seed)
+
+
+def check_seed(option: str, seed: int) -> None:
+    """UserError for a seed that generators do not take."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"{option} {seed}: a seed is between 0 and 2^32 - 1")

@@ -15,9 +15,8 @@ def layouts(spec: ExperimentSpec) -> tuple[Layout, ...]:
     return tuple(_layout(spec, get_suite(name)) for name in spec.suites)
 
 
-def references(asked: Sequence[str], rows: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """Those of the references asked for that are among the rows (method, variant); else the first row."""
-    labels = [label(*row) for row in rows]
+def references(asked: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
+    """Those of the references asked for that are among the rows, by label; else the first row."""
     return tuple(name for name in asked if name in labels) or tuple(labels[:1])
 
 
@@ -29,6 +28,7 @@ def _layout(spec: ExperimentSpec, suite: Suite) -> Layout:
         # A row that --set changed is no longer the paper's; a row with settings is one only where the suite gives its name there.
         paper = row.paper if variant == row.name and (row.paper or not row.name) else None
         rows.append(LayoutRow(row.method, variant, row.label or row.name or row.method, paper))
+    asked = spec.against if spec.against_given else suite.against
     return Layout(
         name=suite.id,
         title=suite.title,
@@ -39,6 +39,6 @@ def _layout(spec: ExperimentSpec, suite: Suite) -> Layout:
         metrics=suite.metrics,
         columns=suite.columns,
         rows=tuple(rows),
-        against=spec.against if spec.against_given else suite.against,
+        against=spec.references.get(suite.id) or references(asked, [label(row.method, row.variant) for row in rows]),
         notes=suite.notes,
     )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from mcsr_bench.errors import DamagedFileError, UserError
-from mcsr_bench.experiment.grid import ExperimentSpec, method_names
-from mcsr_bench.experiment.layout import layouts, references
+from mcsr_bench.experiment.grid import ExperimentSpec
+from mcsr_bench.experiment.kept import read_experiment
+from mcsr_bench.experiment.layout import layouts
 from mcsr_bench.plugin.loading import SMOKE
 from mcsr_bench.plugin.registry import add_plugins, reports
 from mcsr_bench.plugin.report import FORMATS, Layout, Report, Table
-from mcsr_bench.results.bundle import RunFolder, TrialRecord, check_version
+from mcsr_bench.results.bundle import RunFolder, TrialRecord
 from mcsr_bench.results.load import Results, use_results
 from mcsr_bench.system import files
 from mcsr_bench.system.progress import Listener
@@ -30,16 +30,16 @@ def build_report(
 ) -> tuple[list[Table], list[Path]]:
     """Write the report of the runs into the folder ``to``; returns the main tables and the files written.
 
-    against: references of the p-values; empty: those of the runs' suites, or of the first run. Results of preset smoke are no
-    results and are left out, and so are damaged bundles, of which the listener is told. Raises UserError for a folder without
-    results, results of different data or splits in one table, an unknown format, or nothing left to report.
+    against: references of the p-values; empty: those that the runs fixed. Others than those are called exploratory. Results of
+    preset smoke are not results and are left out, and so are damaged bundles, of which the listener is told. Raises UserError for a
+    folder without results, results of different data or splits in one table, an unknown format, or nothing left to report.
     """
     for name in formats:
         if name not in FORMATS:
             raise UserError(f"--formats {name}: allowed are {', '.join(FORMATS)}")
     if to.exists() and not to.is_dir():
         raise UserError(f"--to {to}: is a file, not a folder")
-    specs = [_spec(run) for run in runs]
+    specs = [read_experiment(run) for run in runs]
     for path in (*plugins, *(p for spec in specs for p in spec.data.plugins if p.is_dir())):
         add_plugins(path)
 
@@ -66,20 +66,25 @@ def _build(
         )
     _check_data(results)
     shown = _layouts(specs, against)
-    rows = list(zip(results.trials["method"], results.trials["variant"], strict=True))
-    chosen = references(against or specs[0].against, list(dict.fromkeys(rows)))
     _check_against(against, results)
+    fixed = tuple(dict.fromkeys(name for spec in specs for name in _fixed(spec)))
+    before = {*fixed, *(name for spec in specs for names in spec.references.values() for name in names)}
+    chosen = tuple(against) or fixed
+    later = tuple(name for name in chosen if name not in before)
     report: Report = reports().load(specs[0].report)()
-    tables = report.tables(results, against=chosen, layouts=shown)
-    return tables, report.write(results, to, against=chosen, layouts=shown, formats=tuple(formats))
+    with files.claimed(to):
+        tables = report.tables(results, against=chosen, layouts=shown, exploratory=later)
+        return tables, report.write(
+            results, to, against=chosen, layouts=shown, exploratory=later, formats=tuple(formats)
+        )
 
 
 def make_report(spec: ExperimentSpec, results: Results) -> tuple[list[Table], list[Path]]:
-    """The tables for the terminal, and the files written to ``OUT/report``."""
+    """The tables for the terminal, and the files written to ``OUT/report``; laid out as the folder's experiment says."""
     report: Report = reports().load(spec.report)()
-    shown = layouts(with_earlier_suites(spec))
-    rows = list(zip(results.trials["method"], results.trials["variant"], strict=True))
-    against = references(spec.against, [(name, "") for name in method_names(spec)] if not shown else rows)
+    kept = read_experiment(spec.out)
+    shown = layouts(kept)
+    against = _fixed(kept)
     return (
         report.tables(results, against=against, layouts=shown),
         report.write(
@@ -93,21 +98,17 @@ def make_report(spec: ExperimentSpec, results: Results) -> tuple[list[Table], li
     )
 
 
-def with_earlier_suites(spec: ExperimentSpec) -> ExperimentSpec:
-    """The spec with the suites that earlier runs left in the same folder."""
-    path = RunFolder(spec.out).experiment
-    earlier = tuple(files.read_json(path).get("suites", ())) if path.is_file() else ()
-    return spec.model_copy(update={"suites": tuple(dict.fromkeys((*earlier, *spec.suites)))})
+def _fixed(spec: ExperimentSpec) -> tuple[str, ...]:
+    """The references that the first run without a suite fixed; what was asked, in a folder of an earlier version."""
+    return spec.references.get("", () if spec.references else spec.against)
 
 
 def _layouts(specs: Sequence[ExperimentSpec], against: Sequence[str]) -> tuple[Layout, ...]:
     found: dict[tuple[str, tuple[object, ...]], Layout] = {}
     for spec in specs:
-        if against:
-            spec = spec.model_copy(update={"against": tuple(against), "against_given": True})
         if spec.preset != SMOKE:
             found |= {(layout.name, layout.rows): layout for layout in layouts(spec)}
-    return tuple(found.values())
+    return tuple(replace(layout, against=tuple(against)) if against else layout for layout in found.values())
 
 
 def _check_data(results: Results) -> None:
@@ -136,17 +137,3 @@ def _check_against(against: Sequence[str], results: Results) -> None:
     for name in against:
         if name not in known:
             raise UserError(f"--against {name}: that method is not in these runs ({', '.join(sorted(known))})")
-
-
-def _spec(run: Path) -> ExperimentSpec:
-    path = RunFolder(run).experiment
-    if not run.is_dir():
-        raise UserError(f"{run}: no such folder of results")
-    if not path.is_file():
-        raise UserError(f"{run}: no {path.name} there; is it the folder of a run?")
-    try:
-        values = files.read_json(path)
-        check_version(path, values, unsaid=1)
-        return ExperimentSpec.model_validate(values)
-    except (ValueError, ValidationError) as error:
-        raise UserError(f"{path}: not a readable experiment: {str(error).splitlines()[0]}") from None

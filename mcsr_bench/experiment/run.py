@@ -5,8 +5,7 @@ Nothing is trained before every name, setting and file was checked and the prepa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +15,7 @@ from mcsr_bench.engines.base import Engine
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.experiment.grid import ExperimentSpec, method_names, points, smoke_standards
-from mcsr_bench.experiment.report import with_earlier_suites
+from mcsr_bench.experiment.kept import merged
 from mcsr_bench.experiment.rescoring import complete_scores
 from mcsr_bench.experiment.trial import TrialSpec
 from mcsr_bench.experiment.trials import finished, mend, replace_others, run_trials, trial_spec
@@ -92,7 +91,8 @@ def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[Trial
     data = data.model_copy(update={"standards": smoke_standards(data, method_names(spec), spec.preset)})
     device = chosen_device(spec.device)
     _check_folder(spec)
-    with _claimed(spec.out):
+    kept = merged(spec)
+    with files.claimed(spec.out):
         ready = prepare_all(data, engine, listener)
         trials = [
             trial_spec(point, prepared, spec.data, out=spec.out, seed=seed, preset=spec.preset, device=device)
@@ -102,7 +102,7 @@ def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[Trial
             for seed in spec.seeds
         ]
         _check_results(spec, trials)
-        _write_spec(spec)
+        _write_spec(kept)
         for prepared in ready:
             write_manifest(RunFolder(spec.out).split(prepared.label), prepared.manifest)
             write_registrations(RunFolder(spec.out).registrations(prepared.label), prepared.store)
@@ -111,27 +111,7 @@ def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[Trial
 
 def _write_spec(spec: ExperimentSpec) -> None:
     left_out = {"fresh", "jobs", "device"}
-    files.write_json(
-        RunFolder(spec.out).experiment, with_earlier_suites(spec).model_dump(mode="json", exclude=left_out)
-    )
-
-
-@contextmanager
-def _claimed(out: Path) -> Iterator[None]:
-    """Make a run's folder, so that one that cannot be written fails first; remove it when the block fails."""
-    made = [path for path in (out, *out.parents) if not path.exists()]
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with files.replacing(out / ".writable"):
-            pass
-        (out / ".writable").unlink()
-        yield
-    except BaseException:
-        for path in made:
-            if any(path.iterdir()):
-                break
-            path.rmdir()
-        raise
+    files.write_json(RunFolder(spec.out).experiment, spec.model_dump(mode="json", exclude=left_out))
 
 
 def _check_folder(spec: ExperimentSpec) -> None:

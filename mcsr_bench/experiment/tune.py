@@ -24,7 +24,7 @@ from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import DamagedFileError, UserError
-from mcsr_bench.experiment.grid import Point, point_of, smoke_standards
+from mcsr_bench.experiment.grid import Point, check_seed, point_of, smoke_standards
 from mcsr_bench.experiment.suites import Row
 from mcsr_bench.experiment.trial import TrialSpec
 from mcsr_bench.experiment.trials import finished, mend, run_trials, trial_spec
@@ -139,6 +139,7 @@ def _search(spec: SearchSpec, listener: Listener) -> _Search:
     for option, several in (("--dataset", spec.data.names), ("--scale", spec.data.scales)):
         if len(several) != 1:
             raise UserError(f"{option} {','.join(map(str, several))}: tune takes one")
+    check_seed("--seed", spec.seed)
     spec.data.add_plugins()
     spec.data.check()
     [scale] = spec.data.scales
@@ -271,7 +272,7 @@ def _try(search: _Search, number: int, values: dict[str, Any], listener: Listene
         for trial, record in zip(trials, records, strict=True)
     ]
     reasons = [record.reason for record in records if record is not None and record.status != "done"]
-    reasons += [f"{OBJECTIVE} is {score}" for score in scores if score is not None and not math.isfinite(score)]
+    reasons += [f"{OBJECTIVE} is not finite" for score in scores if score is not None and not math.isfinite(score)]
     return {
         "number": number,
         "values": values,
@@ -310,7 +311,10 @@ def _finished(trial: TrialSpec, listener: Listener) -> TrialRecord | None:
 def _score(volumes: Path) -> float:
     """The patient mean of the objective of the target in a trial's scores."""
     table = files.read_table(volumes, ("patient_id", "volume_id", "contrast"))
-    return float(table[table["role"] == "target"].groupby("patient_id")[OBJECTIVE].mean().mean())
+    target = table[table["role"] == "target"]
+    if target[OBJECTIVE].isna().any():  # a score that is missing must not vanish from an average
+        return math.nan
+    return float(target.groupby("patient_id")[OBJECTIVE].mean().mean())
 
 
 def _mean(scores: Sequence[float]) -> float:

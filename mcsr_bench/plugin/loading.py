@@ -23,9 +23,15 @@ _SMOKE_CHANGES = {"budget": 10, "budget_unit": "steps", "validations": 1, "batch
 def preset_values(card: MethodCard, preset: str, scale: int) -> dict[str, Any]:
     """The value of every setting at a preset and scale. UserError when the method has no such preset.
 
-    Methods without settings (interpolation) accept every preset.
+    Methods without settings (interpolation) accept every preset that some method has.
     """
     if not card.presets:
+        known = {
+            SMOKE,
+            *(name for plugin in methods().plugins().values() if plugin.card for name in plugin.card.presets),
+        }
+        if preset not in known:
+            raise UserError(f"--preset {preset}: no method has it; there are {', '.join(sorted(known - {SMOKE}))}")
         return {}
     if preset == SMOKE:
         quick = preset_values(card, "quick", scale)
@@ -96,7 +102,10 @@ def load_dataset(
         standard = datasets().card(name).settings
         dataset_class: type[Dataset] = datasets().load(name)
     values = checked(dataset_class.Settings, {**standard, **settings}, name)
-    loaded = dataset_class(name, values, None if data_root is None else Path(data_root).expanduser())
+    root = None if data_root is None else Path(data_root).expanduser()
+    if root is not None and not root.is_dir():
+        raise UserError(f"--data-root {root}: no such folder")
+    loaded = dataset_class(name, values, root)
     if dataset_class.needs_root:
         _ = loaded.root
     return loaded

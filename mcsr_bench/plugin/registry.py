@@ -311,6 +311,8 @@ def checked(model: type[BaseModel], values: dict[str, Any], where: str) -> Any:
         key = str(first["loc"][0]) if first["loc"] else ""
         if first["type"] == "extra_forbidden":
             raise unknown_name(f"setting of {where}", key, model.model_fields) from None
+        if not key:  # settings that contradict each other
+            raise UserError(f"--set {where}...: {_said(first)}") from None
         raise UserError(f"--set {where}.{key}={first.get('input')}: {_allowed(model, key, first)}") from None
 
 
@@ -324,7 +326,13 @@ def _allowed(model: type[BaseModel], key: str, first: Any) -> str:
             return f"{key} must lie in {bounds['ge']}..{bounds['le']}"
         words = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
         return f"{key} must be " + " and ".join(f"{words[n]} {v}" for n, v in bounds.items())
-    return f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    return f"{key}: {_said(first)}"
+
+
+def _said(first: Any) -> str:
+    """pydantic's message as a clause."""
+    text = str(first["msg"]).removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]
 
 
 _PACKAGE = Path(__file__).parents[1]

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from mcsr_bench.results.load import Results
-from mcsr_bench.results.table import Cell, Table
+from mcsr_bench.results.table import UNDEFINED, Cell, Table, number
 
-__all__ = ["FORMATS", "Cell", "Layout", "LayoutRow", "Report", "Table"]
+__all__ = ["FORMATS", "UNDEFINED", "Cell", "Layout", "LayoutRow", "Report", "Table", "number"]
 
 FORMATS = ("html", "md", "latex", "csv")
 """What a report can be written as; figures come with html (within the page) and latex (as PDF)."""
@@ -53,10 +53,18 @@ class Report(ABC):
 
     against: the references that p-values compare with, fixed before looking (``METHOD`` or ``METHOD@VARIANT``). layouts: those
     of the suites that were run; each has references of its own. Without any, everything is laid out as Tables I and II.
+    exploratory: those of the references that were chosen after the run; a report says so beside their p-values.
     """
 
     @abstractmethod
-    def tables(self, results: Results, *, against: tuple[str, ...], layouts: tuple[Layout, ...] = ()) -> list[Table]:
+    def tables(
+        self,
+        results: Results,
+        *,
+        against: tuple[str, ...],
+        layouts: tuple[Layout, ...] = (),
+        exploratory: tuple[str, ...] = (),
+    ) -> list[Table]:
         """The tables for the terminal."""
 
     @abstractmethod
@@ -67,6 +75,7 @@ class Report(ABC):
         *,
         against: tuple[str, ...],
         layouts: tuple[Layout, ...] = (),
+        exploratory: tuple[str, ...] = (),
         formats: tuple[str, ...] = FORMATS,
         brief: bool = False,
     ) -> list[Path]:

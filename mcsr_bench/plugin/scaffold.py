@@ -29,9 +29,9 @@ def new_method(name: str, to: str | Path) -> list[Path]:
     complete or not at all. Raises UserError for a name that is malformed or taken, a folder that exists, a place that cannot be
     written.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,63}", name):
         raise UserError(
-            f"new method {name}: a name begins with a lower-case letter, and lower-case letters, digits and hyphens follow"
+            f"new method {name}: a name begins with a lower-case letter; at most 63 lower-case letters, digits and hyphens follow"
         )
     if name == "all":
         raise UserError(f"new method {name}: the word means all methods; choose another name")

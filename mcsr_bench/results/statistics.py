@@ -1,19 +1,21 @@
 """What may be concluded from scores. The unit is the patient; slices of one patient are not independent.
 
-Volume scores -> mean over a patient's volumes -> mean over seeds; then paired comparisons between methods on their common patients,
-against references that were fixed before looking. scipy and statsmodels do the work.
+Volume scores -> mean over a patient's volumes -> paired comparisons between methods on their common patients, against
+references that were fixed before looking. With several seeds of each trained method a test is about the methods: patients and
+seeds are both random (`mcsr_bench.results.inference`). With one seed it is about these weights. scipy does the work.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from mcsr_bench.results.inference import CONFIDENCE, detectable, dominant, interval, p_value, variance_terms
 
 GROUP = ("dataset", "scale", "preset", "protocol", "protocol_hash", "track", "contrast")
 """What must be equal for two scores to be compared at all."""
@@ -24,13 +26,20 @@ FEWEST_PATIENTS = 6
 """With fewer, the smallest p-value a sign-type test could give is above 0.03: no p-value is printed."""
 
 TOO_FEW = "too few patients to test"
-CONFIDENCE, POWER, ALPHA = 0.95, 0.80, 0.05
+
+FEWEST_FOR_BOOTSTRAP = 20
+"""Patients. With fewer, the BCa interval that is called 95 % covers less: 91 % at 12, 85 % at 6."""
+
 BOOTSTRAPS, BOOTSTRAP_SEED = 10_000, 0
+
+WEIGHTS, METHODS = "these weights", "the methods"
+"""What ``p_t``, its interval and the detectable difference are about."""
 
 COLUMNS = (
     *("dataset", "scale", "preset", "protocol", "contrast", "metric", "method", "variant", "reference", "n_patients"),
     *("mean_difference", "ci_low", "ci_high", "ci_boot_low", "ci_boot_high", "p_t", "p_t_holm", "p_wilcoxon", "d_z"),
-    *("minimal_detectable", "protocol_hash", "track", "n_dropped", "n_comparisons", "reason", "p_slice_invalid"),
+    *("minimal_detectable", "about", "p_weights", "n_seeds", "n_seeds_reference", "dominant_patient"),
+    *("protocol_hash", "track", "n_dropped", "n_comparisons", "reason", "p_slice_invalid"),
 )
 """Of `comparisons`, and of ``tables/comparisons.csv``."""
 
@@ -41,8 +50,12 @@ def patient_scores(volumes: pd.DataFrame, metric: str) -> pd.DataFrame:
     volumes: `Results.volumes`. The mean over a patient's volumes within a seed, then over seeds.
     """
     keys = [*GROUP, *METHOD, "patient_id"]
-    per_seed = _means(volumes, [*keys, "seed"], metric)
-    return _means(per_seed.rename(metric).reset_index(), keys, metric).rename("score").reset_index()
+    return _means(seed_scores(volumes, metric), keys, "score").rename("score").reset_index()
+
+
+def seed_scores(volumes: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One row per group, method, variant, patient and seed, with the column ``score``: the mean over the patient's volumes."""
+    return _means(volumes, [*GROUP, *METHOD, "patient_id", "seed"], metric).rename("score").reset_index()
 
 
 def _means(table: pd.DataFrame, keys: Sequence[str], metric: str) -> pd.Series:
@@ -58,76 +71,119 @@ class Comparison:
 
     n_patients: int
     n_dropped: int
-    """Patients that only one of the two has."""
+    """Patients that some trial of the two lacks."""
     mean_difference: float
+    n_seeds: int = 1
+    n_seeds_reference: int = 1
+    about: str = WEIGHTS
+    """`WEIGHTS` or `METHODS`."""
     ci_low: float = np.nan
     ci_high: float = np.nan
-    """95 % t interval of the mean difference."""
+    """95 % interval of the mean difference; of the t-test, where it is about these weights."""
     ci_boot_low: float = np.nan
     ci_boot_high: float = np.nan
-    """95 % BCa bootstrap interval over patients."""
+    """95 % BCa bootstrap interval over patients, of these weights; from 20 patients on."""
     p_t: float = np.nan
-    """Two-sided paired t-test (scipy.stats.ttest_rel)."""
+    """Two-sided, with patients and seeds random (`mcsr_bench.results.inference`); with one seed it is ``p_weights``."""
+    p_weights: float = np.nan
+    """Two-sided paired t-test over patients, of these weights (scipy.stats.ttest_rel)."""
     p_wilcoxon: float = np.nan
-    """Two-sided Wilcoxon signed-rank test (scipy.stats.wilcoxon)."""
+    """Two-sided Wilcoxon signed-rank test over patients, of these weights (scipy.stats.wilcoxon)."""
     d_z: float = np.nan
-    """Cohen's d_z: mean over sample standard deviation of the differences."""
-    sd: float = np.nan
-    """Sample standard deviation of the differences."""
+    """Cohen's d_z of these weights: mean over sample standard deviation of the patients' differences."""
+    dominant_patient: str = ""
+    """The one patient who dominates the differences (`mcsr_bench.results.inference.dominant`), or empty."""
+    variances: tuple[float, ...] = ()
+    """The terms of the variance of the mean difference: patients, then the seeds of either method."""
+    freedom: tuple[float, ...] = ()
+    """Their degrees of freedom."""
     reason: str = ""
     """Why the p-value is missing."""
 
 
-def compare(method: pd.DataFrame, reference: pd.DataFrame, *, bootstrap: bool = True) -> Comparison:
-    """Compare two methods' rows of `patient_scores` within one group.
+def compare(
+    method: pd.DataFrame,
+    reference: pd.DataFrame,
+    *,
+    method_trains: bool = True,
+    reference_trains: bool = True,
+    bootstrap: bool = True,
+) -> Comparison:
+    """Compare two methods' rows of `seed_scores` within one group, on the patients that every trial of the two has.
 
-    bootstrap: False leaves the bootstrap interval out (it takes most of the time).
+    method_trains, reference_trains: False for a method without training, which has no seeds to vary. bootstrap: False leaves the
+    bootstrap interval out (it takes most of the time).
     """
-    pair = (
-        method.set_index("patient_id")["score"]
-        .to_frame("a")
-        .join(reference.set_index("patient_id")["score"].rename("b"), how="outer")
-        .sort_index()  # the bootstrap draws by position
-    )
-    common = pair.loc[sorted(set(method["patient_id"]) & set(reference["patient_id"]))]
+    a, b = (_whole(rows) for rows in (method, reference))
+    common = a.columns.intersection(b.columns).sort_values()  # the bootstrap draws by position
+    everyone = set(method["patient_id"]) | set(reference["patient_id"])
     return compare_pairs(
-        common["a"].to_numpy(np.float64),
-        common["b"].to_numpy(np.float64),
-        n_dropped=len(pair) - len(common),
+        a[common].to_numpy(np.float64),
+        b[common].to_numpy(np.float64),
+        patients=list(common),
+        n_dropped=len(everyone) - len(common),
+        a_trains=method_trains,
+        b_trains=reference_trains,
         bootstrap=bootstrap,
     )
 
 
+def _whole(rows: pd.DataFrame) -> pd.DataFrame:
+    """Scores, a row per seed and a column per patient that all seeds have."""
+    seeds = rows["seed"].nunique()
+    part = rows[rows.groupby("patient_id")["seed"].transform("size") == seeds]
+    return part.pivot(index="seed", columns="patient_id", values="score")
+
+
 def compare_pairs(
-    a: NDArray[np.float64], b: NDArray[np.float64], *, n_dropped: int = 0, bootstrap: bool = True
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    *,
+    patients: Sequence[str] | None = None,
+    n_dropped: int = 0,
+    a_trains: bool = True,
+    b_trains: bool = True,
+    bootstrap: bool = True,
 ) -> Comparison:
-    """Compare paired scores, one per patient, two arrays (n,)."""
+    """Compare scores of the same patients: two arrays (n,), or (seeds, n) each with its own number of seeds.
+
+    patients: their names; else they are called by position.
+    """
     from scipy import stats
 
-    n = len(a)
+    a, b = np.atleast_2d(a), np.atleast_2d(b)
+    n = a.shape[1]
+    head = Comparison(n, n_dropped, np.nan, n_seeds=len(a), n_seeds_reference=len(b))
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return Comparison(n, n_dropped, np.nan, reason="a score is not finite")
-    d = a - b
-    mean = float(np.mean(d)) if n else np.nan
+        return replace(head, reason="a score is not finite")
+    over_seeds = a.mean(0), b.mean(0)
+    d = over_seeds[0] - over_seeds[1]
+    head = replace(head, mean_difference=float(np.mean(d)) if n else np.nan)
     if n < FEWEST_PATIENTS:
-        return Comparison(n, n_dropped, mean, reason=TOO_FEW)
-    if np.ptp(d) <= 1e-12 * np.max(np.abs([a, b])):
-        return Comparison(n, n_dropped, mean, reason="the same difference for every patient")
-    sd = float(np.std(d, ddof=1))
-    interval = stats.t.interval(CONFIDENCE, n - 1, loc=mean, scale=sd / np.sqrt(n))
-    low, high = _bca(d) if bootstrap else (np.nan, np.nan)
-    return Comparison(
-        n,
-        n_dropped,
-        mean,
-        ci_low=float(interval[0]),
-        ci_high=float(interval[1]),
-        ci_boot_low=low,
-        ci_boot_high=high,
-        p_t=float(stats.ttest_rel(a, b).pvalue),
-        p_wilcoxon=float(stats.wilcoxon(a, b).pvalue),
-        d_z=mean / sd,
-        sd=sd,
+        return replace(head, reason=TOO_FEW)
+    if np.ptp(d) <= 1e-12 * np.max(np.abs(over_seeds)):
+        return replace(head, reason="the same difference for every patient")
+    terms, freedom = (
+        tuple(map(float, values)) for values in variance_terms(a, b, a_trains=a_trains, b_trains=b_trains)
+    )
+    p_weights = float(stats.ttest_rel(*over_seeds).pvalue)
+    ci_low, ci_high = interval(head.mean_difference, terms, freedom)
+    ci_boot_low, ci_boot_high = _bca(d) if bootstrap and n >= FEWEST_FOR_BOOTSTRAP else (np.nan, np.nan)
+    at = dominant(d)
+    return replace(
+        head,
+        about=WEIGHTS if len(terms) == 1 and (a_trains or b_trains) else METHODS,
+        ci_low=ci_low,
+        ci_high=ci_high,
+        ci_boot_low=ci_boot_low,
+        ci_boot_high=ci_boot_high,
+        p_t=p_weights if len(terms) == 1 else p_value(head.mean_difference, terms, freedom),
+        p_weights=p_weights,
+        p_wilcoxon=float(stats.wilcoxon(*over_seeds).pvalue),
+        d_z=head.mean_difference / float(np.std(d, ddof=1)),
+        dominant_patient="" if at is None else str(patients[at] if patients else at),
+        variances=terms,
+        freedom=freedom,
     )
 
 
@@ -136,20 +192,22 @@ def comparisons(
     metrics: Iterable[str],
     references: Sequence[str],
     *,
+    untrained: Collection[str] = (),
     slices: Callable[[], pd.DataFrame] | None = None,
     bootstrap: bool = True,
 ) -> pd.DataFrame:
     """Every method and variant against every reference (``METHOD`` or ``METHOD@VARIANT``), with the columns `COLUMNS`.
 
-    Holm's correction and the minimal detectable difference (80 % power, two-sided) run over all methods and variants but the
-    reference, per group, metric and reference. slices: gives `Results.slices`; where the protocol's test unit is the slice, the
+    Holm's correction and the minimal detectable difference (80 % power, two-sided) run over all methods and variants in ``volumes``
+    but the reference, per group, metric and reference: give the rows of one table. untrained: the methods without training, which
+    have no seeds to vary. slices: gives `Results.slices`; where the protocol's test unit is the slice, the
     slice-level p-value is there as ``p_slice_invalid``: slices of one patient are not independent, so that it is not a p-value.
     """
     rows: list[dict[str, object]] = []
     for metric in metrics:
         if volumes.empty or metric not in volumes:
             continue
-        scores = patient_scores(volumes, metric)
+        scores = seed_scores(volumes, metric)
         by_slice = _slice_scores(slices, volumes, metric)
         for values, group in scores.groupby(list(GROUP), sort=True):
             head = dict(zip(GROUP, values, strict=True))
@@ -163,7 +221,8 @@ def comparisons(
                 for key, part in by_row.items():
                     if key == (name, variant):
                         continue
-                    found = compare(part, base, bootstrap=bootstrap)
+                    trains = {"method_trains": key[0] not in untrained, "reference_trains": name not in untrained}
+                    found = compare(part, base, **trains, bootstrap=bootstrap)
                     row = {**head, "metric": metric, "method": key[0], "variant": key[1], "reference": reference}
                     row |= asdict(found)
                     row["p_slice_invalid"] = _slice_p(
@@ -175,56 +234,19 @@ def comparisons(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm-adjusted p-values (statsmodels); NaN stays NaN and is not counted."""
-    from statsmodels.stats.multitest import multipletests
-
+    """Holm-adjusted p-values (Holm, 1979); NaN stays NaN and is not counted."""
     p = np.asarray(p_values, np.float64)
+    tested = np.flatnonzero(np.isfinite(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
     out = np.full(len(p), np.nan)
-    tested = np.isfinite(p)
-    if tested.any():
-        out[tested] = multipletests(p[tested], method="holm")[1]
+    out[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
     return [float(v) for v in out]
 
 
-def minimal_detectable(sd: float, n: int, n_comparisons: int) -> float:
-    """The mean difference that a paired t-test over n patients finds with 80 % power at 0.05 / n_comparisons, two-sided.
-
-    sd: sample standard deviation of the differences, whose unit the result has.
-    """
-    return sd * _detectable_effect(n, n_comparisons) if np.isfinite(sd) else np.nan
-
-
-@dataclass(frozen=True)
-class Friedman:
-    """Ranks of methods over blocks (datasets x scales)."""
-
-    n_blocks: int
-    statistic: float
-    p: float
-    mean_ranks: pd.Series
-    """By method; 1 is best."""
-    pairwise: pd.DataFrame
-    """Nemenyi p-values between methods."""
-
-
-def friedman(blocks: pd.DataFrame, *, higher_is_better: bool = True) -> Friedman | None:
-    """Friedman's test with Nemenyi's comparisons; None with fewer than 3 methods or 2 blocks.
-
-    blocks: a row per block, a column per method, mean scores. Incomplete rows are left out. scipy and scikit-posthocs.
-    """
-    complete = blocks.dropna()
-    if complete.shape[0] < 2 or complete.shape[1] < 3:
-        return None
-    import scikit_posthocs
-    from scipy import stats
-
-    ranks = complete.rank(axis=1, ascending=not higher_is_better).mean()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ties in every block divide by zero: p is NaN then, with a reason
-        test = stats.friedmanchisquare(*(complete[column] for column in complete))
-        pairwise = scikit_posthocs.posthoc_nemenyi_friedman(complete.to_numpy())
-    pairwise.index = pairwise.columns = complete.columns
-    return Friedman(len(complete), float(test.statistic), float(test.pvalue), ranks, pairwise)
+def sample_sd(scores: ArrayLike) -> float:
+    """The sample standard deviation; NaN where it is not defined: for one score, or one that is not finite."""
+    x = np.asarray(scores, np.float64)
+    return float(x.std(ddof=1)) if x.size > 1 and np.isfinite(x).all() else np.nan
 
 
 def spread(volumes: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -233,19 +255,17 @@ def spread(volumes: pd.DataFrame, metric: str) -> pd.DataFrame:
     sd_patients: over patients, of means over seeds. sd_seeds: over seeds, of means over patients; NaN with one seed.
     """
     keys = [*GROUP, *METHOD]
-    one = volumes.groupby([*keys, "patient_id", "seed"], sort=True, observed=True)[metric].mean().reset_index()
     rows = []
-    for values, part in one.groupby(keys, sort=True):
-        patients = part.groupby("patient_id")[metric].mean()
-        seeds = part.groupby("seed")[metric].mean()
+    for values, part in seed_scores(volumes, metric).groupby(keys, sort=True):
+        patients, seeds = (_means(part, [key], "score") for key in ("patient_id", "seed"))
         rows.append(
             {
                 **dict(zip(keys, values, strict=True)),
-                "mean": float(patients.mean()),
+                "mean": float(patients.mean(skipna=False)),
                 "n_patients": len(patients),
                 "n_seeds": len(seeds),
-                "sd_patients": float(patients.std(ddof=1)),
-                "sd_seeds": float(seeds.std(ddof=1)),
+                "sd_patients": sample_sd(patients),
+                "sd_seeds": sample_sd(seeds),
             }
         )
     return pd.DataFrame(rows)
@@ -272,16 +292,9 @@ def _corrected(family: list[dict[str, object]]) -> Iterator[dict[str, object]]:
     p_values = [float(row["p_t"]) for row in family]  # type: ignore[arg-type]
     tested = int(np.isfinite(p_values).sum())
     for row, adjusted in zip(family, holm(p_values), strict=True):
-        n, sd = int(row["n_patients"]), float(row["sd"])  # type: ignore[call-overload, arg-type]
-        smallest = minimal_detectable(sd, n, tested) if tested else np.nan
+        variances, freedom = row["variances"], row["freedom"]
+        smallest = detectable(variances, freedom, tested) if variances else np.nan  # type: ignore[arg-type]
         yield {**row, "p_t_holm": adjusted, "n_comparisons": tested, "minimal_detectable": smallest}
-
-
-@cache
-def _detectable_effect(n: int, n_comparisons: int) -> float:
-    from statsmodels.stats.power import TTestPower
-
-    return float(TTestPower().solve_power(nobs=n, alpha=ALPHA / n_comparisons, power=POWER, alternative="two-sided"))
 
 
 def _slice_scores(

@@ -10,7 +10,7 @@ import pandas as pd
 from mcsr_bench.errors import DamagedFileError
 from mcsr_bench.results.bundle import Bundle
 from mcsr_bench.results.statistics import compare_pairs
-from mcsr_bench.results.table import Cell, Table
+from mcsr_bench.results.table import Cell, Table, number, p_text
 from mcsr_bench.system import files
 
 CLEAN, FOREIGN = "clean", "another patient"
@@ -45,16 +45,17 @@ def stress_table(bundles: Sequence[Bundle]) -> Table | None:
             part.pivot_table(index="patient_id", columns="perturbation", values=column)
             for column in ("psnr", "loss_db", "below_zerofill_db")
         )
-        cells = [Cell(str(method)), Cell(f"{dataset} {scale}x"), Cell(f"{psnr[CLEAN].mean():.2f}")]
+        cells = [Cell(str(method)), Cell(f"{dataset} {scale}x"), Cell(number(psnr[CLEAN].mean(), ".2f"))]
         for name in names:
             mark = " ‡" if below[name].mean() > 0 else ""
-            cells.append(Cell(f"{loss[name].mean():+.2f}{mark}"))
+            cells.append(Cell(number(loss[name].mean(), "+.2f") + mark))
         found = compare_pairs(psnr[CLEAN].to_numpy(), psnr[FOREIGN].to_numpy(), bootstrap=False)
-        cells.append(Cell(found.reason or ("<0.001" if found.p_t < 0.001 else f"{found.p_t:.3f}")))
+        cells.append(Cell(found.reason or p_text(found.p_t)))
         rows.append(tuple(cells))
     columns = ("method", "data", "clean PSNR (dB)", *names, f"p, clean against {FOREIGN}")
     notes = (
-        "dB of PSNR (volume maximum) lost when the auxiliary is wrong while predicting, mean over patients; weights unchanged.",
+        "dB of PSNR (volume maximum) lost when the auxiliary is wrong while predicting, mean over patients; weights unchanged. "
+        "p: paired t-test over patients, about these weights.",
         f"zero: all zero. {FOREIGN}: the next test patient's. rotated: about the centre. noise: complex, {NOISE:.0%} of the 99th "
         "percentile of the auxiliary. ‡ below zero-filling: the method would have done better without this auxiliary.",
     )

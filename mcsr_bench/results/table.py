@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+UNDEFINED = "–"
+"""What a cell shows where there is no number: not computed, not defined (a spread of one patient), or not finite. In CSV: empty."""
+
+
+def number(value: float | None, form: str = ".3g") -> str:
+    """A number by its format specification; `UNDEFINED` for None, NaN and infinities."""
+    return UNDEFINED if value is None or not math.isfinite(value) else format(value, form)
+
+
+def plus_minus(mean: float, spread: float, digits: int) -> str:
+    """``mean±spread``; the mean alone where the spread is not defined, `UNDEFINED` where the mean is not."""
+    shown = number(mean, f".{digits}f")
+    return shown if UNDEFINED in (shown, number(spread)) else f"{shown}±{spread:.{digits}f}"
+
+
+def p_text(p: float) -> str:
+    """A p-value as papers print it; `UNDEFINED` where there is none."""
+    return "<0.001" if p < 0.001 else number(p, ".3f")
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,24 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Make a folder, so that one that cannot be written fails first; remove what was made and is empty when the block fails."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with replacing(folder / ".writable"):
+            pass
+        (folder / ".writable").unlink()
+        yield
+    except BaseException:
+        for path in made:
+            if any(path.iterdir()):
+                break
+            path.rmdir()
+        raise
+
+
+@contextmanager
 def writing_to(place: Path) -> Iterator[None]:
     """An OSError that names no file, as one of a full disk does, names ``place``."""
     try:

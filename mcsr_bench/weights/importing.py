@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mcsr_bench.errors import UserError
-from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.plugin.loading import check_method, load_method
 from mcsr_bench.plugin.method import TorchMethod
 from mcsr_bench.plugin.registry import methods, scoped_plugins
 from mcsr_bench.results.bundle import BundleFiles
@@ -144,7 +144,7 @@ def _import(
     if to.exists():
         raise UserError(f"--to {to}: is there already; a bundle is a new folder")
     state, outside = state_dict(file, read_foreign(file, rules.containers), rules)
-    chosen = {**rules.fixed, **settings_from_shapes(rules, state), **settings}
+    chosen = {**rules.fixed, **_from_shapes(method, file, rules, state, scale, settings), **settings}
     matching = _best(method, file, rules, chosen, state, scale, partial=partial)
     loaded = load_method(method, matching.scale, rules.preset, **chosen)
     tensors = dict(loaded.state())
@@ -205,6 +205,20 @@ def state_dict(file: Path, content: Any, rules: Released) -> tuple[State, tuple[
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
+def _from_shapes(
+    method: str, file: Path, rules: Released, state: State, scale: int | None, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings that the checkpoint's shapes tell. UserError where no network has such shapes."""
+    found = settings_from_shapes(rules, state)
+    at = methods().card(method).scales[0] if scale is None else scale
+    check_method(method, at, rules.preset, {**rules.fixed, **settings})  # the user's own mistakes
+    try:
+        check_method(method, at, rules.preset, {**rules.fixed, **found, **settings})
+    except UserError as error:
+        raise UserError(f"{file}: no {method} has the shapes of its tensors: {str(error).partition(': ')[2]}") from None
+    return found
+
+
 def _rules_file(method: str) -> Path:
     return methods().plugins()[method].folder / RULES
 
@@ -233,7 +247,8 @@ def _best(
 ) -> Matching:
     """At the one scale that a checkpoint fits, or at the one that is asked for. UserError when there is none, or several."""
     at = {
-        s: _matching(method, s, rules, settings, state) for s in ((scale,) if scale else methods().card(method).scales)
+        s: _matching(method, s, rules, settings, state)
+        for s in (methods().card(method).scales if scale is None else (scale,))
     }
     complete = [m for m in at.values() if m.complete]
     least = min(m.left_over for m in at.values())

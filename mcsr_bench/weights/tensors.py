@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +131,38 @@ def read_foreign(path: Path, containers: Sequence[str] = ()) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of TorchScript archives: the error below describes it
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError:
         raise UserError(f"{path}: cannot be read: permission denied") from None
     except Exception as error:  # of a file that may be anything: torch has no one exception for it
         raise UserError(*_refusal(path, error, containers)) from None
+    for name, tensor in _tensors_in(content):
+        if kind := _unusable(tensor):
+            raise UserError(
+                f"{path}: the tensor {name or 'in it'} is {kind}; only dense tensors with values are imported"
+            )
+    return content
+
+
+def _tensors_in(content: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """All tensors in mappings and lists, with the name under which each is kept."""
+    if isinstance(content, Tensor):
+        yield name, content
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _tensors_in(value, str(key))
+    elif isinstance(content, (list, tuple)):
+        for value in content:
+            yield from _tensors_in(value, name)
+
+
+def _unusable(tensor: Tensor) -> str:
+    """What a tensor is whose values cannot be read as a dense array, or ""."""
+    if tensor.is_meta:
+        return "without values (on the meta device)"
+    if tensor.layout != torch.strided or tensor.is_nested:
+        return f"not dense ({str(tensor.layout).removeprefix('torch.')})"
+    return f"quantized ({str(tensor.dtype).removeprefix('torch.')})" if tensor.is_quantized else ""
 
 
 def _safetensors(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 
 from mcsr_bench.metrics import METRICS
-from mcsr_bench.plugin.report import FORMATS, Layout, Report, Table
+from mcsr_bench.plugin.report import FORMATS, UNDEFINED, Layout, Report, Table
 from mcsr_bench.results.load import Results
-from mcsr_bench.results.statistics import COLUMNS, comparisons, spread
+from mcsr_bench.results.statistics import COLUMNS, spread
 from mcsr_bench.system import files
 
 from .extra import extra_tables
@@ -21,7 +22,7 @@ from .figures import brief as brief_drawings
 from .figures.style import SETTINGS
 from .latex import latex
 from .page import Picture, markdown, page
-from .sheets import references, sheets, standard_layouts
+from .sheets import compared, sheets, standard_layouts
 from .table import numbers, table
 
 _DPI = 150
@@ -30,9 +31,16 @@ _DPI = 150
 class PaperReport(Report):
     """Writes ``index.html``, ``report.md``, ``tables/*.csv``, ``tables/*.tex`` and ``figures/*``."""
 
-    def tables(self, results: Results, *, against: tuple[str, ...], layouts: tuple[Layout, ...] = ()) -> list[Table]:
+    def tables(
+        self,
+        results: Results,
+        *,
+        against: tuple[str, ...],
+        layouts: tuple[Layout, ...] = (),
+        exploratory: tuple[str, ...] = (),
+    ) -> list[Table]:
         """One table per suite, scale, preset, protocol, track and contrast: what differs in these is never ranked together."""
-        return [table(sheet, results) for sheet in sheets(results, against, layouts)]
+        return [table(sheet, results) for sheet in sheets(results, against, layouts, exploratory=exploratory)]
 
     def write(
         self,
@@ -41,15 +49,15 @@ class PaperReport(Report):
         *,
         against: tuple[str, ...],
         layouts: tuple[Layout, ...] = (),
+        exploratory: tuple[str, ...] = (),
         formats: tuple[str, ...] = FORMATS,
         brief: bool = False,
     ) -> list[Path]:
         """Everything, into ``to``; the page comes first in what is returned."""
         found = None
         if not brief:
-            shown = standard_layouts(results, against, layouts)
-            found = comparisons(results.volumes, METRICS, references(shown), slices=lambda: results.slices)
-        groups = sheets(results, against, layouts, found)
+            found = compared(results, standard_layouts(results, against, layouts), METRICS)
+        groups = sheets(results, against, layouts, found, exploratory)
         tables = [table(sheet, results) for sheet in groups]
         more = [] if brief else list(extra_tables(groups, results))
         shown_figures = brief_drawings(groups, results) if brief else drawings(groups, results)
@@ -69,14 +77,14 @@ class PaperReport(Report):
         if "csv" in formats and groups:
             scores = {"scores.csv": pd.concat([numbers(sheet) for sheet in groups])}
             if found is not None:
-                scores["comparisons.csv"] = found[list(COLUMNS)]
+                scores["comparisons.csv"] = found[[*COLUMNS, "suite"]]
                 means = [spread(results.volumes, m).assign(metric=m) for m in METRICS if m in results.volumes]
                 scores["metrics.csv"] = pd.concat(means)
             for one in more:
-                cells = [[cell.text for cell in row] for row in one.rows]
+                cells = [["" if cell.text == UNDEFINED else cell.text for cell in row] for row in one.rows]
                 scores[f"{one.name}.csv"] = pd.DataFrame(cells, columns=list(one.columns))
             for name, frame in scores.items():
-                files.write_table(to / "tables" / name, frame)
+                files.write_table(to / "tables" / name, frame.replace([np.inf, -np.inf], np.nan))
                 written.append(to / "tables" / name)
         return [*written, *(to / "figures" / p.name for p in pictures)]
 
@@ -92,5 +100,5 @@ def _pictures(drawings: Iterator[Drawing], to: Path, formats: tuple[str, ...]) -
                     one.figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})
         with files.replacing(to / "figures" / f"{one.name}.png") as temporary:
             temporary.write_bytes(image.getvalue())
-        files.write_table(to / "figures" / f"{one.name}.csv", one.data)
+        files.write_table(to / "figures" / f"{one.name}.csv", one.data.replace([np.inf, -np.inf], np.nan))
         yield Picture(f"{one.name}.png", one.title, image.getvalue(), one.caption)

@@ -10,7 +10,7 @@ import numpy as np
 from mcsr_bench.cost.counting import SIZE, Cost, cost
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.registry import methods
-from mcsr_bench.plugin.report import Cell, Table
+from mcsr_bench.plugin.report import UNDEFINED, Cell, Table, number
 from mcsr_bench.results.bundle import TrialRecord
 from mcsr_bench.results.load import Results
 
@@ -32,14 +32,14 @@ def efficiency(sheet: Sheet, results: Results) -> Table | None:
         rows.append(
             (
                 Cell(row.label),
-                Cell(f"{found.parameters:,}" if found else _profile(trials, "parameters", "{:,.0f}")),
-                Cell(f"{found.dead_parameters:,}" if found else "-"),
-                Cell(f"{found.macs / 1e9:.2f}" if found else "-"),
-                Cell(f"{found.flops / 1e9:.2f}" if found else "-"),
-                Cell(_profile(trials, "steps", "{:,.0f}")),
-                Cell(_profile(trials, "training_pixels", "{:,.1f}", 1e6)),
-                Cell(_profile(trials, "training_flop", "{:,.3g}", 1e12)),
-                Cell(_profile(trials, "seconds_per_step", "{:.3f}")),
+                Cell(f"{found.parameters:,}" if found else _profile(trials, "parameters", ",.0f")),
+                Cell(f"{found.dead_parameters:,}" if found else UNDEFINED),
+                Cell(number(found.macs / 1e9, ".2f") if found else UNDEFINED),
+                Cell(number(found.flops / 1e9, ".2f") if found else UNDEFINED),
+                Cell(_profile(trials, "steps", ",.0f")),
+                Cell(_profile(trials, "training_pixels", ",.1f", 1e6)),
+                Cell(_profile(trials, "training_flop", ",.3g", 1e12)),
+                Cell(_profile(trials, "seconds_per_step", ".3f")),
                 Cell(_seconds(trials, "train", 1)),
                 Cell(_seconds(trials, "predict", slices)),
             )
@@ -88,9 +88,9 @@ def counted(record: TrialRecord) -> Cost | None:
 
 def _profile(trials: Sequence[TrialRecord], key: str, form: str, unit: float = 1.0) -> str:
     values = [r.profile[key] / unit for r in trials if key in r.profile]
-    return form.format(float(np.median(values))) if values else "-"
+    return number(float(np.median(values)) if values else None, form)
 
 
 def _seconds(trials: Sequence[TrialRecord], stage: str, per: int) -> str:
     values = [r.seconds[stage] / max(per, 1) for r in trials if stage in r.seconds]
-    return f"{np.median(values):.3g}" if values else "-"
+    return number(float(np.median(values)) if values else None)

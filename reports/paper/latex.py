@@ -22,6 +22,7 @@ _SIGNS = {
     "×": r"$\times$",
     "†": r"\dag{}",
     "‡": r"\ddag{}",
+    "§": r"\S{}",
     "·": r"\textperiodcentered{}",
     "α": r"$\alpha$",
     "≤": r"$\leq$",

@@ -6,6 +6,7 @@ import numpy as np
 
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.results.load import Results
+from mcsr_bench.results.statistics import FEWEST_PATIENTS, TOO_FEW, WEIGHTS
 
 from .sheets import Sheet
 
@@ -51,12 +52,8 @@ def notes(sheet: Sheet, results: Results) -> list[str]:
             f"split {data.split_hash} ({data.split_rule})."
         )
         out += [f"{dataset}: {mark}" for mark in data.marks]
-    out.append(_seeds(sheet))
-    if sheet.references:
-        cell = " / ".join(f"p({METRICS[m].title})" for m in sheet.metrics)
-        out.append(
-            f"{cell}: paired t-test over patients against {' and '.join(sheet.references)}, fixed before looking; not corrected."
-        )
+    out += _seeds(sheet)
+    out += _references(sheet)
     out += _gaps(sheet)
     out += [f"No p-values against {name}: it was not run here." for name in sheet.missing_references]
     phase = sorted({r.method_label for r in sheet.records if r.method_track == "complex"})
@@ -94,11 +91,42 @@ def _gaps(sheet: Sheet) -> list[str]:
     return list(dict.fromkeys(out))
 
 
-def _seeds(sheet: Sheet) -> str:
+def _seeds(sheet: Sheet) -> list[str]:
+    """What scores, p-values and intervals are about: these weights, or the methods."""
     seeds = sorted({r.seed for r in sheet.records})
     if len(seeds) == 1:
-        return f"One seed ({seeds[0]}): this is about these weights, not about the methods."
-    return f"Seeds {', '.join(map(str, seeds))}: scores are means over seeds."
+        return [f"One seed ({seeds[0]}): scores and p-values are about these weights, not about the methods."]
+    out = [
+        f"Seeds {', '.join(map(str, seeds))}: scores are means over seeds. p takes patients and seeds as random (Cochran and Cox) "
+        'and is about the methods; "these weights" is the paired t-test over patients alone.'
+    ]
+    alone = [
+        sheet.label(method, variant)
+        for (_, method, variant), entry in sheet.entries.items()
+        for found in entry.comparisons.values()
+        if any(np.isfinite(one["p_t"]) and one["about"] == WEIGHTS for one in found.values())
+    ]
+    if alone:
+        out.append(
+            f"About these weights alone, because a method or its reference has one seed: {', '.join(dict.fromkeys(alone))}."
+        )
+    return out
+
+
+def _references(sheet: Sheet) -> list[str]:
+    """What p-values compare with, and when that was chosen."""
+    cell = " / ".join(f"p({METRICS[m].title})" for m in sheet.metrics)
+    test = "t-test with patients and seeds random" if sheet.seeds_vary else "paired t-test over patients"
+    fixed = [name for name in sheet.references if name not in sheet.exploratory]
+    out = [f"{cell}: {test} against {' and '.join(fixed)}, fixed before looking; not corrected."] if fixed else []
+    if any(one["reason"] == TOO_FEW for one in sheet.found):
+        out.append(f"No p-value with fewer than {FEWEST_PATIENTS} patients.")
+    if sheet.exploratory:
+        out.append(
+            f"{cell} against {' and '.join(sheet.exploratory)}: exploratory, because this reference was chosen after the run; "
+            "not corrected."
+        )
+    return out
 
 
 def _training(sheet: Sheet) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from mcsr_bench.plugin.report import Table
+from mcsr_bench.plugin.report import Table, number
 from mcsr_bench.results.load import Results
 
 
@@ -36,6 +36,7 @@ def page(tables: Sequence[Table], more: Sequence[Table], pictures: Sequence[Pict
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["number"] = number
     return environment.get_template("page.html").render(
         tables=tables,
         more=more,

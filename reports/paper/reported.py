@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.plugin.published import METRICS as PAPER_METRICS
-from mcsr_bench.plugin.report import Cell, Table
+from mcsr_bench.plugin.report import Cell, Table, number
 from mcsr_bench.results.load import Results
 
 from .sheets import Sheet
@@ -25,7 +25,7 @@ def reported(sheet: Sheet, results: Results) -> Table | None:
                     Cell(PAPER_METRICS[metric]),
                     Cell(f"{paper.text}" + (f" ({paper.note})" if paper.note else "")),
                     Cell(score_text(entry, metric)),
-                    Cell(f"{gap:+.{digits}f}"),
+                    Cell(number(gap, f"+.{digits}f")),
                 )
             )
     if not rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from mcsr_bench.plugin.published import Published, published
 from mcsr_bench.plugin.report import Layout, LayoutRow
 from mcsr_bench.results.bundle import Bundle, TrialRecord, label
 from mcsr_bench.results.load import Results
-from mcsr_bench.results.statistics import comparisons, patient_scores
+from mcsr_bench.results.statistics import comparisons, patient_scores, sample_sd
 
 _PAPER_TABLE = {2: "I", 4: "II"}
 _KEYS = ("scale", "preset", "protocol", "protocol_hash", "track", "contrast")
@@ -30,7 +30,7 @@ class Entry:
 
     mean: dict[str, float]
     std: dict[str, float]
-    """Over patients, sample standard deviation; NaN for one patient."""
+    """Over patients, sample standard deviation; NaN where it is not defined."""
     n_patients: int
     comparisons: dict[str, dict[str, Found]]
     """By reference, then by metric id; a reference itself is not in its own."""
@@ -54,6 +54,8 @@ class Sheet:
     datasets: tuple[str, ...]
     references: tuple[str, ...]
     missing_references: tuple[str, ...]
+    exploratory: tuple[str, ...]
+    """Those of the references that were chosen after the run."""
     rows: tuple[LayoutRow, ...]
     """Those of the layout that have results."""
     entries: dict[tuple[str, str, str], Entry]
@@ -71,6 +73,17 @@ class Sheet:
         """For file names."""
         parts = (self.layout.name, f"x{self.scale}", self.preset, self.protocol, self.track, self.contrast)
         return "-".join(part for part in parts if part).lower()
+
+    @property
+    def found(self) -> list[Found]:
+        """All its comparisons."""
+        by_reference = (found for entry in self.entries.values() for found in entry.comparisons.values())
+        return [one for found in by_reference for one in found.values()]
+
+    @property
+    def seeds_vary(self) -> bool:
+        """Whether seeds are part of a test, which then differs from the one of these weights."""
+        return any(np.isfinite(one["p_t"]) and one["p_t"] != one["p_weights"] for one in self.found)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -95,36 +108,65 @@ class Sheet:
 
 
 def sheets(
-    results: Results, against: Sequence[str], layouts: Sequence[Layout], found: pd.DataFrame | None = None
+    results: Results,
+    against: Sequence[str],
+    layouts: Sequence[Layout],
+    found: pd.DataFrame | None = None,
+    exploratory: Sequence[str] = (),
 ) -> list[Sheet]:
     """All sheets of a set of results, in the order of the layouts; never two protocols, presets, tracks or contrasts in one.
 
-    found: `comparisons` of the same results where they are there already.
+    found: `compared` of the same results and layouts where it is there already. exploratory: references chosen after the run.
     """
     if results.volumes.empty:
         return []
-    shown = list(layouts) or [_standard(results, against)]
+    shown = standard_layouts(results, against, layouts)
     metrics = list(dict.fromkeys(metric for layout in shown for metric in layout.metrics))
-    if found is None:
-        found = comparisons(results.volumes, metrics, references(shown), slices=lambda: results.slices, bootstrap=False)
-    index = _indexed(found)
+    index = _indexed(compared(results, shown, metrics, bootstrap=False) if found is None else found)
     scores = {metric: patient_scores(results.volumes, metric) for metric in metrics}
     groups = scores[metrics[0]].groupby(list(_KEYS), sort=True)
     return [
         sheet
-        for layout in shown
+        for number, layout in enumerate(shown)
         for values, part in groups
-        if (sheet := _sheet(results, scores, index, layout, dict(zip(_KEYS, values, strict=True)), part)) is not None
+        if (
+            sheet := _sheet(
+                results, scores, index, number, layout, dict(zip(_KEYS, values, strict=True)), part, exploratory
+            )
+        )
     ]
 
 
-def references(layouts: Sequence[Layout]) -> tuple[str, ...]:
-    """The references of all layouts, and the first row of one whose references are not among its rows."""
-    out: list[str] = []
-    for layout in layouts:
-        labels = [_label(row) for row in layout.rows]
-        out += [name for name in layout.against if name in labels] or labels[:1]
-    return tuple(dict.fromkeys(out))
+def compared(
+    results: Results, layouts: Sequence[Layout], metrics: Iterable[str], *, bootstrap: bool = True
+) -> pd.DataFrame:
+    """`comparisons` within the rows of each layout, so that Holm's correction runs over one table.
+
+    ``layout`` is the position of the layout, ``suite`` its name.
+    """
+    untrained = {record.method for record in results.records if not record.card.get("trains", True)}
+    named = pd.MultiIndex.from_frame(results.volumes[["scale", "method", "variant"]])
+    parts = []
+    for number, layout in enumerate(layouts):
+        rows = [(scale, row.method, row.variant) for scale in layout.scales for row in layout.rows]
+        part = comparisons(
+            results.volumes[named.isin(rows)],
+            metrics,
+            layout.against,
+            untrained=untrained,
+            slices=lambda: results.slices,
+            bootstrap=bootstrap,
+        )
+        parts.append(part.assign(suite=layout.name, layout=number))
+    return pd.concat([part for part in parts if len(part)] or parts[:1])
+
+
+def volumes(sheet: Sheet, results: Results) -> pd.DataFrame:
+    """The rows of `Results.volumes` behind a sheet."""
+    table = results.volumes
+    same = ["scale", "preset", "protocol_hash", "track", "contrast"]
+    keep = (table[same] == [getattr(sheet, key) for key in same]).all(axis=1)
+    return table[keep & pd.MultiIndex.from_frame(table[["dataset", "method", "variant"]]).isin(list(sheet.entries))]
 
 
 def standard_layouts(results: Results, against: Sequence[str], layouts: Sequence[Layout]) -> list[Layout]:
@@ -148,7 +190,7 @@ def _standard(results: Results, against: Sequence[str]) -> Layout:
 
 
 def _indexed(found: pd.DataFrame) -> dict[tuple[object, ...], Found]:
-    keys = ["dataset", *_KEYS, "metric", "method", "variant", "reference"]
+    keys = ["layout", "dataset", *_KEYS, "metric", "method", "variant", "reference"]
     rows = ({str(name): value for name, value in row.items()} for row in found.to_dict("records"))
     return {tuple(row[k] for k in keys): row for row in rows}
 
@@ -157,9 +199,11 @@ def _sheet(
     results: Results,
     scores: dict[str, pd.DataFrame],
     index: dict[tuple[object, ...], Found],
+    number: int,
     layout: Layout,
     chosen: dict[str, Any],
     part: pd.DataFrame,
+    exploratory: Sequence[str],
 ) -> Sheet | None:
     if chosen["scale"] not in layout.scales:
         return None
@@ -168,7 +212,7 @@ def _sheet(
     if not rows:
         return None
     labels = [_label(row) for row in rows]
-    asked = [name for name in layout.against if name in labels] or labels[:1]
+    asked = [name for name in layout.against if name in labels]
     here = {metric: _where(scores[metric], chosen) for metric in layout.metrics}
     named = {(row.method, row.variant) for row in rows}
     mine = [(d, m, v) for d, m, v in part[["dataset", "method", "variant"]].drop_duplicates().itertuples(index=False)]
@@ -179,7 +223,8 @@ def _sheet(
     role = "target" if chosen["contrast"] == records[0].data.target else "auxiliary"
     by_name = {(row.method, row.variant): row for row in rows}
     entries = {
-        key: _entry(here, index, layout, by_name[key[1], key[2]], chosen, key[0], asked, records, role) for key in mine
+        key: _entry(here, index, number, layout, by_name[key[1], key[2]], chosen, key[0], asked, records, role)
+        for key in mine
     }
     return Sheet(
         layout=layout,
@@ -189,6 +234,7 @@ def _sheet(
         datasets=datasets,
         references=tuple(asked),
         missing_references=tuple(name for name in layout.against if name not in labels),
+        exploratory=tuple(name for name in asked if name in exploratory),
         rows=rows,
         entries=entries,
         bundles=found,
@@ -198,6 +244,7 @@ def _sheet(
 def _entry(
     scores: dict[str, pd.DataFrame],
     index: dict[tuple[object, ...], Found],
+    number: int,
     layout: Layout,
     row: LayoutRow,
     chosen: dict[str, Any],
@@ -211,7 +258,7 @@ def _entry(
     for reference in against:
         if _label(row) == reference:
             continue
-        keys = {m: (dataset, *chosen.values(), m, row.method, row.variant, reference) for m in own}
+        keys = {m: (number, dataset, *chosen.values(), m, row.method, row.variant, reference) for m in own}
         compared[reference] = {m: index[key] for m, key in keys.items() if key in index}
     record = next(r for r in records if (r.dataset_label, r.method, r.variant) == (dataset, row.method, row.variant))
     paper: dict[str, Published | None] = {}
@@ -223,7 +270,7 @@ def _entry(
         paper = {m: published(table, where, record.scale, alias, m, variant) for m in own} if alias else {}
     return Entry(
         mean={m: float(t["score"].mean(skipna=False)) for m, t in own.items()},
-        std={m: float(t["score"].std(ddof=1, skipna=False)) for m, t in own.items()},
+        std={m: sample_sd(t["score"]) for m, t in own.items()},
         n_patients=len(own[layout.metrics[0]]),
         comparisons=compared,
         printed={m: p for m, p in paper.items() if p is not None},

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from mcsr_bench.metrics import METRICS
-from mcsr_bench.plugin.report import Cell, LayoutRow, Table
+from mcsr_bench.plugin.report import UNDEFINED, Cell, LayoutRow, Table, number
 from mcsr_bench.results.bundle import Bundle
 from mcsr_bench.results.load import Results
 from mcsr_bench.results.statistics import TOO_FEW
+from mcsr_bench.results.table import p_text, plus_minus
 
 from .notes import notes
 from .sheets import Entry, Found, Sheet
@@ -20,7 +21,7 @@ from .sheets import Entry, Found, Sheet
 _PAPER_TABLE = {2: "Table I", 4: "Table II"}
 _DIGITS = {"psnr@volume-max": 2, "ssim@volume-max": 4}
 _AT_SCALE = re.compile(r" at \d+x$")
-_HOLM = "†"
+_HOLM, _DOMINATED = "†", "§"
 _CONVERGED = 0.99
 
 
@@ -32,7 +33,9 @@ def table(sheet: Sheet, results: Results) -> Table:
     for dataset in sheet.datasets:
         head = f"{dataset}: " if several else ""
         columns += [f"{head}{metric_name(m)}" for m in sheet.metrics]
-        columns += [f"{head}p against {name}" for name in sheet.references]
+        for name in sheet.references:
+            columns.append(f"{head}p against {name}")
+            columns += [f"{head}these weights: p against {name}"] if sheet.seeds_vary else []
         columns += [f"{head}in the paper{_where_printed(sheet, dataset)}"] if has_paper else []
         columns += [f"{head}{_EXTRA[name][0]}" for name in sheet.layout.columns]
     rows = []
@@ -46,7 +49,12 @@ def table(sheet: Sheet, results: Results) -> Table:
         rows.append(tuple(cells))
     under = notes(sheet, results)
     if any(_HOLM in cell.text for row in rows for cell in row):
-        under.append(f"{_HOLM} no longer below 0.05 after Holm's correction over the rows of the table.")
+        under.append(f"{_HOLM} no longer below 0.05 after Holm's correction over the other rows of this table.")
+    if any(_DOMINATED in cell.text for row in rows for cell in row):
+        under.append(
+            f"{_DOMINATED} one patient dominates the differences (Grubbs' statistic beyond its two-sided 1 % point): t-tests can "
+            "find too much in such data; see the patients, and p_wilcoxon in comparisons.csv."
+        )
     return Table(sheet.name, title(sheet), tuple(columns), tuple(rows), tuple(under))
 
 
@@ -105,6 +113,7 @@ def numbers(sheet: Sheet) -> pd.DataFrame:
                 short = metric.split("@")[0]
                 row[f"{short}_difference"] = found[metric]["mean_difference"] if metric in found else np.nan
                 row[f"{short}_p_t"] = found[metric]["p_t"] if metric in found else np.nan
+                row[f"{short}_p_weights"] = found[metric]["p_weights"] if metric in found else np.nan
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -115,20 +124,19 @@ def metric_name(metric: str) -> str:
     return f"{known.title} ({known.unit})" if known.unit else known.title
 
 
-def p_text(found: Found) -> str:
-    """A p-value as the paper prints it, or why there is none; marked where Holm's correction takes it above 0.05."""
+def tested(found: Found) -> str:
+    """A p-value as the paper prints it, or why there is none, with its marks: Holm's correction, one patient who dominates."""
     p = found["p_t"]
     if not np.isfinite(p):
         return "too few patients" if found["reason"] == TOO_FEW else "no test"
-    mark = _HOLM if p < 0.05 <= found["p_t_holm"] else ""
-    return ("<0.001" if p < 0.001 else f"{p:.3f}") + mark
+    return (
+        p_text(p) + (_HOLM if p < 0.05 <= found["p_t_holm"] else "") + (_DOMINATED if found["dominant_patient"] else "")
+    )
 
 
 def score_text(entry: Entry, metric: str) -> str:
     """Mean±std over patients."""
-    digits = _DIGITS.get(metric, METRICS[metric].decimals)
-    std = entry.std[metric]
-    return f"{entry.mean[metric]:.{digits}f}" + (f"±{std:.{digits}f}" if np.isfinite(std) else "")
+    return plus_minus(entry.mean[metric], entry.std[metric], _DIGITS.get(metric, METRICS[metric].decimals))
 
 
 def _first_column(sheet: Sheet) -> str:
@@ -143,28 +151,30 @@ def _where_printed(sheet: Sheet, dataset: str) -> str:
 
 def _cells(sheet: Sheet, dataset: str, entry: Entry | None, has_paper: bool) -> list[Cell]:
     if entry is None:
-        return [Cell("-")] * (len(sheet.metrics) + len(sheet.references) + has_paper)
+        tests = len(sheet.references) * (1 + sheet.seeds_vary)
+        return [Cell(UNDEFINED)] * (len(sheet.metrics) + tests + has_paper)
     cells = [Cell(score_text(entry, m), best=entry.mean[m] == sheet.best(dataset, m)) for m in sheet.metrics]
     for reference in sheet.references:
         found = entry.comparisons.get(reference)
         if not found:
-            cells.append(Cell("reference" if found is None else "-"))
+            cells += [Cell("reference" if found is None else UNDEFINED)] + [Cell(UNDEFINED)] * sheet.seeds_vary
             continue
-        texts = [p_text(found[m]) for m in sheet.metrics]
+        texts = [tested(found[m]) for m in sheet.metrics]
         words = len(set(texts)) == 1 and not any(c.isdigit() for c in texts[0])
         text = texts[0] if words else " / ".join(texts)
-        invalid = [
-            f"{found[m]['p_slice_invalid']:.2g}" for m in sheet.metrics if np.isfinite(found[m]["p_slice_invalid"])
-        ]
-        cells.append(Cell(text + (f"  [slices, invalid: {' / '.join(invalid)}]" if invalid else "")))
+        slices = [found[m]["p_slice_invalid"] for m in sheet.metrics]
+        invalid = " / ".join(number(p, ".2g") for p in slices) if np.isfinite(slices).any() else ""
+        cells.append(Cell(text + (f"  [slices, invalid: {invalid}]" if invalid else "")))
+        if sheet.seeds_vary:
+            cells.append(Cell(" / ".join(p_text(found[m]["p_weights"]) for m in sheet.metrics)))
     if has_paper:
-        cells.append(Cell(" / ".join(entry.printed[m].text for m in sheet.metrics if m in entry.printed) or "-"))
+        cells.append(Cell(" / ".join(entry.printed[m].text for m in sheet.metrics if m in entry.printed) or UNDEFINED))
     return cells
 
 
 def _parameters(trials: list[Bundle]) -> str:
     found = {int(b.record.profile["parameters"]) for b in trials if "parameters" in b.record.profile}
-    return " / ".join(f"{n:,}" for n in sorted(found)) or "-"
+    return " / ".join(f"{n:,}" for n in sorted(found)) or UNDEFINED
 
 
 def _convergence(trials: list[Bundle]) -> str:
@@ -181,7 +191,7 @@ def _convergence(trials: list[Bundle]) -> str:
         steps.append(int(reached["step"].iloc[0]))
         last = int(log["step"].iloc[-1])
     if not steps:
-        return "-"
+        return UNDEFINED
     return (f"{min(steps)}" if min(steps) == max(steps) else f"{min(steps)}-{max(steps)}") + f" of {last}"
 
 

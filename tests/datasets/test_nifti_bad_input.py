@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from nifti_files import LPS, SHAPE, dataset, folder, refused, save
 
+from mcsr_bench.data.prepare import prepare
 from mcsr_bench.errors import UserError
+from mcsr_bench.protocol import MCSR_1
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -169,3 +171,14 @@ def test_one_file_for_both_contrasts(tmp_path: Path) -> None:
 def test_names_that_are_no_identifiers(tmp_path: Path) -> None:
     save(tmp_path / "José M_T2.nii")
     refused(dataset(tmp_path), "José M", "may have letters, digits")
+
+
+def test_a_file_too_small_for_the_scale_is_named(tmp_path: Path) -> None:
+    large, small = (np.ones((n, n, 8), np.float32) for n in (32, 15))
+    for i in range(4):
+        for j, contrast in enumerate(("T1", "T2")):
+            save(tmp_path / f"p{i}_{contrast}.nii.gz", (small if i == 2 else large) + i + j)
+    with pytest.raises(UserError) as error:
+        prepare(dataset(tmp_path), MCSR_1, [2])
+    where = tmp_path / "p2_T2.nii.gz"
+    assert str(error.value) == f"{where}: an image of 15 x 15 is too small for scale 2: at least 16 x 16 is needed"

@@ -21,7 +21,7 @@ from mcsr_bench.reports.paper.figures.ranks import cliques  # noqa: E402
 from mcsr_bench.reports.paper.figures.style import Palette  # noqa: E402
 from mcsr_bench.reports.paper.figures.tradeoff import front  # noqa: E402
 from mcsr_bench.reports.paper.sheets import sheets  # noqa: E402
-from mcsr_bench.results.statistics import Friedman  # noqa: E402
+from mcsr_bench.results.ranks import Friedman  # noqa: E402
 
 METHODS = ("zerofill", "edsr", "zeng", "sanet")
 
@@ -134,9 +134,9 @@ def test_ablations_are_bars_of_one_methods_settings(tmp_path):
     assert not [n for n in found if n.startswith("sweep")]
 
 
-def test_ranks_over_datasets_and_scales(tmp_path):
+def test_ranks_are_tested_over_six_data_sets_and_their_scales_are_one_block(tmp_path):
     for k, method in enumerate(METHODS):
-        for name in ("a", "b", "c"):
+        for name in "abcdef":
             for scale in (2, 4):
                 fake.write_trial_of(
                     tmp_path / "r",
@@ -145,7 +145,9 @@ def test_ranks_over_datasets_and_scales(tmp_path):
                     data=fake.data_record(name, patients=9),
                     scale=scale,
                 )
-    data = one(drawn(tmp_path / "r"), "ranks").data.set_index("method")
+    ranks = one(drawn(tmp_path / "r"), "ranks")
+    assert "over 6 data sets" in ranks.caption
+    data = ranks.data.set_index("method")
     assert list(data["mean_rank"].sort_values().index) == list(reversed(METHODS))
     assert data.loc["sanet", "mean_rank"] == 1
 

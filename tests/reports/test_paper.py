@@ -58,7 +58,7 @@ def test_the_papers_number_stands_beside_ours_only_where_it_has_one(three, tmp_p
     printed = column(table, "in the paper")
     assert printed["sanet"].text == "32.0±0.71 / 0.716±0.03"  # Table I, fastMRI, 2x
     assert printed["minet"].text == "31.8±0.83 / 0.709±0.03"
-    assert printed["zerofill"].text == "-"
+    assert printed["zerofill"].text == "–"
     fake.write_trial_of(tmp_path / "other", "sanet", [30.0] * 8)
     [table] = tables(tmp_path / "other")
     assert not any("paper" in c for c in table.columns)
@@ -114,6 +114,7 @@ def test_notes_say_protocol_preset_seeds_patients_and_what_is_simulated(tmp_path
     ):
         assert piece in text
     assert column(table, "p against")["sanet"].text == "too few patients"
+    assert "No p-value with fewer than 6 patients." in table.notes
 
 
 def test_a_failed_trial_is_a_row_of_its_own_in_the_notes(three):

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from mcsr_bench.data.store import StoredVolume, Volume, open_store
 from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.plugin.predicted import magnitude
+from mcsr_bench.plugin.report import number
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.regions import Regions
 from mcsr_bench.results.bundle import Bundle, TrialRecord
@@ -204,7 +205,14 @@ def draw(shown: Comparison) -> Figure:
             _show(upper, panel.image, _GRAY, white, panel.name)
             _zoom(upper, panel.image, shown.box, white)
             lower = figure.add_subplot(grid[2 * line + 1, column + 1])
-            _show(lower, error, _ERROR, worst, f"{panel.psnr:.2f} / {panel.ssim:.3f}", weight="normal")
+            _show(
+                lower,
+                error,
+                _ERROR,
+                worst,
+                f"{number(panel.psnr, '.2f')} / {number(panel.ssim, '.3f')}",
+                weight="normal",
+            )
         legend = figure.add_subplot(grid[1, n_columns + 1])
         legend.axis("off")
         scale = ScalarMappable(Normalize(0, worst / white * 100), _ERROR)

@@ -1,4 +1,4 @@
-"""Critical-difference diagram over datasets and scales (Demsar, JMLR 7:1, 2006)."""
+"""Critical-difference diagram over data sets (Demsar, JMLR 7:1, 2006)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import matplotlib as mpl
 import pandas as pd
 
-from mcsr_bench.results.statistics import Friedman
+from mcsr_bench.results.ranks import Friedman
 
-from ..extra import friedman_groups
+from ..ranking import friedman_groups
 from ..sheets import Sheet
 from .drawing import Drawing
 from .style import PAGE, SETTINGS, Palette, canvas
@@ -32,7 +32,7 @@ def cliques(found: Friedman) -> list[tuple[str, ...]]:
 
 
 def rank_diagrams(sheets: Sequence[Sheet], palette: Palette) -> Iterator[Drawing]:
-    """One per preset, protocol and track, where Friedman's test has enough blocks and methods."""
+    """One per preset, protocol and track, where Friedman's test has enough data sets and methods."""
     for (preset, protocol, track), found in friedman_groups(sheets).items():
         ranks = found.mean_ranks.sort_values()
         groups = cliques(found)
@@ -60,7 +60,7 @@ def rank_diagrams(sheets: Sequence[Sheet], palette: Palette) -> Iterator[Drawing
         data["clique"] = [";".join(str(k) for k, g in enumerate(groups) if name in g) for name in data["method"]]
         p = "undefined" if pd.isna(found.p) else f"{found.p:.3g}"
         caption = (
-            f"Mean ranks by PSNR over {found.n_blocks} blocks (datasets x scales), 1 is best; bars join methods that do not differ "
-            f"at 0.05 (Nemenyi). Friedman: p {p}. Exploratory. Protocol {protocol}, preset {preset}, {track} track."
+            f"Mean ranks by PSNR over {found.n_blocks} data sets (scales averaged), 1 is best; bars join methods that do not "
+            f"differ at 0.05 (Nemenyi). Friedman: p {p}. Exploratory. Protocol {protocol}, preset {preset}, {track} track."
         )
         yield Drawing(f"ranks-{preset}-{protocol}-{track}", "Critical differences", caption, figure, data)

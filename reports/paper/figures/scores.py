@@ -10,11 +10,12 @@ import pandas as pd
 from scipy import stats
 
 from mcsr_bench.metrics import METRICS
+from mcsr_bench.results.inference import CONFIDENCE
 from mcsr_bench.results.load import Results
-from mcsr_bench.results.statistics import CONFIDENCE, patient_scores
+from mcsr_bench.results.statistics import patient_scores, sample_sd
 
-from ..sheets import STANDARD_METRICS, Sheet
-from ..table import metric_name, title
+from ..sheets import STANDARD_METRICS, Sheet, volumes
+from ..table import metric_name, rows_by_label, title
 from .drawing import Drawing
 from .style import COLUMN, PAGE, SETTINGS, Palette, canvas
 
@@ -22,11 +23,9 @@ _HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
 
 
 def interval(scores: Sequence[float]) -> tuple[float, float]:
-    """Mean and half width of its 95 % t interval; NaN half width for fewer than two."""
+    """Mean and half width of its 95 % t interval; NaN half width for fewer than two, or one that is not finite."""
     n = len(scores)
-    if n < 2:
-        return float(np.mean(scores)), np.nan
-    half = stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1) * np.std(scores, ddof=1) / np.sqrt(n)
+    half = stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1) * sample_sd(scores) / np.sqrt(n) if n > 1 else np.nan
     return float(np.mean(scores)), float(half)
 
 
@@ -43,17 +42,6 @@ def by_row(sheet: Sheet, results: Results, metrics: Sequence[str] = STANDARD_MET
                 where = {"dataset": dataset, "label": row.label, "method": row.method, "variant": row.variant}
                 rows.append({**where, "metric": metric, "mean": mean, "half_width": half, "n_patients": len(one)})
     return pd.DataFrame(rows)
-
-
-def volumes(sheet: Sheet, results: Results) -> pd.DataFrame:
-    """The rows of `Results.volumes` behind a sheet."""
-    table = results.volumes
-    keep = np.ones(len(table), bool)
-    for key in ("scale", "preset", "protocol_hash", "track", "contrast"):
-        keep &= (table[key] == getattr(sheet, key)).to_numpy()
-    named = {(row.method, row.variant) for row in sheet.rows}
-    pairs = zip(table["method"], table["variant"], strict=True)
-    return table[keep & np.fromiter((pair in named for pair in pairs), bool, len(table))]
 
 
 def note(sheet: Sheet) -> str:
@@ -84,8 +72,12 @@ def ablation(sheet: Sheet, results: Results) -> Iterator[Drawing]:
                     hatch = _HATCHES[i % len(_HATCHES)]
                     ax.bar(i, mean, 0.7, color="#9ecae1", edgecolor="black", linewidth=0.7, hatch=hatch)
                     ax.errorbar(i, mean, half, color="black", capsize=3, linewidth=1)
-                low, high = (part["mean"] - part["half_width"]).min(), (part["mean"] + part["half_width"]).max()
-                ax.set_ylim(low - 0.6 * (high - low), high + 0.1 * (high - low))
+                ends = np.concatenate(
+                    [part["mean"] - part["half_width"], part["mean"] + part["half_width"], part["mean"]]
+                )
+                low, high = ends[np.isfinite(ends)].min(initial=np.inf), ends[np.isfinite(ends)].max(initial=-np.inf)
+                if high > low:
+                    ax.set_ylim(low - 0.6 * (high - low), high + 0.1 * (high - low))
                 ax.set_xticks(range(len(part)), list(part["label"]))
                 ax.set_ylabel(metric_name(metric))
                 ax.grid(axis="x", visible=False)
@@ -125,7 +117,7 @@ def sweep(sheet: Sheet, results: Results) -> Iterator[Drawing]:
 
 
 def differences(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing]:
-    """Method minus reference for every patient, with the mean and its 95 % t interval."""
+    """Method minus reference for every patient, with the mean and the interval of the tables."""
     part = volumes(sheet, results)
     for reference in sheet.references:
         name, _, variant = reference.partition("@")
@@ -154,17 +146,16 @@ def differences(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Dr
                         values = here[(here["label"] == label) & (here["metric"] == metric)]["difference"].to_numpy()
                         jitter = (np.arange(len(values)) % 5 - 2) * 0.07
                         ax.plot(values, i + jitter, "o", color="#999999", markersize=2.5)
-                        mean, half = interval(list(values))
-                        ax.errorbar(
-                            mean, i, xerr=half, color=palette.colour(label), marker=palette.marker(label), capsize=3
-                        )
+                        mean, ends = _compared(sheet, str(dataset), label, reference, metric)
+                        colour, marker = palette.colour(label), palette.marker(label)
+                        ax.errorbar(mean, i, xerr=ends, capsize=3, color=colour, marker=marker)
                     ax.axvline(0, color="black", linewidth=0.8)
                     ax.set_yticks(range(len(labels)), labels if metric == STANDARD_METRICS[0] else [""] * len(labels))
                     ax.invert_yaxis()
                     better = "right" if METRICS[metric].higher_is_better else "left"
                     ax.set_xlabel(f"{metric_name(metric)} minus {reference}'s ({better} is better)")
             caption = (
-                f"{title(sheet, f'difference to {reference}')} on {dataset}: every patient (grey), mean and 95 % t interval. "
+                f"{title(sheet, f'difference to {reference}')} on {dataset}: every patient (grey), mean and 95 % interval. "
                 f"{note(sheet)}"
             )
             safe = reference.replace("@", "-")
@@ -177,4 +168,15 @@ def differences(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Dr
             )
 
 
-__all__ = ["COLUMN", "ablation", "by_row", "differences", "interval", "note", "sweep", "volumes"]
+def _compared(
+    sheet: Sheet, dataset: str, label: str, reference: str, metric: str
+) -> tuple[float, list[list[float]] | None]:
+    """The mean difference and the lengths of its 95 % interval to either side; None where there is none."""
+    row = rows_by_label(sheet)[label]
+    found = sheet.entries[dataset, row.method, row.variant].comparisons[reference][metric]
+    mean = found["mean_difference"]
+    ends = [[mean - found["ci_low"]], [found["ci_high"] - mean]]
+    return mean, ends if np.isfinite(ends).all() else None
+
+
+__all__ = ["COLUMN", "ablation", "by_row", "differences", "interval", "note", "sweep"]

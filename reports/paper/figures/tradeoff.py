@@ -11,7 +11,7 @@ import pandas as pd
 from mcsr_bench.results.load import Results
 
 from ..efficiency import counted
-from ..extra import PSNR
+from ..ranking import PSNR
 from ..sheets import Sheet
 from ..table import title
 from .drawing import Drawing
