@@ -131,6 +131,10 @@ def share_of_error(region: str) -> str:
     return f"error-share@{region}"
 
 
+COMPANIONS = (*map(of_zero_filling, REGIONAL), *map(share_of_error, NAMES))
+"""The columns of volumes that stand beside those of the metrics."""
+
+
 def revisions() -> dict[str, int]:
     """The revision of every metric, by id."""
     return {metric.id: metric.revision for metric in METRICS.values()}

@@ -58,9 +58,10 @@ def generate_subject(
 
     subject: number >= 0. contrasts: names out of `physics.SEQUENCES`; a contrast's data do not depend on the others asked for.
     ``displacements``: where the head is in a contrast that is not aligned with the rest (`displacement_of`).
-    Returns per contrast complex64 (slices, size, size), and under `BRAIN` where the brain is: bool (slices, size, size), more than half of
-    a pixel inside the skull, in the frame of contrasts that are not displaced. Rows run from anterior to posterior, columns from the patient's right to
-    left (radiological view), slices upwards. White matter has a T1w magnitude of about 0.24 (arbitrary units).
+    Returns per contrast complex64 (slices, size, size), and under `BRAIN` where the brain is: bool (slices, size, size), more than
+    half of a pixel inside the skull, in the frame of contrasts that are not displaced. Rows run from anterior to posterior, columns
+    from the patient's right to left (radiological view), slices upwards. White matter has a T1w magnitude of about 0.24 (arbitrary
+    units).
     """
 
     def stream(*purpose: int) -> np.random.Generator:

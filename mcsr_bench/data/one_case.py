@@ -155,7 +155,7 @@ def prepare_case(work: Work, folder: Path, position: int) -> None:
     inspector = _inspector(work.dataset, case)
     raw = {role: folder / role / f"{position:05d}.raw.{os.getpid()}{UNFINISHED}" for role in ROLES}
     slices, registration = read_case(work.dataset, case, work.preparation.register)
-    contents = _contents(work.protocol)
+    contents = _contents(work.protocol, case)
     n = 0
     with (
         files.writing_to(folder),
@@ -232,7 +232,7 @@ def inspect_case(work: Work, position: int) -> dict[str, Any]:
     """The inspection of a case, all of it read: ``facts`` and, where it was registered, ``registration``; or ``error``."""
     case = work.cases[position]
     inspector = _inspector(work.dataset, case)
-    contents = _contents(work.protocol)
+    contents = _contents(work.protocol, case)
     n = 0
     try:
         shape = work.protocol.hr_shape(case.shape, work.scale)
@@ -375,8 +375,8 @@ def _check_slice(dataset: Dataset, case: Case, role: str, index: int, image: NDA
         raise UserError(f"{source(case, role)}: slice {index} of the {role} holds NaN or Inf")
 
 
-def _contents(protocol: Protocol) -> dict[Role, Content]:
-    return {role: Content(protocol.empty_level, protocol.empty_fraction) for role in ROLES}
+def _contents(protocol: Protocol, case: Case) -> dict[Role, Content]:
+    return {role: Content(protocol.empty_level, protocol.empty_fraction, case.n_slices) for role in ROLES}
 
 
 def _kept(contents: Mapping[Role, Content], case: Case) -> list[int]:

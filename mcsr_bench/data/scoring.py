@@ -22,7 +22,9 @@ def score_prediction(
 ) -> metrics.VolumeScores:
     """The scores of a predicted volume (S, H, W), magnitude or complex, against the reference that the protocol defines."""
     image, low = (volume.target, volume.target_lr) if role == "target" else (volume.auxiliary, volume.auxiliary_lr)
-    truth = metrics.Reference(protocol.scoring_reference(np.asarray(image), np.asarray(low)), region_of_interest(volume))
+    truth = metrics.Reference(
+        protocol.scoring_reference(np.asarray(image), np.asarray(low)), region_of_interest(volume)
+    )
     filled = kspace.zero_fill(torch.from_numpy(np.array(low)), volume.shape) / protocol.lr_gain(scale)
 
     def degrade(x: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:

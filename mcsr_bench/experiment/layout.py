@@ -37,6 +37,7 @@ def _layout(spec: ExperimentSpec, suite: Suite) -> Layout:
         paper_table=suite.table,
         paper_dataset=suite.paper_dataset,
         metrics=suite.metrics,
+        beside=suite.beside,
         columns=suite.columns,
         rows=tuple(rows),
         against=spec.references.get(suite.id) or references(asked, [label(row.method, row.variant) for row in rows]),

@@ -11,7 +11,7 @@ from mcsr_bench.data.store import open_store
 from mcsr_bench.engines.base import Emit, Engine, Job, Watcher, follow, registered
 from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.experiment.trial import score_tables
-from mcsr_bench.metrics import revisions
+from mcsr_bench.metrics import COMPANIONS, revisions
 from mcsr_bench.results.bundle import Bundle, BundleFiles
 from mcsr_bench.results.predictions import stored_predictions
 from mcsr_bench.system import files
@@ -89,7 +89,9 @@ def complete(bundle: Bundle) -> str:
 def _updated(path: Path, fresh: pd.DataFrame, outdated: Sequence[str]) -> pd.DataFrame:
     """The table in a file with some columns from a fresh one, in the order of today's metrics."""
     keys = [key for key in _KEYS if key in fresh]
-    kept = files.read_table(path, ("patient_id", *_KEYS[:2], "contrast")).drop(columns=list(outdated), errors="ignore")
-    joined = kept.merge(fresh[[*keys, *outdated]], on=keys, how="left", validate="one_to_one")
+    beside = [column for column in COMPANIONS if column in fresh]
+    new = [*outdated, *beside]
+    kept = files.read_table(path, ("patient_id", *_KEYS[:2], "contrast")).drop(columns=new, errors="ignore")
+    joined = kept.merge(fresh[[*keys, *new]], on=keys, how="left", validate="one_to_one")
     head = [column for column in kept if column not in revisions()]
-    return joined[[*head, *revisions()]]
+    return joined[[*head, *revisions(), *beside]]

@@ -42,6 +42,8 @@ class Layout:
     paper_table: str
     paper_dataset: str
     metrics: tuple[str, ...]
+    beside: tuple[str, ...]
+    """Metrics that stand beside without p-values."""
     columns: tuple[str, ...]
     rows: tuple[LayoutRow, ...]
     against: tuple[str, ...]

@@ -6,24 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 
-from mcsr_bench.metrics import METRICS
 from mcsr_bench.plugin.report import Cell, Table, number
 from mcsr_bench.results.load import Results
-from mcsr_bench.results.statistics import patient_scores, sample_sd, spread
+from mcsr_bench.results.statistics import patient_scores, spread
 from mcsr_bench.results.stress_table import stress_table
-from mcsr_bench.results.table import plus_minus
 
 from .efficiency import efficiency
 from .intervals import intervals
 from .notes import basis
 from .ranking import PSNR, ranks
+from .regions import regions
 from .reported import reported
 from .sheets import Sheet, volumes
-from .table import metric_name, title
-
-REGIONS = ("psnr@foreground", "psnr@high", "psnr@low", "psnr@boundary", "hfen", "kspace-error")
+from .table import title
 
 
 def extra_tables(sheets: Sequence[Sheet], results: Results) -> Iterator[Table]:
@@ -34,45 +30,6 @@ def extra_tables(sheets: Sequence[Sheet], results: Results) -> Iterator[Table]:
             if table is not None:
                 yield replace(table, notes=(*table.notes, basis(sheet)))
     yield from ranks(sheets, results)
-
-
-def regions(sheet: Sheet, results: Results) -> Table | None:
-    """PSNR in regions, high-frequency error and k-space consistency: the paper's claim about boundaries, scored."""
-    parts = []
-    for metric in REGIONS:
-        if metric in results.volumes:
-            table = patient_scores(volumes(sheet, results), metric)
-            parts.append(table.assign(metric=metric))
-    if not parts:
-        return None
-    scores = pd.concat(parts)
-    by_row = scores.groupby(["dataset", "method", "variant", "metric"])["score"]
-    stats = by_row.agg(mean=lambda x: x.mean(skipna=False), std=sample_sd)
-    rows = []
-    for dataset in sheet.datasets:
-        best = {m: _best(stats, dataset, m) for m in REGIONS}
-        for row in sheet.rows:
-            if (dataset, row.method, row.variant) not in sheet.entries:
-                continue
-            cells = [Cell(row.label), Cell(dataset)]
-            for metric in REGIONS:
-                mean, std = stats.loc[(dataset, row.method, row.variant, metric), ["mean", "std"]]
-                digits = METRICS[metric].decimals
-                cells.append(Cell(plus_minus(mean, std, digits), best=mean == best[metric]))
-            rows.append(tuple(cells))
-    columns = (
-        "method",
-        "dataset",
-        *(metric_name(m) for m in REGIONS),
-    )
-    notes = tuple(f"{m}: {METRICS[m].description}." for m in REGIONS)
-    return Table(f"regions-{sheet.name}", title(sheet, "where the error is"), columns, tuple(rows), notes)
-
-
-def _best(stats: pd.DataFrame, dataset: str, metric: str) -> float:
-    column = stats.xs((dataset, metric), level=("dataset", "metric"))["mean"]
-    column = column[np.isfinite(column)]
-    return float(column.max() if METRICS[metric].higher_is_better else column.min())
 
 
 def seeds(sheet: Sheet, results: Results) -> Table | None:

@@ -19,6 +19,7 @@ from mcsr_bench.results.statistics import comparisons, patient_scores, sample_sd
 _PAPER_TABLE = {2: "I", 4: "II"}
 _KEYS = ("scale", "preset", "protocol", "protocol_hash", "track", "contrast")
 STANDARD_METRICS = ("psnr@volume-max", "ssim@volume-max")
+BESIDE = ("psnr@roi", "ssim@roi")
 
 Found = dict[str, Any]
 """A row of `mcsr_bench.results.statistics.comparisons`."""
@@ -87,8 +88,13 @@ class Sheet:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metric ids of its columns."""
+        """The metric ids of its columns that are tested."""
         return self.layout.metrics
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The metric ids of all its columns."""
+        return _shown(self.layout)
 
     def best(self, dataset: str, metric: str) -> float:
         """The best mean of a column."""
@@ -123,7 +129,7 @@ def sheets(
     shown = standard_layouts(results, against, layouts)
     metrics = list(dict.fromkeys(metric for layout in shown for metric in layout.metrics))
     index = _indexed(compared(results, shown, metrics, bootstrap=False) if found is None else found)
-    scores = {metric: patient_scores(results.volumes, metric) for metric in metrics}
+    scores = {m: patient_scores(results.volumes, m) for layout in shown for m in _shown(layout) if m in results.volumes}
     groups = scores[metrics[0]].groupby(list(_KEYS), sort=True)
     return [
         sheet
@@ -186,7 +192,11 @@ def _standard(results: Results, against: Sequence[str]) -> Layout:
         for method, variant in sorted(names, key=lambda r: (order[r[0]], r))
     ]
     scales = tuple(sorted({r.scale for r in results.records}))
-    return Layout("", "", "table", scales, "", "", STANDARD_METRICS, (), tuple(rows), tuple(against), ())
+    return Layout("", "", "table", scales, "", "", STANDARD_METRICS, BESIDE, (), tuple(rows), tuple(against), ())
+
+
+def _shown(layout: Layout) -> tuple[str, ...]:
+    return layout.metrics + tuple(metric for metric in layout.beside if metric not in layout.metrics)
 
 
 def _indexed(found: pd.DataFrame) -> dict[tuple[object, ...], Found]:
@@ -213,7 +223,7 @@ def _sheet(
         return None
     labels = [_label(row) for row in rows]
     asked = [name for name in layout.against if name in labels]
-    here = {metric: _where(scores[metric], chosen) for metric in layout.metrics}
+    here = {metric: _where(scores[metric], chosen) for metric in _shown(layout) if metric in scores}
     named = {(row.method, row.variant) for row in rows}
     mine = [(d, m, v) for d, m, v in part[["dataset", "method", "variant"]].drop_duplicates().itertuples(index=False)]
     mine = [key for key in mine if (key[1], key[2]) in named]

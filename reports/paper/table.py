@@ -10,6 +10,7 @@ import pandas as pd
 
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.plugin.report import UNDEFINED, Cell, LayoutRow, Table, number
+from mcsr_bench.regions import NAMES as REGIONS
 from mcsr_bench.results.bundle import Bundle
 from mcsr_bench.results.load import Results
 from mcsr_bench.results.statistics import TOO_FEW
@@ -32,7 +33,7 @@ def table(sheet: Sheet, results: Results) -> Table:
     columns = [_first_column(sheet)]
     for dataset in sheet.datasets:
         head = f"{dataset}: " if several else ""
-        columns += [f"{head}{metric_name(m)}" for m in sheet.metrics]
+        columns += [f"{head}{metric_name(m)}" for m in sheet.shown]
         for name in sheet.references:
             columns.append(f"{head}p against {name}")
             columns += [f"{head}these weights: p against {name}"] if sheet.seeds_vary else []
@@ -101,21 +102,29 @@ def numbers(sheet: Sheet) -> pd.DataFrame:
             "variant": variant,
             "n_patients": entry.n_patients,
         }
+        for metric in sheet.shown:
+            short = _short(metric)
+            head |= {f"{short}_mean": entry.mean.get(metric, np.nan), f"{short}_std": entry.std.get(metric, np.nan)}
         for metric in sheet.metrics:
-            short = metric.split("@")[0]
-            head |= {f"{short}_mean": entry.mean[metric], f"{short}_std": entry.std[metric]}
+            short = _short(metric)
             paper = entry.printed.get(metric)
             head |= {f"{short}_paper": paper.mean if paper else ""}
         for reference in sheet.references or ("",):
             found = entry.comparisons.get(reference, {})
             row = {**head, "reference": reference}
             for metric in sheet.metrics:
-                short = metric.split("@")[0]
+                short = _short(metric)
                 row[f"{short}_difference"] = found[metric]["mean_difference"] if metric in found else np.nan
                 row[f"{short}_p_t"] = found[metric]["p_t"] if metric in found else np.nan
                 row[f"{short}_p_weights"] = found[metric]["p_weights"] if metric in found else np.nan
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _short(metric: str) -> str:
+    """As in the names of columns: "psnr", of a region "psnr_roi"."""
+    kind, _, where = metric.partition("@")
+    return f"{kind}_{where}" if where in REGIONS else kind
 
 
 def metric_name(metric: str) -> str:
@@ -152,8 +161,11 @@ def _where_printed(sheet: Sheet, dataset: str) -> str:
 def _cells(sheet: Sheet, dataset: str, entry: Entry | None, has_paper: bool) -> list[Cell]:
     if entry is None:
         tests = len(sheet.references) * (1 + sheet.seeds_vary)
-        return [Cell(UNDEFINED)] * (len(sheet.metrics) + tests + has_paper)
-    cells = [Cell(score_text(entry, m), best=entry.mean[m] == sheet.best(dataset, m)) for m in sheet.metrics]
+        return [Cell(UNDEFINED)] * (len(sheet.shown) + tests + has_paper)
+    cells = [
+        Cell(score_text(entry, m), best=entry.mean[m] == sheet.best(dataset, m)) if m in entry.mean else Cell(UNDEFINED)
+        for m in sheet.shown
+    ]
     for reference in sheet.references:
         found = entry.comparisons.get(reference)
         if not found:

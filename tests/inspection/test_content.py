@@ -16,7 +16,7 @@ def test_it_agrees_with_counting_the_pixels(shape, fraction):
         chosen = rng.permutation(size)[: rng.integers(0, max(2, int(3 * fraction * size)) + 1)]
         image[chosen] = rng.choice([0.04, 0.05, 0.051, 0.9], len(chosen)) * np.exp(1j * index)
     volume[7, 0] = 1
-    content = Content(0.05, fraction)
+    content = Content(0.05, fraction, 40)
     for image in volume:
         content.add(image.reshape(shape))
     level = np.float32(0.05 * float(np.abs(volume).max()))
@@ -26,7 +26,7 @@ def test_it_agrees_with_counting_the_pixels(shape, fraction):
 
 
 def test_a_volume_of_zeros_is_said_to_be_one():
-    content = Content(0.05, 0.01)
+    content = Content(0.05, 0.01, 1)
     content.add(np.zeros((8, 8), np.complex64))
     assert content.zero
     assert content.occupied() == [False]

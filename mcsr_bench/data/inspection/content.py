@@ -8,34 +8,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .brightest import Brightest
+
 
 class Content:
     """Collects, of every slice added, what decides whether it is empty: one number.
 
-    A slice is not empty where the share ``fraction`` of its pixels exceeds ``level`` times the largest value of the volume.
+    A slice is not empty where the share ``fraction`` of its pixels exceeds ``level`` times the largest value of the volume. A hot
+    voxel would empty the volume so: it counts as `Brightest.robust` says.
     """
 
-    def __init__(self, level: float, fraction: float) -> None:
+    def __init__(self, level: float, fraction: float, n_slices: int) -> None:
         self._level, self._fraction = level, fraction
+        self._brightest = Brightest(n_slices)
         self._strong: list[np.float32] = []
         """Of every slice the value that as many pixels reach as have to exceed the level."""
-        self._peak = 0.0
 
     def add(self, image: NDArray[np.complex64]) -> None:
         """The next slice (H, W)."""
+        self._brightest.add(np.abs(image))
         size = np.abs(image).ravel()
         needed = math.ceil(self._fraction * size.size)
         needed -= (needed - 1) / size.size >= self._fraction  # the product may have been rounded up
         place = size.size - max(1, needed)
         self._strong.append(np.partition(size, place)[place])
-        self._peak = max(self._peak, float(size.max()))
 
     @property
     def zero(self) -> bool:
         """Whether all slices are zero everywhere."""
-        return self._peak == 0
+        return self._brightest.highest == 0
 
     def occupied(self) -> list[bool]:
         """Of every slice, in the order in which they were added, whether it is not empty."""
-        least: Any = np.float32(self._level * self._peak)
+        least: Any = np.float32(self._level * self._brightest.robust)
         return [bool(value > least) for value in self._strong]

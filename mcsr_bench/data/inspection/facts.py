@@ -10,6 +10,7 @@ import numpy as np
 from mcsr_bench.plugin.case import Finding
 from mcsr_bench.roles import ROLES
 
+from .brightest import HOT
 from .duplicates import equal_pairs
 from .pairs import information
 from .spectrum import Edges
@@ -97,6 +98,12 @@ def _of_contrast(case: Facts, c: Facts, scales: Sequence[int], moved: bool) -> I
         yield Finding("error", "zero", file, f"{name}: every value is zero; the suite refuses the data")
     if c["edges"] is None:
         return
+    if 0 < HOT * c["brightest"] < c["range"][1]:
+        text = (
+            f"{name}: the largest value is {c['range'][1] / c['brightest']:.0f} times the 99.9th percentile of its volume, a hot "
+            "voxel; a PSNR whose peak is the volume's maximum is too high by as much (psnr@robust is not), and results are marked"
+        )
+        yield Finding("warning", "hot-voxel", file, text, marks=True)
     edges = [Edges(**e) for e in c["edges"]]
     acquired = [e.acquired for e in edges]
     partial = [abs(e.low - e.high) > max(3, 2 * SMALL * e.size) for e in edges]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mcsr_bench.plugin.case import Case, Stored
 from mcsr_bench.roles import ROLES, Role
 
+from .brightest import Brightest
 from .duplicates import signature, thinned
 from .pairs import correlation, overlap, shift_between, thumbnail
 from .phase import Phase, typical_phase
@@ -34,6 +35,7 @@ class _Contrast:
     not_finite: list[int] = field(default_factory=list)
     lowest: float = np.inf
     highest: float = 0.0
+    brightest: Brightest = field(default_factory=lambda: Brightest(1))
     energies: list[float] = field(default_factory=list)
     signatures: list[tuple[int, str, float]] = field(default_factory=list)
     differences: list[tuple[float, float]] = field(default_factory=list)
@@ -58,7 +60,7 @@ class Inspector:
     ) -> None:
         self._case, self._names, self._track, self._voxel = case, contrasts, track, voxel
         self._stored = dict(zip(ROLES, stored, strict=True))
-        self._seen: dict[str, _Contrast] = {"target": _Contrast(), "auxiliary": _Contrast()}
+        self._seen: dict[str, _Contrast] = {role: _Contrast(brightest=Brightest(case.n_slices)) for role in ROLES}
         n = case.n_slices
         self._wanted = sorted({n // 4, n // 2, (3 * n) // 4})
 
@@ -72,6 +74,7 @@ class Inspector:
             c.not_finite.append(index)
             return
         c.lowest, c.highest = min(c.lowest, float(size.min())), max(c.highest, highest)
+        c.brightest.add(size)
         if highest == 0:
             return
         # Scaled to 1 first: values of 1e-20 or 1e20 must not vanish or overflow when squared in float32.
@@ -139,6 +142,7 @@ class Inspector:
             "not_finite": sorted(c.not_finite)[:20],
             "zero": c.slices > len(c.not_finite) and c.highest == 0,
             "range": [c.lowest if np.isfinite(c.lowest) else 0.0, c.highest],
+            "brightest": c.brightest.percentile,
             "spectrum": source if spectrum.seen else None,
             "edges": edges,
             "centre": centre,

@@ -75,6 +75,8 @@ class Suite(BaseModel):
     against: tuple[str, ...] = ()
     """References of the p-values: methods, or ``METHOD@NAME``."""
     metrics: tuple[str, ...] = ("psnr@volume-max", "ssim@volume-max")
+    beside: tuple[str, ...] = ("psnr@roi", "ssim@roi")
+    """Metrics that stand beside these without p-values."""
     columns: tuple[Literal["parameters", "convergence"], ...] = ()
     """``parameters`` of the networks; ``convergence``: step at which 99 % of the final validation PSNR is reached."""
     notes: tuple[str, ...] = ()
