@@ -18,7 +18,8 @@ from mcsr_bench.data import registration
 from mcsr_bench.data.findings import in_short, refuse, sentence
 from mcsr_bench.data.prepare import prepare, write_registrations
 from mcsr_bench.data.spec import Preparation
-from mcsr_bench.data.store import registration_findings, store_root
+from mcsr_bench.data.store import store_root
+from mcsr_bench.data.store_findings import registration_findings
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.case import Finding

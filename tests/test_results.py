@@ -7,6 +7,7 @@ import pytest
 
 import mcsr_bench as mb
 from mcsr_bench.errors import UserError
+from mcsr_bench.metrics import COMPANIONS
 from mcsr_bench.results.load import load_results
 
 TOYS = Path(__file__).parent / "toys"
@@ -26,7 +27,8 @@ def test_tables_have_the_promised_columns(run_folder):
     identity = {"dataset", "scale", "method", "variant", "seed", "preset", "protocol", "protocol_hash", "track"}
     assert identity | {"status", "reason", "folder"} == set(found.trials.columns)
     assert identity | {"role", "contrast", "patient_id", "volume_id"} <= set(found.volumes.columns)
-    assert set(found.slices.columns) == set(found.volumes.columns) | {"slice_index"}
+    assert set(found.slices.columns) == (set(found.volumes.columns) - set(COMPANIONS)) | {"slice_index"}
+    assert set(COMPANIONS) <= set(found.volumes.columns)
     assert (len(found.trials), len(found.volumes), len(found.slices)) == (4, 16, 32)
     assert set(found.volumes["scale"]) == {2, 4}
 

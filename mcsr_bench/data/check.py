@@ -14,7 +14,7 @@ from mcsr_bench.data.manifest import manifest, split_of
 from mcsr_bench.data.one_case import Work, inspect_cases, source
 from mcsr_bench.data.prepare import listed_cases
 from mcsr_bench.data.spec import DataSpec
-from mcsr_bench.data.store import registration_findings
+from mcsr_bench.data.store_findings import registration_findings
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.case import BadDataError, Case, Finding

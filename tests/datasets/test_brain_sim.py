@@ -26,7 +26,7 @@ from mcsr_bench.datasets.brain_sim.physics import (
     vary,
 )
 from mcsr_bench.datasets.brain_sim.picture import draw
-from mcsr_bench.datasets.brain_sim.simulate import generate_subject
+from mcsr_bench.datasets.brain_sim.simulate import BRAIN, generate_subject
 from mcsr_bench.errors import UserError
 from mcsr_bench.kspace import truncate
 from mcsr_bench.plugin.cards import DatasetCard
@@ -168,6 +168,8 @@ def test_bytes_do_not_depend_on_threads_or_string_hashes() -> None:
 @pytest.mark.parametrize("size", [16, 32, 48, 64, 75])
 def test_small_and_odd_sizes_work(size: int) -> None:
     images = generate_subject(0, size=size, slices=1)
+    brain = images.pop(BRAIN)
+    assert (brain.shape, brain.dtype) == ((1, size, size), np.bool_)
     for image in images.values():
         assert image.shape == (1, size, size)
         assert image.dtype == np.complex64

@@ -14,6 +14,7 @@ from statsmodels.stats.multitest import multipletests
 from mcsr_bench.api import experiment_spec
 from mcsr_bench.errors import UserError
 from mcsr_bench.experiment.report import build_report
+from mcsr_bench.metrics import METRICS
 from mcsr_bench.plugin.registry import reports
 from mcsr_bench.system import files
 
@@ -89,7 +90,7 @@ def test_all_metrics_are_compared_and_every_format_is_written(run_folder, tmp_pa
     names = {p.relative_to(tmp_path / "to").as_posix() for p in written}
     assert {"index.html", "report.md", "tables/scores.csv", "tables/comparisons.csv"} <= names
     assert any(n.endswith(".tex") for n in names)
-    assert pd.read_csv(tmp_path / "to/tables/comparisons.csv")["metric"].nunique() == 9
+    assert pd.read_csv(tmp_path / "to/tables/comparisons.csv")["metric"].nunique() == len(METRICS)
     for chosen in ("md", "csv", "latex", "html"):
         _, some = build_report([run_folder], tmp_path / chosen, formats=[chosen])
         kinds = {p.suffix for p in some} - {".png", ".pdf"}
