@@ -20,7 +20,11 @@ def test_fastmri_from_raw_kspace_to_the_table(here, fastmri_tree, tmp_path):
     out = here(
         *("run", "--methods", "sanet,minet", "--dataset", "fastmri", "--scale", 4, "--preset", "quick"),
         *("--data-root", root, "--out", tmp_path / "r", "--jobs", 1),
-        *(f"--set={name}.{key}={value}" for name in ("sanet", "minet") for key, value in (("budget", 6), ("budget_unit", "steps"), ("width", 8))),
+        *(
+            f"--set={name}.{key}={value}"
+            for name in ("sanet", "minet")
+            for key, value in (("budget", 6), ("budget_unit", "steps"), ("width", 8))
+        ),
         *(f"--set={name}.validations=1" for name in ("sanet", "minet")),
     )
     assert out.returncode == 0, out.stderr

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import mcsr_bench as mb
-from mcsr_bench.metrics import METRICS, revisions
+from mcsr_bench.metrics import COMPANIONS, METRICS, revisions
 from mcsr_bench.system import files
 
 TOYS = Path(__file__).parent / "toys"
@@ -54,7 +54,7 @@ def test_a_bundle_holds_what_the_design_says(tmp_path):
     assert record["started"] <= record["heartbeat"]
     assert record["data"]["patients"] == {"train": 4, "validation": 2, "test": 4}
     volumes = pd.read_csv(folder / "volumes.csv")
-    assert list(volumes.columns) == ["patient_id", "volume_id", "role", "contrast", *METRICS]
+    assert list(volumes.columns) == ["patient_id", "volume_id", "role", "contrast", *METRICS, *COMPANIONS]
     assert len(volumes) == 4
     assert len(pd.read_csv(folder / "slices.csv")) == 8
     assert (tmp_path / "r" / "experiment.json").is_file()
@@ -206,7 +206,7 @@ def test_evaluate_scores_a_function_that_nobody_registered():
 
     add_plugins(TOYS)
     scores = mb.evaluate(lambda batch: zero_fill(batch.target_lr, batch.hr_shape), dataset="toy", scale=2)
-    assert list(scores.columns) == ["patient_id", "volume_id", "role", "contrast", *METRICS]
+    assert list(scores.columns) == ["patient_id", "volume_id", "role", "contrast", *METRICS, *COMPANIONS]
     assert len(scores) == 4
     assert (scores["kspace-error"] < 1e-5).all()
     arrays = mb.evaluate(lambda batch: np.zeros(batch.auxiliary.shape), dataset="toy", scale=2)

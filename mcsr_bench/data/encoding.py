@@ -14,6 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mcsr_bench.system import files
+
 StoreDtype = Literal["complex64", "float16-pair"]
 ComplexArray = NDArray[np.complex64]
 
@@ -128,3 +130,10 @@ def precision_db(volume: ComplexArray, kept: Sequence[int], stored: ComplexArray
 
 def _scales(path: Path) -> Path:
     return path.with_name(f"{path.stem}.scale.npy")
+
+
+def write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
+    """Write a mask (S, H, W) in one move; its folder is made where it is not there."""
+    path.parent.mkdir(exist_ok=True)
+    with files.writing_to(path.parent), files.replacing(path) as temporary, temporary.open("wb") as handle:
+        np.save(handle, mask, allow_pickle=False)

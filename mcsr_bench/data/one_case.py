@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mcsr_bench.data.encoding import UNFINISHED, StoreDtype, open_volume, precision_db, write_volume
+from mcsr_bench.data.encoding import UNFINISHED, StoreDtype, open_volume, precision_db, write_mask, write_volume
 from mcsr_bench.data.inspection import Content, Inspector, typical_phase
 from mcsr_bench.data.spec import Preparation, Register
 from mcsr_bench.engines.base import Emit, Engine, Job, JobFunction, Needs, Outcome, Watcher, follow, registered
@@ -211,9 +211,7 @@ def _write_region(dataset: Dataset, case: Case, path: Path, shape: tuple[int, in
             f"{source(case)}: dataset '{dataset.name}' gave a region of interest of {len(found)} slices of "
             f"{found[0].dtype if found else 'nothing'}; {case.n_slices} of bool are needed"
         )
-    path.parent.mkdir(exist_ok=True)
-    with files.writing_to(path.parent), files.replacing(path) as temporary, temporary.open("wb") as handle:
-        np.save(handle, np.stack([found[i] for i in kept]), allow_pickle=False)
+    write_mask(path, np.stack([found[i] for i in kept]))
 
 
 def degrade_volume(
@@ -384,6 +382,11 @@ def _kept(contents: Mapping[Role, Content], case: Case) -> list[int]:
     for role, content in contents.items():
         if content.zero:
             raise UserError(f"{source(case, role)}: the {role} volume {case.volume_id} is zero everywhere")
+        if content.damaged:
+            raise UserError(
+                f"{source(case, role)}: the largest value of the {role} volume {case.volume_id} is {content.damaged:.3g} times its "
+                "99.9th percentile, a damaged value"
+            )
     both = zip(*(content.occupied() for content in contents.values()), strict=True)
     kept = [index for index, occupied in enumerate(both) if all(occupied)]
     if not kept:

@@ -249,7 +249,7 @@ def _cost(spec: TrialSpec) -> dict[str, float]:
     """Size and arithmetic at HR 320; nothing for a network that cannot run on the meta device."""
     try:
         found = cost(spec.method, spec.scale, spec.preset, settings=spec.settings)
-    except (RuntimeError, NotImplementedError, ValueError):
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):
         return {}
     keys = ("dead_parameters", "macs", "flops")
     return {} if found is None else {key: float(getattr(found, key)) for key in keys}

@@ -43,7 +43,7 @@ def training_profile(method: TorchMethod, data: TrainingData) -> dict[str, float
     per_epoch = data.steps_per_epoch(settings.batch_size)
     try:
         flop = float(step_flop(method))
-    except (RuntimeError, NotImplementedError, ValueError):
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):
         if settings.budget_unit == "teraflop":
             raise
         flop = math.nan

@@ -157,7 +157,7 @@ CORPUS: list[tuple[str, str, Damage, str]] = [
     ("nifti", "negative values", image(NIFTI, lambda x: -x), "are not negative"),
     ("nifti", "no affine", header(NIFTI, no_affine), "affine"),
     ("nifti", "an affine of metres", header(NIFTI, far_apart), "affine"),
-    ("nifti", "one voxel of 1e30", image(NIFTI, one_bright), "no slice of P1 has signal"),
+    ("nifti", "one voxel of 1e30", image(NIFTI, one_bright), "a damaged value"),
     ("nifti", "huge slices", header(NIFTI, dims(30_000, 30_000, 1)), "pixels"),
     ("nifti", "a huge claimed shape", header(NIFTI, dims(30_000, 30_000, 30_000)), "P1_T2.nii.gz"),
     ("nifti", "a longer claimed shape", header(NIFTI, dims(64, 64, 64)), "P1_T2.nii.gz"),

@@ -210,7 +210,9 @@ def test_training_slices_are_the_published_ones_too(tree: Path, fastmri_files: M
     assert seen == {(name, i) for name in expected for i in (0, 1)}
 
 
-@pytest.mark.filterwarnings("ignore:.*(only a part of the published lists|do not have the same voxels)")
+@pytest.mark.filterwarnings(
+    "ignore:.*(only a part of the published lists|do not have the same voxels|findings 'hot-voxel')"
+)
 def test_scores_are_those_of_the_published_evaluation(tree: Path, fastmri_files: ModuleType, tmp_path: Path) -> None:
     """Predictions uncut; PSNR and NMSE over the volume, SSIM per slice, all with the maximum of the clamped target volume."""
     results = run(
@@ -236,7 +238,9 @@ def test_scores_are_those_of_the_published_evaluation(tree: Path, fastmri_files:
                 scored_as(row, prediction, reference)
 
 
-@pytest.mark.filterwarnings("ignore:.*(only a part of the published lists|do not have the same voxels)")
+@pytest.mark.filterwarnings(
+    "ignore:.*(only a part of the published lists|do not have the same voxels|findings 'hot-voxel')"
+)
 def test_outputs_of_a_network_are_scored_as_they_come_back(tree: Path, fastmri_files: ModuleType) -> None:
     """An output about zero, as of a network that has learned little: half of it is below zero in the dark of the image."""
     y, x = np.mgrid[:SIZE, :SIZE]

@@ -58,7 +58,7 @@ def test_a_hot_voxel_is_found_and_marks_tables(times, is_hot):
         volume = hot(tissue(), times).astype(np.float64)
         assert found["hot-voxel"].marks
         ratio = volume.max() / np.percentile(volume, 99.9)
-        assert f"{ratio:.0f} times the 99.9th percentile" in found["hot-voxel"].message
+        assert f"{ratio:.3g} times the 99.9th percentile" in found["hot-voxel"].message
 
 
 @pytest.mark.parametrize("times", [10, 30, 1000])
@@ -85,3 +85,9 @@ def test_real_brains_have_none():
     for path in sorted(OPEN_MS.glob("*.nii.gz")):
         volume = np.asarray(nib.load(path).dataobj, dtype=np.float64)
         assert volume.max() < 3 * np.percentile(volume, 99.9), path.name
+
+
+def test_a_value_that_no_scanner_gives_is_refused():
+    found = codes(hot(tissue(), 1e20))["hot-voxel"]
+    assert found.severity == "error"
+    assert "a damaged value" in found.message

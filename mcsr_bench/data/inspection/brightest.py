@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 HOT = 3.0
 """A maximum above this many times the 99.9th percentile is a hot voxel's."""
+DAMAGED = 1e4
+"""A maximum above this many times the percentile is no signal."""
 _SHARE = 0.001
 
 
@@ -39,6 +41,11 @@ class Brightest:
         place = _SHARE * (self._pixels - 1)
         below, above = ordered[min(int(place) + 1, ordered.size - 1)], ordered[int(place)]
         return float(above + (place - int(place)) * (below - above))
+
+    @property
+    def times(self) -> float:
+        """The maximum over the percentile; 1 where that is 0."""
+        return self.highest / self.percentile if self.percentile > 0 else 1.0
 
     @property
     def robust(self) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .brightest import Brightest
+from .brightest import DAMAGED, Brightest
 
 
 class Content:
@@ -37,6 +37,11 @@ class Content:
     def zero(self) -> bool:
         """Whether all slices are zero everywhere."""
         return self._brightest.highest == 0
+
+    @property
+    def damaged(self) -> float:
+        """How many times its 99.9th percentile the largest value is, where that is no signal; else 0."""
+        return times if (times := self._brightest.times) > DAMAGED else 0.0
 
     def occupied(self) -> list[bool]:
         """Of every slice, in the order in which they were added, whether it is not empty."""

@@ -10,7 +10,7 @@ import numpy as np
 from mcsr_bench.plugin.case import Finding
 from mcsr_bench.roles import ROLES
 
-from .brightest import HOT
+from .brightest import DAMAGED, HOT
 from .duplicates import equal_pairs
 from .pairs import information
 from .spectrum import Edges
@@ -88,6 +88,18 @@ def facts_table(facts: Sequence[Facts]) -> tuple[tuple[str, ...], list[tuple[str
     return COLUMNS, rows
 
 
+def _hot_voxel(file: str, name: str, times: float) -> Finding:
+    """Of a maximum so many times the 99.9th percentile."""
+    begin = f"{name}: the largest value is {times:.3g} times the 99.9th percentile of its volume"
+    if times > DAMAGED:
+        return Finding("error", "hot-voxel", file, f"{begin}, a damaged value; the suite refuses the data")
+    text = (
+        f"{begin}, a hot voxel; a PSNR whose peak is the volume's maximum is too high by as much (psnr@robust is not), and results "
+        "are marked"
+    )
+    return Finding("warning", "hot-voxel", file, text, marks=True)
+
+
 def _of_contrast(case: Facts, c: Facts, scales: Sequence[int], moved: bool) -> Iterator[Finding]:
     """Findings on one contrast; moved: the magnitudes of the set are used, not its phase."""
     file, name = c["file"], c["name"]
@@ -99,11 +111,7 @@ def _of_contrast(case: Facts, c: Facts, scales: Sequence[int], moved: bool) -> I
     if c["edges"] is None:
         return
     if 0 < HOT * c["brightest"] < c["range"][1]:
-        text = (
-            f"{name}: the largest value is {c['range'][1] / c['brightest']:.0f} times the 99.9th percentile of its volume, a hot "
-            "voxel; a PSNR whose peak is the volume's maximum is too high by as much (psnr@robust is not), and results are marked"
-        )
-        yield Finding("warning", "hot-voxel", file, text, marks=True)
+        yield _hot_voxel(file, name, c["range"][1] / c["brightest"])
     edges = [Edges(**e) for e in c["edges"]]
     acquired = [e.acquired for e in edges]
     partial = [abs(e.low - e.high) > max(3, 2 * SMALL * e.size) for e in edges]
