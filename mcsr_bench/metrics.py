@@ -58,7 +58,7 @@ _ALL = (
     ),
     Metric(
         "psnr@roi",
-        "PSNR, region of interest",
+        "PSNR, ROI",
         "dB",
         True,
         2,
@@ -66,7 +66,7 @@ _ALL = (
     ),
     Metric(
         "ssim@roi",
-        "SSIM, region of interest",
+        "SSIM, ROI",
         "",
         True,
         4,

@@ -23,7 +23,7 @@ def write(out, to, against=AGAINST):
 
 
 def column(table, name):
-    at = [i for i, c in enumerate(table.columns) if name in c and "region of interest" not in c]
+    at = [i for i, c in enumerate(table.columns) if name in c and ", ROI" not in c]
     assert len(at) == 1
     return {row[0].text: row[at[0]] for row in table.rows}
 
@@ -96,7 +96,7 @@ def test_several_datasets_stand_side_by_side(tmp_path):
             fake.write_trial_of(tmp_path / "r", method, fake.draw(method, 8), data=fake.data_record(name))
     [table] = tables(tmp_path / "r")
     assert [c for c in table.columns if "PSNR" in c] == [
-        f"{name}: PSNR{where} (dB)" for name in ("a", "b") for where in ("", ", region of interest")
+        f"{name}: PSNR{where} (dB)" for name in ("a", "b") for where in ("", ", ROI")
     ]
 
 
