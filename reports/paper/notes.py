@@ -38,7 +38,9 @@ def notes(sheet: Sheet, results: Results) -> list[str]:
         f"{names} over volumes ({', '.join(sheet.metrics)}); mean±std over patients; bold: best of its column."
     ]
     if any(METRICS[m].title.endswith("ROI") for m in sheet.shown):
-        out.append("ROI: the region of interest that the data set gives (of a head, the brain); else the foregrounds of both contrasts.")
+        out.append(
+            "ROI: the region of interest that the data set gives (of a head, the brain); else the foregrounds of both contrasts."
+        )
     out += sheet.layout.notes
     for dataset in sheet.datasets:
         data = next(r.data for r in sheet.records if r.dataset_label == dataset)
