@@ -42,11 +42,11 @@ def test_the_percentile_is_that_of_the_whole_volume(shape, uneven):
     assert found.robust == pytest.approx(min(volume.max(), 3 * np.percentile(volume.astype(np.float64), 99.9)))
 
 
-def codes(volume):
+def codes(volume, auxiliary=None):
     inspector = Inspector(Case("p", "v", *(len(volume), volume.shape[1:])), ("T2w", "T1w"), "magnitude")
     for index, image in enumerate(volume):
-        for role in ("target", "auxiliary"):
-            inspector.add(role, index, image.astype(np.complex64))
+        inspector.add("target", index, image.astype(np.complex64))
+        inspector.add("auxiliary", index, (image if auxiliary is None else auxiliary[index]).astype(np.complex64))
     return {finding.code: finding for finding in findings([inspector.facts()], [2])}
 
 
@@ -91,3 +91,8 @@ def test_a_value_that_no_scanner_gives_is_refused():
     found = codes(hot(tissue(), 1e20))["hot-voxel"]
     assert found.severity == "error"
     assert "a damaged value" in found.message
+
+
+def test_a_contrast_that_is_not_scored_may_have_one():
+    assert "hot-voxel" not in codes(tissue(), hot(tissue(seed=1), 10))
+    assert codes(tissue(), hot(tissue(seed=1), 1e20))["hot-voxel"].severity == "error"

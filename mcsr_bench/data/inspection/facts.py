@@ -49,7 +49,11 @@ def findings(facts: Sequence[Facts], scales: Sequence[int]) -> list[Finding]:
         for role in ROLES:
             contrast = case["contrasts"][role]
             # What is super-resolved has to hold more than the LR image; the other contrast may hold less.
-            for finding in _of_contrast(case, contrast, scales if role == "target" else (), moved):
+            found = [
+                *_hot_voxel(contrast, scored=role == "target"),
+                *_of_contrast(case, contrast, scales if role == "target" else (), moved),
+            ]
+            for finding in found:
                 # A file in several cases (a split by slice) is spoken of once.
                 key = finding.code, finding.file, contrast["name"]
                 if key not in seen:
@@ -88,16 +92,20 @@ def facts_table(facts: Sequence[Facts]) -> tuple[tuple[str, ...], list[tuple[str
     return COLUMNS, rows
 
 
-def _hot_voxel(file: str, name: str, times: float) -> Finding:
-    """Of a maximum so many times the 99.9th percentile."""
-    begin = f"{name}: the largest value is {times:.3g} times the 99.9th percentile of its volume"
+def _hot_voxel(c: Facts, *, scored: bool) -> Iterator[Finding]:
+    """A maximum far above the rest of its volume; in a contrast that is not scored it moves no peak, and is left alone."""
+    if not c["brightest"] > 0:
+        return
+    times = c["range"][1] / c["brightest"]
+    begin = f"{c['name']}: the largest value is {times:.3g} times the 99.9th percentile of its volume"
     if times > DAMAGED:
-        return Finding("error", "hot-voxel", file, f"{begin}, a damaged value; the suite refuses the data")
-    text = (
-        f"{begin}, a hot voxel; a PSNR whose peak is the volume's maximum is too high by as much (psnr@robust is not), and results "
-        "are marked"
-    )
-    return Finding("warning", "hot-voxel", file, text, marks=True)
+        yield Finding("error", "hot-voxel", c["file"], f"{begin}, a damaged value; the suite refuses the data")
+    elif times > HOT and scored:
+        text = (
+            f"{begin}, a hot voxel; a PSNR whose peak is the volume's maximum is too high by as much (psnr@robust is not), and "
+            "results are marked"
+        )
+        yield Finding("warning", "hot-voxel", c["file"], text, marks=True)
 
 
 def _of_contrast(case: Facts, c: Facts, scales: Sequence[int], moved: bool) -> Iterator[Finding]:
@@ -110,8 +118,6 @@ def _of_contrast(case: Facts, c: Facts, scales: Sequence[int], moved: bool) -> I
         yield Finding("error", "zero", file, f"{name}: every value is zero; the suite refuses the data")
     if c["edges"] is None:
         return
-    if 0 < HOT * c["brightest"] < c["range"][1]:
-        yield _hot_voxel(file, name, c["range"][1] / c["brightest"])
     edges = [Edges(**e) for e in c["edges"]]
     acquired = [e.acquired for e in edges]
     partial = [abs(e.low - e.high) > max(3, 2 * SMALL * e.size) for e in edges]
