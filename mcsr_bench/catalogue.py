@@ -195,4 +195,6 @@ def dataset_text(name: str) -> list[str]:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, dict):  # by scale
+        return "(" + ", ".join(f"{at} {one}" for at, one in value.items()) + ")"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -30,6 +30,7 @@ class ZeroFill(Method):
         return self.settings.input
 
     def predict(self, batch: Batch) -> Tensor:
-        """complex64 (B, H, W), in physical units."""
+        """complex64 (B, H, W), in physical units; of magnitudes a magnitude, float32."""
         low = batch.target_lr if self.settings.input == "complex" else batch.target_lr.abs().to(batch.target_lr.dtype)
-        return zero_fill(low, batch.hr_shape) / batch.protocol.lr_gain(batch.scale)
+        filled = zero_fill(low, batch.hr_shape) / batch.protocol.lr_gain(batch.scale)
+        return filled if self.settings.input == "complex" else filled.abs()

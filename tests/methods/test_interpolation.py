@@ -121,11 +121,12 @@ def test_zero_filling_of_magnitudes_is_that_of_numpy_and_loses_the_phase() -> No
     low = rng.normal(size=(2, 8, 6)) + 1j * rng.normal(size=(2, 8, 6))
     spectrum = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(np.abs(low), axes=(1, 2))), axes=(1, 2))
     padded = np.pad(spectrum, ((0, 0), (4, 4), (3, 3)))
-    expected = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(padded, axes=(1, 2))), axes=(1, 2)) * 4
+    expected = np.abs(np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(padded, axes=(1, 2))), axes=(1, 2))) * 4
     method = load_method("zerofill", 2, input="magnitude")
     found = method.predict(batch_of(low, 2))
     assert isinstance(found, torch.Tensor)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+    assert found.dtype == torch.float32  # a magnitude, to which scoring lends a phase
     turned = method.predict(batch_of(low * np.exp(1j * rng.uniform(0, 6, low.shape)), 2))
     assert isinstance(turned, torch.Tensor)
     np.testing.assert_allclose(turned.numpy(), found.numpy(), atol=1e-5)
