@@ -9,7 +9,6 @@ What is given to one call (`scoped_plugins`) is known within that call alone.
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import sys
@@ -257,7 +256,8 @@ def _broken_code(folder: Path) -> str:
         return f"{folder}: no __init__.py"
     for path in sorted(folder.glob("*.py")):
         try:
-            ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+            # Not ast.parse: in two threads at once it can fail with a SystemError (Python 3.11, gh-106905).
+            compile(path.read_text(encoding="utf-8"), str(path), "exec", dont_inherit=True)
         except (SyntaxError, ValueError) as error:
             return f"{path}: {error}"
     return ""
