@@ -1,5 +1,6 @@
 """Finding plugins: names, reasons, isolation, and no import before it is needed."""
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mcsr_bench.errors import UserError
+from mcsr_bench.plugin import registry
 from mcsr_bench.plugin.cards import DatasetCard, MethodCard
 from mcsr_bench.plugin.loading import load_dataset
 from mcsr_bench.plugin.registry import Registry, add_plugins, datasets, methods, reports
@@ -202,3 +204,16 @@ def test_a_dataset_has_either_a_class_or_a_base():
 def test_a_setting_that_a_configuration_gets_wrong_names_it(configured):
     with pytest.raises(UserError, match=r"no setting of tiny 'sise'; did you mean 'size'\?"):
         load_dataset("tiny", sise=3)
+
+
+def test_why_the_parent_package_of_a_plugin_fails_is_its_reason(tmp_path, monkeypatch):
+    (tmp_path / "failing_parent" / "child").mkdir(parents=True)
+    (tmp_path / "failing_parent" / "__init__.py").write_text("raise OSError('no licence server')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    point = importlib.metadata.EntryPoint("theirs", "failing_parent.child:Mine", "mcsr_bench.methods")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == point.group else [])
+    found = registry.Registry(
+        "method", MethodCard, Path(registry.__file__).parents[1] / "methods", "mcsr_bench.methods", point.group
+    )
+    reason = found.plugins()["theirs"].reason
+    assert reason == "package failing_parent.child cannot be found: OSError: no licence server"

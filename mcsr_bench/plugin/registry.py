@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from mcsr_bench.errors import UserError, unknown_name
+from mcsr_bench.errors import UserError, one_line, unknown_name
 from mcsr_bench.plugin.cards import Card, DatasetCard, MethodCard, ReportCard
 from mcsr_bench.system.digests import code_digest
 from mcsr_bench.system.files import digest
@@ -109,8 +109,8 @@ class Registry(Generic[C]):
 
     def _find(self, extra: Iterable[Path]) -> dict[str, Plugin[C]]:
         found: dict[str, Plugin[C]] = {}
-        for folder, module in self._candidates(extra):
-            plugin = self._inspect(folder, module)
+        for folder, module, failure in self._candidates(extra):
+            plugin = Plugin(folder.name, folder, module, None, failure) if failure else self._inspect(folder, module)
             if plugin is None:
                 continue
             if plugin.name in found:
@@ -166,26 +166,27 @@ class Registry(Generic[C]):
         except Exception as error:  # a plugin's own code: whatever it raises must not take the others down
             raise UserError(f"{self.kind} '{name}' cannot be imported: {type(error).__name__}: {error}") from error
 
-    def _candidates(self, extra: Iterable[Path]) -> list[tuple[Path, str]]:
+    def _candidates(self, extra: Iterable[Path]) -> list[tuple[Path, str, str]]:
+        """Folder and module of everything that may be a plugin, and why its package could not be looked into, or ""."""
         if self._builtin.is_file():  # how git leaves a symbolic link where the system or its settings allow none
             raise UserError(
                 f"{self._builtin}: is a file, not a link to the built-in {self.kind}s: this checkout has no symbolic links; "
                 "allow them (on Windows: developer mode), run `git config core.symlinks true` and "
                 "`git checkout -- mcsr_bench`, or install a wheel"
             )
-        out = [(f, f"{self._package}.{f.name}") for f in _sub_folders(self._builtin)]
+        out = [(f, f"{self._package}.{f.name}", "") for f in _sub_folders(self._builtin)]
         for point in sorted(entry_points(group=self._group), key=lambda p: p.name):
-            module = point.value.split(":")[0]
+            module, failure = point.value.split(":")[0], ""
             try:
                 spec = importlib.util.find_spec(module)
-            except Exception:  # the parent package of a third party may fail in any way; that is its own reason
-                spec = None
+            except Exception as error:  # the parent package of a third party may fail in any way
+                spec, failure = None, one_line(f"package {module} cannot be found: {type(error).__name__}: {error}")
             if spec is not None and spec.submodule_search_locations:
-                out.append((Path(next(iter(spec.submodule_search_locations))), module))
+                out.append((Path(next(iter(spec.submodule_search_locations))), module, failure))
             else:
-                out.append((Path(point.name), module))
+                out.append((Path(point.name), module, failure))
         for root in extra:
-            out += [(f, _module_name(f)) for f in _sub_folders(root)]
+            out += [(f, _module_name(f), "") for f in _sub_folders(root)]
         return out
 
     def _inspect(self, folder: Path, module: str) -> Plugin[C] | None:
