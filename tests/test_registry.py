@@ -117,8 +117,8 @@ def test_listing_imports_neither_torch_nor_a_plugin():
 def test_every_built_in_plugin_is_usable():
     from mcsr_bench.plugin.registry import datasets, methods, reports
 
-    for registry in (methods(), datasets(), reports()):
-        assert [f"{p.name}: {p.reason}" for p in registry.plugins().values() if p.reason] == []
+    for kind in (methods(), datasets(), reports()):
+        assert [f"{p.name}: {p.reason}" for p in kind.plugins().values() if p.reason] == []
 
 
 def test_an_entry_point_of_another_package_is_found(tmp_path):
