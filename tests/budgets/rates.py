@@ -8,6 +8,8 @@ where it was.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
+from math import log
 from pathlib import Path
 
 import pandas as pd
@@ -41,19 +43,23 @@ def search(names: list[str], scales: list[int], preset: str, to: Path, device: s
     return out
 
 
+def nearest(scale: int, searched: Iterable[str]) -> int:
+    """Of the searched scales ("x4"), the one whose ratio to this scale is closest to 1."""
+    return min((int(at.removeprefix("x")) for at in searched), key=lambda other: abs(log(other / scale)))
+
+
 def write(scores: Scores, preset: str) -> None:
-    """Put the scores and the best rate at each scale into the cards; scales that were not searched stay as they are."""
+    """Put the scores and the best rate at each scale into the cards; scales that were not searched take that of the nearest one."""
     for name, by_scale in scores.items():
         card = methods().card(name)
         found = {
             at: {f"{float(rate):g}": v for rate, v in row.items()} for at, row in card.rates.get(preset, {}).items()
         }
         found |= {f"x{scale}": dict(row) for scale, row in by_scale.items()}
-        old = card.presets[preset]["learning_rate"]
         best = {}
-        for at in (f"x{scale}" for scale in card.scales):
-            standard = old[at] if isinstance(old, dict) else old
-            best[at] = max(found[at], key=found[at].__getitem__) if at in found else f"{standard:g}"
+        for scale in card.scales:
+            row = found[f"x{nearest(scale, found)}"]
+            best[f"x{scale}"] = max(row, key=row.__getitem__)
         quoted = {at: {f'"{rate}"': score for rate, score in found[at].items()} for at in best if at in found}
         write_table(name, f"rates.{preset}", [f"{at} = {inline(row)}" for at, row in quoted.items()])
         write_values(name, preset, {"learning_rate": inline(best)})
