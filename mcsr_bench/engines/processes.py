@@ -8,6 +8,7 @@ spawn would do), and a worker that is killed takes down only its own job.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import queue
@@ -147,6 +148,9 @@ def _why(code: int) -> str:
 def _main() -> None:
     # Events have the real standard output for themselves; whatever a job prints goes to its log.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):  # logs are UTF-8 whatever the terminal is
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
     def send(kind: Kind, value: Any) -> None:
         channel.write(json.dumps([kind, value]) + "\n")
