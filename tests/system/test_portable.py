@@ -29,7 +29,7 @@ def call(*words):
         assert not end.code, words
 
 plugins, extra = sys.argv[1:]
-asked = ("--plugins", plugins, "--plugins", extra, "--preset", "smoke", "--dataset", "toy", "--scale", "2")
+asked = ("--plugins", plugins, "--plugins", extra, "--preset", "quick", "--dataset", "toy", "--scale", "2")
 call("run", "--methods", "zerofill,chatty", *asked, "--jobs", "2", "--out", "r")
 first = open("r/toy/x2/chatty/seed0/trial.json", "rb").read()
 call("run", "--methods", "zerofill,chatty", *asked, "--out", "r")
