@@ -86,7 +86,7 @@ class _Worker:
         self.slot = slot
         self.job = -1
         environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(cores)), SLOT: str(slot)}
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # nosec B603
             [sys.executable, "-P", "-c", _START, *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
