@@ -1,6 +1,7 @@
 """A file that is locked, or on a network folder that does not answer, is not damaged: it is read, or a sentence says why not."""
 
 import errno
+import os
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mcsr_bench.data.raw.mrd import _damage
 from mcsr_bench.errors import DamagedFileError, UserError, disk_error, unreachable
 from mcsr_bench.predicting import hdf5 as volumes
 from mcsr_bench.results.bundle import BundleFiles
+from mcsr_bench.system import files
 from mcsr_bench.weights.tensors import read_foreign
 
 ROOT = Path(__file__).parents[2]
@@ -87,3 +89,20 @@ def test_what_cannot_be_reached_is_not_called_damaged(code, image, tmp_path, mon
             with pytest.raises(OSError, match="no luck"):
                 call()
     assert str(disk_error(error)).endswith(reason)
+
+
+def test_a_file_that_is_open_elsewhere_on_windows_is_kept_and_named(tmp_path, monkeypatch):
+    path = tmp_path / "scores.csv"  # in a spreadsheet, say
+    path.write_text("old")
+
+    def refuse(source, target):
+        error = PermissionError(errno.EACCES, "Access is denied", str(target))
+        error.winerror = 32
+        raise error
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(PermissionError) as raised:
+        files.write_text(path, "new")
+    assert str(disk_error(raised.value)) == f"{path}: cannot write or read: another program has it open"
+    assert [p.name for p in tmp_path.iterdir()] == ["scores.csv"]
+    assert path.read_text() == "old"

@@ -1,4 +1,7 @@
-"""This process as on macOS, as far as Linux can be made to: torch takes sys.platform for the files it loads. On PYTHONPATH: every Python that is started begins with it."""
+"""This process as on macOS, as far as Linux can be made to (not sys.platform: torch chooses the files that it loads by it).
+
+On PYTHONPATH: every Python that is started begins with it.
+"""
 
 import multiprocessing
 import os
