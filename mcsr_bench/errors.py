@@ -21,6 +21,22 @@ _DISK_ERRORS = {
     errno.ENAMETOOLONG: "the name is longer than this system allows",
     errno.EFBIG: "the file would be larger than this system allows",
 }
+_UNREACHABLE = {
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EAGAIN: "another program has it locked",
+    errno.EBUSY: "another program has it open",
+    errno.EIO: "the disk or the network reports an error",
+    errno.ESTALE: "its network folder was moved or is not connected any more",
+    errno.ETIMEDOUT: "its network folder does not answer",
+    errno.EHOSTDOWN: "its network folder does not answer",
+    errno.EHOSTUNREACH: "its network folder does not answer",
+    errno.ENOTCONN: "its network folder is not connected",
+    errno.EMFILE: "too many files are open",
+    errno.ENFILE: "too many files are open",
+}
+_OPEN_ELSEWHERE = (32, 33, 1224)
+"""Of Windows: a file that another program has open, locked or mapped. They come as permission denied."""
 
 
 class UserError(Exception):
@@ -66,8 +82,18 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
 
 def disk_error(error: OSError) -> UserError | None:
     """The sentence for an OSError that is about the user's disk or rights, else None."""
-    reason = _DISK_ERRORS.get(error.errno or 0)
+    reason = unreachable(error) or _DISK_ERRORS.get(error.errno or 0)
     if reason is None:
         return None
     where = f"{error.filename}: " if error.filename else ""
     return UserError(f"{where}cannot write or read: {reason}")
+
+
+def unreachable(error: BaseException) -> str:
+    """Why a file could not be read, where that says nothing about what is in it, as a clause; else "".
+
+    A file that is locked, or on a network folder that does not answer, is not damaged: nothing may set it aside or replace it.
+    """
+    if getattr(error, "winerror", None) in _OPEN_ELSEWHERE:
+        return "another program has it open"
+    return _UNREACHABLE.get(error.errno or 0, "") if isinstance(error, OSError) else ""

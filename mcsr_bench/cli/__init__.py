@@ -11,6 +11,7 @@ import typer
 from mcsr_bench.errors import DamagedFileError, UserError, disk_error
 
 from .check import check
+from .console import replace_what_is_not_encoded
 from .convert import convert
 from .fetch import fetch
 from .import_weights import import_weights
@@ -64,6 +65,7 @@ def _root(
 
 def main() -> None:
     """The console script: exit code 0 good, 1 a failed trial or a damaged file, 2 a mistake of the user's, in one sentence."""
+    replace_what_is_not_encoded()
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:

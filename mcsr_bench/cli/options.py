@@ -12,7 +12,11 @@ from mcsr_bench.errors import UserError
 
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option("--plugins", metavar="PATH", help="A folder whose sub-folders are plugins; repeatable."),
+    typer.Option(
+        "--plugins",
+        metavar="PATH",
+        help="A folder whose sub-folders are plugins; their code runs as yours; repeatable.",
+    ),
 ]
 Set = Annotated[
     list[str] | None,

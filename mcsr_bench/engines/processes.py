@@ -8,6 +8,7 @@ spawn would do), and a worker that is killed takes down only its own job.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import queue
@@ -85,7 +86,7 @@ class _Worker:
         self.slot = slot
         self.job = -1
         environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(cores)), SLOT: str(slot)}
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # nosec B603
             [sys.executable, "-P", "-c", _START, *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -147,6 +148,9 @@ def _why(code: int) -> str:
 def _main() -> None:
     # Events have the real standard output for themselves; whatever a job prints goes to its log.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):  # logs are UTF-8 whatever the terminal is
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
     def send(kind: Kind, value: Any) -> None:
         channel.write(json.dumps([kind, value]) + "\n")

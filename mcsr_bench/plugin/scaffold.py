@@ -61,7 +61,7 @@ def _class_name(name: str) -> str:
 
 def _write(templates: Path, words: dict[str, object], to: Path, final: Path) -> list[Path]:
     """Fill in every template, beside ``final`` first, then moved there in one step."""
-    loader = jinja2.Environment(
+    loader = jinja2.Environment(  # nosec B701
         loader=jinja2.FileSystemLoader(templates),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from mcsr_bench import kspace
 from mcsr_bench.data.inspection import typical_phase
 from mcsr_bench.data.raw.nifti import LEAST
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import UserError, unreachable
 from mcsr_bench.system import files
+from mcsr_bench.system.hdf5 import reading
 
 from .pair import HDF5, Complex, Pair, Space, check_claim, check_sizes, times
 
@@ -36,7 +37,7 @@ def read_pair(target: Path, auxiliary: Path | None, scale: int, ratio: int) -> P
 def _read_hdf5(path: Path, amplitude: float) -> tuple[Complex, bool]:
     """The images of a file (S, H, W) and whether they have a phase; those of k-space are multiplied by ``amplitude``."""
     try:
-        with h5py.File(path, "r") as file:
+        with reading(path) as file:
             name = next((n for n in ("image", "kspace") if isinstance(file.get(n), h5py.Dataset)), None)
             if name is None:
                 raise UserError(f"{path}: has neither a dataset 'image' nor 'kspace' (it has: {_names(file)})")
@@ -51,9 +52,9 @@ def _read_hdf5(path: Path, amplitude: float) -> tuple[Complex, bool]:
                     f"{path}: '{name}' holds values of type {dataset.dtype}, not numbers of an image or of k-space"
                 )
             data = dataset[...]
-    except PermissionError:
-        raise UserError(f"{path}: cannot be read: permission denied") from None
     except (OSError, RuntimeError, ValueError) as error:
+        if reason := unreachable(error):
+            raise UserError(f"{path}: cannot be read: {reason}") from None
         raise UserError(f"{path}: is damaged or not an HDF5 file ({_first_line(error)})") from None
     if data.dtype.kind != "c":
         return _magnitudes(path, data.astype(np.float32)).astype(np.complex64), False

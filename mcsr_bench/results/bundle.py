@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mcsr_bench.errors import DamagedFileError, UserError
+from mcsr_bench.errors import DamagedFileError, UserError, unreachable
 from mcsr_bench.metrics import revisions
 from mcsr_bench.system import files
 from mcsr_bench.system.digests import digest_once
@@ -217,7 +217,10 @@ class BundleFiles:
         return (self.weights, self.training_log, self.predictions, self.volumes, self.slices)
 
     def read_record(self) -> TrialRecord | None:
-        """The record; None when there is none, DamagedFileError when it cannot be read, UserError when it is of another version."""
+        """The record; None when there is none, DamagedFileError when it cannot be read, UserError when it is of another version.
+
+        OSError where that says nothing about the record, as for a locked file.
+        """
         if not self.trial.is_file():
             return None
         try:
@@ -225,6 +228,8 @@ class BundleFiles:
             check_version(self.trial, values)
             return TrialRecord.model_validate(values)
         except (ValueError, OSError, ValidationError) as error:
+            if unreachable(error):  # not even `sound_record` may take it for a trial that is not there
+                raise
             raise DamagedFileError(self.trial, f"not a readable trial record: {str(error).splitlines()[0]}") from None
 
     def sound_record(self) -> TrialRecord | None:

@@ -14,8 +14,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsr_bench.errors import DamagedFileError
+from mcsr_bench.errors import DamagedFileError, UserError, unreachable
 from mcsr_bench.results.bundle import Bundle
+from mcsr_bench.system.hdf5 import reading
 
 _KEY = "key"
 
@@ -47,6 +48,8 @@ class Predictions:
         try:
             return {role: images[part] for role, images in self._file[volume_id].items()}
         except (OSError, KeyError, RuntimeError, ValueError) as error:
+            if reason := unreachable(error):
+                raise UserError(f"{self._path}: cannot be read: {reason}") from None
             raise DamagedFileError(self._path, f"cannot be read as predictions of {volume_id}: {error}") from None
 
 
@@ -58,8 +61,10 @@ def stored_predictions(bundle: Bundle) -> Iterator[Predictions]:
     """
     path = bundle.checked(bundle.predictions)
     try:
-        file = h5py.File(path, "r")
+        file = reading(path)
     except OSError as error:
+        if reason := unreachable(error):
+            raise UserError(f"{path}: cannot be read: {reason}") from None
         raise DamagedFileError(path, f"cannot be read as predictions: {error}") from None
     with file:
         key = file.attrs.get(_KEY, bundle.record.key)

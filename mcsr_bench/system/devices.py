@@ -10,6 +10,10 @@ from mcsr_bench.errors import UserError
 
 DEVICES = ("auto", "cpu", "cuda")
 """What ``--device`` allows."""
+_NO_MPS = (
+    "is not supported: on Apple's GPUs PyTorch lacks float64 and parts of complex arithmetic, and no scores computed there have "
+    "been compared with those of a CPU; --device cpu works on a Mac"
+)
 
 
 @cache
@@ -21,7 +25,12 @@ def gpu_count() -> int:
 
 
 def chosen_device(asked: str) -> str:
-    """ "cpu" or "cuda" for ``--device auto|cpu|cuda``. UserError for another word, or a GPU that is not there."""
+    """ "cpu" or "cuda" for ``--device auto|cpu|cuda``; "auto" never takes Apple's GPU.
+
+    UserError for another word, for "mps", with the reason, or a GPU that is not there.
+    """
+    if asked == "mps":
+        raise UserError(f"--device mps: {_NO_MPS}")
     if asked not in DEVICES:
         raise UserError(f"--device {asked}: allowed are {', '.join(DEVICES)}")
     if asked == "auto":

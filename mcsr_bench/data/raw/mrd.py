@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import UserError, unreachable
 
 from .hdf5 import MAX_SLICE, explained, member, opened
 from .lengths import fov_problem
@@ -205,6 +205,8 @@ def _damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, KeyError, TypeError) as error:
+        if reason := unreachable(error):
+            raise UserError(f"{path} cannot be read: {reason}") from error
         raise UserError(
             f"{path} is damaged or truncated ({str(error).splitlines()[0][:120] or type(error).__name__})"
         ) from error

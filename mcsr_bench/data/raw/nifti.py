@@ -22,7 +22,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import UserError, unreachable
 from mcsr_bench.system.files import cache_folder, writing_to
 
 from .pair_header import affine_problem
@@ -98,9 +98,9 @@ def inspect(path: Path) -> Volume:
         slice_axis = image.header.get_dim_info()[2]
         # the proxy has the header's numbers with its defaults put in: no scaling is 1 and 0
         offset, slope, intercept = (float(getattr(image.dataobj, key)) for key in ("offset", "slope", "inter"))
-    except PermissionError as error:
-        raise UserError(f"{path} cannot be read: permission denied") from error
     except _DAMAGED as error:
+        if reason := unreachable(error):
+            raise UserError(f"{path} cannot be read: {reason}") from error
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise UserError(f"{path} is damaged or not a NIfTI file ({reason})") from error
     if set(shape[3:]) == {1}:  # a series of one volume
@@ -222,6 +222,8 @@ def _pieces(volume: Volume) -> Iterator[bytes]:
                     return
             raise EOFError("it goes on long after its last voxel")
     except (OSError, EOFError, zlib.error) as error:
+        if reason := unreachable(error):
+            raise UserError(f"{volume.path} cannot be read: {reason}") from error
         raise UserError(f"{volume.path} is damaged or truncated ({error})") from error
 
 

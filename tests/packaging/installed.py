@@ -1,0 +1,94 @@
+"""sdist and wheel, each in a fresh environment and away from the checkout: is everything in them, and do the first commands run?
+
+``tox -e dist``, which has what the package needs, but not the package. Each environment made here sees that and has one artifact.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import tomllib
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LINKED = ("datasets", "methods", "reports")
+RUN = (
+    *("run", "--methods", "zerofill,bicubic", "--preset", "smoke"),
+    *("--set", "brain-sim.subjects=4", "--jobs", "1", "--out", "run"),
+)
+
+
+def call(*command: str | Path, cwd: Path, **environment: str) -> str:
+    """The standard output of a command, which must succeed; nothing of the checkout is on its path."""
+    own = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")} | environment
+    done = subprocess.run(
+        [str(word) for word in command], cwd=cwd, env=own, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))}\nended with {done.returncode}\n{done.stdout}")
+    return done.stdout
+
+
+def package_files() -> set[str]:
+    """What a package made of this checkout holds, relative to the folder of the package; plugins from the top."""
+    own = {p.relative_to(ROOT / "mcsr_bench").as_posix() for p in _files(ROOT / "mcsr_bench")}
+    own = {name for name in own if name.partition("/")[0] not in LINKED}
+    return own | {p.relative_to(ROOT).as_posix() for kind in LINKED for p in _files(ROOT / kind)}
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+
+
+def datasets() -> set[str]:
+    """The names on the cards of the built-in data sets."""
+    cards = (ROOT / "datasets").glob("*/card.toml")
+    return {tomllib.loads(card.read_text(encoding="utf-8"))["name"] for card in cards}
+
+
+def check(artifact: Path, folder: Path) -> None:
+    """Install one artifact into an environment of its own in ``folder``, compare its files, and run the first commands."""
+    venv.create(folder / "venv", symlinks=os.name != "nt")
+    scripts = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    python = scripts / Path(sys.executable).name
+    site = Path(call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip())
+    (site / "dependencies.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
+    pip = (sys.executable, "-m", "pip", "--quiet", "--python", python, "install", "--no-index", "--no-deps")
+    call(*pip, "--no-build-isolation", artifact, cwd=folder)
+    installed = {p.relative_to(site / "mcsr_bench").as_posix() for p in _files(site / "mcsr_bench")}
+    if installed != package_files():
+        raise SystemExit(f"{artifact.name}: differs from the checkout in {sorted(installed ^ package_files())}")
+    command = scripts / "mcsr-bench"
+    listed = json.loads(call(command, "list", "datasets", "--json", cwd=folder))
+    if {row["name"] for row in listed} != datasets():
+        raise SystemExit(f"{artifact.name}: lists {[row['name'] for row in listed]}, not {sorted(datasets())}")
+    table = call(command, *RUN, cwd=folder, MCSR_BENCH_CACHE=str(folder / "cache"))
+    if (
+        not re.search(r"brain-sim\S*, 4x[^\n]*\n.*zerofill.*bicubic", table, re.DOTALL)
+        or not (folder / "run" / "report" / "index.html").is_file()
+    ):
+        raise SystemExit(f"{artifact.name}: no table, or no report of brain-sim:\n{table}")
+    print(f"{artifact.name}: {len(installed)} files, {len(listed)} data sets; the default data set runs")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name).resolve()
+        # One after the other from the checkout, so that neither hides what the other lacks.
+        for kind in ("--sdist", "--wheel"):
+            call(sys.executable, "-m", "build", "--no-isolation", kind, "--outdir", work / "dist", ROOT, cwd=work)
+        [sdist], [wheel] = (work / "dist").glob("*.tar.gz"), (work / "dist").glob("*.whl")
+        for artifact in (sdist, wheel):
+            folder = work / artifact.suffix.strip(".")
+            folder.mkdir()
+            check(artifact, folder)
+
+
+if __name__ == "__main__":
+    main()
