@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from mcsr_bench.errors import UserError, one_line, unknown_name
+from mcsr_bench.errors import UserError, explain, one_line, unknown_name
 from mcsr_bench.plugin.cards import Card, DatasetCard, MethodCard, ReportCard
 from mcsr_bench.system.digests import code_digest
 from mcsr_bench.system.files import digest
@@ -292,15 +292,6 @@ def _missing_requirement(requires: tuple[str, ...]) -> str:
         if not found:
             return f"needs the Python module '{name}', which is not installed"
     return ""
-
-
-def explain(error: ValidationError) -> str:
-    """A pydantic error as one clause: the key, what is allowed, the value given."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "the card"
-    value = first.get("input")
-    shown = "" if first["type"] == "missing" or isinstance(value, dict) else f" (got {value!r})"
-    return f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}{shown}"
 
 
 def checked(model: type[BaseModel], values: dict[str, Any], where: str) -> Any:

@@ -7,6 +7,7 @@ A run's folder (``runs/NAME``) holds ``experiment.json`` and one bundle per tria
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -312,6 +313,20 @@ class RunFolder:
             return dict(values)
         except (ValueError, TypeError) as error:
             raise UserError(f"{self.experiment}: not a readable experiment: {str(error).splitlines()[0]}") from None
+
+    def plugins(self) -> tuple[Path, ...]:
+        """The folders of plugins that the run was given, as `experiment` names them. They are for people: nothing loads them.
+
+        UserError as `asked`.
+        """
+        data = self.asked().get("data")
+        named = data.get("plugins") if isinstance(data, dict) else None
+        return tuple(Path(path) for path in named if isinstance(path, str)) if isinstance(named, list) else ()
+
+    def hint(self) -> str:
+        """How a command that lacks a plugin of the run is told of it, as the end of a sentence; "" where the run names none."""
+        options = " ".join(f"--plugins {shlex.quote(str(path))}" for path in self.plugins())
+        return f"; plugins that a run names are not loaded by themselves: if you trust them, add {options}" if options else ""
 
     @property
     def report(self) -> Path:

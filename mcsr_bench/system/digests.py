@@ -136,7 +136,7 @@ def _save(memory: Path, fresh: dict[str, str]) -> None:
 
 def _load(memory: Path) -> dict[str, str]:
     try:
-        values = read_json(memory)
+        values = read_json(memory, 1 << 28)
     except (OSError, ValueError):
         return {}
     if not isinstance(values, dict):

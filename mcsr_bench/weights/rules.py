@@ -17,8 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import Tensor
 
-from mcsr_bench.errors import UserError
-from mcsr_bench.plugin.registry import explain
+from mcsr_bench.errors import UserError, explain
 from mcsr_bench.protocol import get_protocol
 
 State = dict[str, Tensor]
