@@ -147,6 +147,12 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+def say(*lines: str, file: TextIO | None = None) -> None:
+    """Print lines, on standard output if not told otherwise; what is in them was read from data, and must not act on a terminal."""
+    for line in lines:
+        print(one_line(line), file=file or sys.stdout)
+
+
 def listener() -> TerminalListener | LineListener:
     """The one that suits where standard error goes."""
     return TerminalListener(Console(stderr=True)) if sys.stderr.isatty() else LineListener()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import UserError, explain
 from mcsr_bench.experiment.grid import ExperimentSpec, points
 from mcsr_bench.experiment.layout import layouts, references
 from mcsr_bench.results.bundle import RunFolder, check_version, label
@@ -27,7 +27,9 @@ def read_experiment(run: Path) -> ExperimentSpec:
         values = files.read_json(path)
         check_version(path, values, unsaid=1)
         spec = ExperimentSpec.model_validate(values)
-    except (ValueError, ValidationError) as error:
+    except ValidationError as error:
+        raise UserError(f"{path}: not a readable experiment: {explain(error)}") from None
+    except ValueError as error:
         raise UserError(f"{path}: not a readable experiment: {str(error).splitlines()[0]}") from None
     return spec.model_copy(update={"data": spec.data.model_copy(update={"plugins": ()})})
 

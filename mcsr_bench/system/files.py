@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 import tomllib
@@ -29,6 +30,8 @@ LONGEST_HEAD = 1 << 16
 """Bytes of the first line of a CSV."""
 DEEPEST = 64
 """Levels of lists and tables within each other in a JSON or TOML file."""
+
+_LONGEST_NAME = 120
 
 
 def canonical_json(value: Any) -> str:
@@ -252,6 +255,17 @@ def resumable_folder(
         except Exception:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+
+def file_name(text: str) -> str:
+    """One part of a path from any text, the same one each time: text that is a safe name on every system stays as it is.
+
+    Of other text, letters that are not ASCII and signs become hyphens, and 8 digits of a hash keep different texts apart.
+    """
+    safe = re.sub(r"[^A-Za-z0-9_.=@+-]", "-", text)[:_LONGEST_NAME].strip(".")
+    if safe == text and not re.fullmatch(r"|(con|prn|aux|nul|com\d|lpt\d)(\..*)?", safe, re.IGNORECASE):
+        return safe
+    return f"{safe.strip('-') or 'name'}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def absolute(path: Path) -> Path:
