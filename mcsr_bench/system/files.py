@@ -262,10 +262,12 @@ def file_name(text: str) -> str:
 
     Of other text, letters that are not ASCII and signs become hyphens, and 8 digits of a hash keep different texts apart.
     """
-    safe = re.sub(r"[^A-Za-z0-9_.=@+-]", "-", text)[:_LONGEST_NAME].strip(".")
+    safe = re.sub(r"[^A-Za-z0-9_.=@+-]", "-", text)[:_LONGEST_NAME].strip(".-")
     if safe == text and not re.fullmatch(r"|(con|prn|aux|nul|com\d|lpt\d)(\..*)?", safe, re.IGNORECASE):
         return safe
-    return f"{safe.strip('-') or 'name'}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+    return (
+        f"{safe[: _LONGEST_NAME - 9] or 'name'}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+    )
 
 
 def absolute(path: Path) -> Path:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pickletools
 import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 _GROWING = ("_codecs", "bytearray")
 """What torch.load(weights_only=True) may call that makes much of little: text encoded over and over, a length without bytes."""
@@ -20,8 +22,9 @@ def check_archive(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         with path.open("rb") as handle:
             if handle.peek(1)[:1] == b"\x80":
-                for _ in range(_PICKLES):
-                    _check_pickle(handle)
+                with suppress(EOFError):
+                    for _ in range(_PICKLES):
+                        _check_pickle(handle)
         return
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -35,14 +38,21 @@ def check_archive(path: Path) -> None:
             if member.filename.endswith(".pkl"):
                 if member.file_size > _LARGEST_INDEX:
                     raise ValueError(f"its member {member.filename} has {member.file_size} bytes")
-                with archive.open(member) as handle:
+                with archive.open(member) as handle, suppress(EOFError):
                     _check_pickle(handle)
 
 
 def _check_pickle(handle: IO[bytes]) -> None:
-    """Read one pickle without doing what it says."""
-    for code, value, _ in pickletools.genops(handle):
+    """Read one pickle without doing what it says. EOFError where it is none: torch will say so."""
+    for code, value, _ in _parsed(handle):
         if isinstance(value, str):
             name = value.replace(" ", ".") if code.name == "GLOBAL" else value
             if any(part in _GROWING for part in name.split(".")):
                 raise ValueError(f"weights only, and GLOBAL {name}")
+
+
+def _parsed(handle: IO[bytes]) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
+    try:
+        yield from pickletools.genops(handle)
+    except ValueError:
+        raise EOFError from None

@@ -66,7 +66,7 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
     try:
         info = files.parse_json(metadata[_INFO])
         checksum = info.pop(_CHECKSUM, None)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError):
         raise DamagedFileError(path, "is damaged: its header is not readable") from None
     if checksum is not None and checksum != _checksum(tensors, info):
         raise DamagedFileError(path, "is damaged: its tensors or its header are not those that were written")

@@ -233,16 +233,31 @@ def test_text_from_others_is_shown_and_names_stay_in_the_folder(tmp_path: Path, 
     _write_spec(experiment_spec(["zerofill", "minet"], "brain-sim", 2, out=run, preset="small"))
     climbing = f"../../{EVIL}"
     data = fake.data_record(
-        "brain-sim", patients=6, title=EVIL, target=climbing, auxiliary=EVIL, split_rule=EVIL, marks=[EVIL], fingerprint=EVIL
+        "brain-sim",
+        patients=6,
+        title=EVIL,
+        target=climbing,
+        auxiliary=EVIL,
+        split_rule=EVIL,
+        marks=[EVIL],
+        fingerprint=EVIL,
     )
     free = {"preset": f"/etc/{EVIL}", "notes": [EVIL, "$\\frac{"], "device": EVIL, "versions": {"mcsr-bench": EVIL}}
     for method in ("zerofill", "minet"):
         folder = fake.write_trial_of(
-            run, method, fake.draw(method, 6), data=data, contrast=climbing, card={"title": EVIL, "authors": EVIL}, **free
+            run,
+            method,
+            fake.draw(method, 6),
+            data=data,
+            contrast=climbing,
+            card={"title": EVIL, "authors": EVIL},
+            **free,
         )
         for name in ("volumes.csv", "slices.csv"):
             found = (folder / name).read_text(encoding="utf-8")
-            (folder / name).write_text(found.replace("p003,", f"p3\x1b[31m\u202e&#8238;=1+1,"), encoding="utf-8", newline="")
+            (folder / name).write_text(
+                found.replace("p003,", "p3\x1b[31m\u202e&#8238;=1+1,"), encoding="utf-8", newline=""
+            )
     fake.write_trial_of(run, "sanet", [1.0] * 6, data=data, status="failed", reason=EVIL, seed=1, **free)
     before = listed(tmp_path)
     out = here("report", run, "--to", tmp_path / "to")
@@ -277,7 +292,9 @@ def virtual(file: h5py.File, path: Path) -> None:
 PREDICTIONS: dict[str, Callable[[h5py.File, Path], Any]] = {
     "a link to another file": outside,
     "images of another file": virtual,
-    "a block of 16 GB": lambda f, _: f.create_dataset("v/target", (1, 65536, 65536), np.float32, chunks=(1, 65536, 65536)),
+    "a block of 16 GB": lambda f, _: f.create_dataset(
+        "v/target", (1, 65536, 65536), np.float32, chunks=(1, 65536, 65536)
+    ),
     "images never written": lambda f, _: f.create_dataset("v/target", (4096, 4096, 4096), np.float32),
     "text": lambda f, _: f.create_dataset("v/target", data="text"),
     "a group": lambda f, _: f.create_group("v/target"),
