@@ -154,6 +154,8 @@ def _check_results(spec: ExperimentSpec, trials: Sequence[TrialSpec]) -> None:
     asked = {(trial.data.name, trial.dataset_variant): trial.data for trial in trials}
     for place in RunFolder(spec.out).trials():
         folder = place.folder
+        if RunFolder(spec.out).linked(place):
+            raise UserError(f"{folder}: is a link to {folder.resolve()}, outside --out; move that folder here")
         if spec.fresh and folder in mine:
             continue
         try:

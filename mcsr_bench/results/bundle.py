@@ -357,6 +357,10 @@ class RunFolder:
         found = (path.parent for path in self.root.glob("*/x*/*/seed*/trial.json"))
         yield from map(BundleFiles, sorted(folder for folder in found if folder.name[4:].isdecimal()))
 
+    def linked(self, place: BundleFiles) -> bool:
+        """Whether a place is a link to another folder: what is written there would leave the run."""
+        return place.folder.resolve() != self.root.resolve() / place.folder.relative_to(self.root)
+
     def read(self, place: BundleFiles) -> TrialRecord | None:
         """The record in one of this run's places. DamagedFileError also for that of another place; UserError as `read_record`."""
         record = place.read_record()
@@ -364,9 +368,7 @@ class RunFolder:
             names = (record.dataset_label, f"x{record.scale}", record.method_label, f"seed{record.seed}")
             if place.folder.parts[-4:] != names:
                 raise DamagedFileError(place.trial, f"is the record of another trial ({record.label})")
-            if place.folder.resolve() != self.root.resolve().joinpath(
-                *names
-            ):  # what is written there would leave the run
+            if self.linked(place):
                 raise DamagedFileError(
                     place.trial, f"its folder is a link to {place.folder.resolve()}, outside the run"
                 )

@@ -145,6 +145,15 @@ def test_a_report_leaves_such_bundles_out_and_writes_nothing_elsewhere(run: Path
     assert listed(tmp_path) == before
 
 
+def test_a_run_does_not_write_through_a_link(run: Path, own_cache: Path) -> None:
+    linked(run)
+    before = listed(run.parents[1])
+    with pytest.raises(UserError, match=r"is a link to .*elsewhere, outside --out"):
+        mb.run("minet", "brain-sim", 2, preset="small", settings={"brain-sim": {"size": 32}}, out=run, jobs=1)
+    now = listed(run.parents[1])
+    assert all(now[path] == data for path, data in before.items() if "elsewhere" in path)
+
+
 def listed(root: Path) -> dict[str, bytes]:
     """All files below a folder but those of the report."""
     paths = (path for path in root.rglob("*") if path.is_file() and not path.is_relative_to(root / "to"))
@@ -220,7 +229,7 @@ def test_plugins_that_a_run_names_are_not_loaded(run: Path, tmp_path: Path, how:
         mb.report(run, tmp_path / "to", formats="md")
         assert "evil" in (tmp_path / "to" / "report.md").read_text(encoding="utf-8")
     else:
-        with pytest.raises(UserError, match="evil|no finished trial|prepared data") as raised:
+        with pytest.raises(UserError, match=r"evil|no finished trial|prepared data") as raised:
             mb.stress(run) if command == "stress" else mb.predict(folder, tmp_path / "t.nii", tmp_path / "to.nii")
         if how == "experiment" and command == "predict":
             assert f"--plugins {plugins}" in str(raised.value)
