@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
-from markupsafe import Markup
 
 from mcsr_bench.errors import one_line
 from mcsr_bench.plugin.report import Table, number
@@ -53,7 +52,7 @@ def page(tables: Sequence[Table], more: Sequence[Table], pictures: Sequence[Pict
 
 def _shown(value: Any) -> Any:
     """What the template prints: text that comes from others shows its control and bidi characters instead of obeying them."""
-    return one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return one_line(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def markdown(tables: Sequence[Table]) -> str:
