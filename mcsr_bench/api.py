@@ -275,9 +275,9 @@ def report(
     """Write tables, statistics and figures of the folders of one or several runs into the folder ``to``.
 
     against: the references of the p-values; None: those that the runs fixed; others are called exploratory. formats: of "html",
-    "md", "latex", "csv"; None: all. plugins: known for this call alone, and so are those of the runs. listener: is told of damaged
-    bundles, which are left out. Returns the main tables, and the files, the one to open first in front. Raises UserError for a
-    folder without results, results that may not stand in one table, an unknown format, and nothing to report.
+    "md", "latex", "csv"; None: all. plugins: known for this call alone; those that the runs name are not loaded. listener: is
+    told of damaged bundles, which are left out. Returns the main tables, and the files, the one to open first in front. Raises
+    UserError for a folder without results, results that may not stand in one table, an unknown format, and nothing to report.
     """
     with scoped_plugins(plugins):
         return build_report(
@@ -290,15 +290,26 @@ def report(
 
 
 def stress(
-    run: str | Path, *, device: str = "auto", jobs: int = 0, listener: Listener | None = None
+    run: str | Path,
+    *,
+    plugins: Folders = (),
+    device: str = "auto",
+    jobs: int = 0,
+    listener: Listener | None = None,
 ) -> tuple[Table, list[str]]:
     """Predict again from the stored weights of a run with a wrong auxiliary: zero, another patient's, shifted, rotated, noisy.
 
-    run: its folder. Other arguments: `mcsr_bench.api`. Returns the table of what each method loses (dB), and what could not be
-    done, a sentence each. Raises UserError when there is nothing to stress.
+    run: its folder. Plugins that it names are not loaded: give them. Other arguments: `mcsr_bench.api`. Returns the table of what
+    each method loses (dB), and what could not be done, a sentence each. Raises UserError when there is nothing to stress.
     """
-    with scoped_plugins():
-        return stress_run(Path(run), Processes(jobs), device=chosen_device(device), listener=listener or Warnings())
+    with scoped_plugins(plugins):
+        return stress_run(
+            Path(run),
+            Processes(jobs),
+            plugins=tuple(Path(path) for path in several(plugins)),
+            device=chosen_device(device),
+            listener=listener or Warnings(),
+        )
 
 
 def profile(

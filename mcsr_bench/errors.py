@@ -7,6 +7,11 @@ import errno
 from collections.abc import Iterable
 from pathlib import Path
 
+from pydantic import ValidationError
+
+_SHOWN = 120
+"""Characters of a value that a sentence shows."""
+
 _DISK_ERRORS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -57,6 +62,20 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def explain(error: ValidationError) -> str:
+    """A pydantic error as one clause: the key, what is allowed, the value given."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    value = first.get("input")
+    shown = "" if first["type"] == "missing" or isinstance(value, dict) else f" (got {_short(repr(value))})"
+    said = str(first["msg"]).removeprefix("Value error, ")
+    return f"{_short(key)}: {said[:1].lower()}{said[1:]}{shown}" if key else f"{said[:1].lower()}{said[1:]}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 class DamagedFileError(UserError):

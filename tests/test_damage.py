@@ -69,7 +69,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sound]:
         patch.setenv("MCSR_BENCH_CACHE", str(root / "cache"))
         patch.setattr(Figure, "savefig", lambda *_, **__: None)  # what is drawn is another test's
         scores = again(root / "r")
-        mb.stress(root / "r", jobs=1)
+        mb.stress(root / "r", plugins=TOYS, jobs=1)
         yield Sound(root, scores)
 
 
@@ -140,7 +140,7 @@ def test_reading(sound: Sound, tmp_path: Path, file: str, damage: Any, outcomes:
         mb.predict(path.parent, tmp_path / "target.h5", tmp_path / "sr.h5", tmp_path / "auxiliary.h5", plugins=TOYS)
     if file in LATER:
         return
-    table, failed = mb.stress(run, jobs=1)
+    table, failed = mb.stress(run, plugins=TOYS, jobs=1)
     assert [str(path) in sentence and "left out" in sentence for sentence in failed] == [True] * (stress == "out")
     assert len(table.rows) == 1
 
@@ -351,7 +351,7 @@ def test_a_damaged_store_is_built_again(sound: Sound, tmp_path: Path, part: str,
     target, auxiliary = (folder / role / f"{volume.position:05d}.npy" for role in ROLES)
     damage(target if file == "volume" else folder / "index.json", auxiliary)
     with pytest.raises(UserError, match=r"damaged: run the experiment again"):
-        mb.stress(run, jobs=1)
+        mb.stress(run, plugins=TOYS, jobs=1)
     pd.testing.assert_frame_equal(again(run, told), sound.scores)
     assert told.said == [f"the prepared data {folder} are damaged: they are built again"]
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == whole

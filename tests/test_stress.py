@@ -27,7 +27,7 @@ def run_folder(tmp_path_factory):
         mb.run(
             ["zerofill", "toynet"], "toy", 2, preset="quick", plugins=TOYS, out=root / "r", jobs=2, settings=settings
         )
-        table, failed = stress_run(root / "r", Processes(1))
+        table, failed = stress_run(root / "r", Processes(1), plugins=[TOYS])
         yield root / "r", table, failed
 
 
@@ -93,7 +93,7 @@ def test_what_no_method_may_predict_is_an_error_under_stress_too(run_folder, mon
     before = (folder / "stress.csv").read_bytes()
     method = mb.load_method("toynet", 2, "quick")
     monkeypatch.setattr(method, "predict", output)
-    monkeypatch.setattr(stress, "load_method", lambda *_, **__: method)
+    monkeypatch.setattr(stress, "method_of", lambda *_, **__: method)
     monkeypatch.setattr(stress, "load_weights", lambda *_: None)
     with pytest.raises(ValueError, match=sentence):
         stress.stress_trial(folder)
@@ -144,6 +144,6 @@ def test_mistakes_get_a_sentence(here, run_folder, tmp_path):
     out = here("stress", tmp_path)
     assert out.returncode == 2
     assert "holds no trial" in out.stderr
-    out = here("stress", run_folder[0])  # another cache: the prepared data are not there
+    out = here("stress", run_folder[0], "--plugins", TOYS)  # another cache: the prepared data are not there
     assert out.returncode == 2
     assert "run the experiment again" in out.stderr

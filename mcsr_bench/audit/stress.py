@@ -21,9 +21,9 @@ from mcsr_bench.data.store import Store, StoredVolume, open_store
 from mcsr_bench.engines.base import Emit, Engine, Job, Needs, Steps, follow, registered
 from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.plugin.batch import Batch
-from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.plugin.loading import method_of
 from mcsr_bench.plugin.predicted import magnitude, predict_volume, slices_at_once
-from mcsr_bench.plugin.registry import add_plugins
+from mcsr_bench.plugin.registry import add_plugins, methods
 from mcsr_bench.plugin.report import Table
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.results.bundle import Bundle, BundleFiles, RunFolder, TrialRecord
@@ -103,7 +103,7 @@ def stress_trial(folder: Path, device: str = "cpu", report: Callable[[int, int],
     record = place.read_record()
     assert record is not None
     protocol = get_protocol(record.protocol)
-    method = load_method(record.method, record.scale, record.preset, seed=record.seed, **record.settings)
+    method = method_of(record.method, record.scale, record.preset, record.settings, seed=record.seed)
     load_weights(method, Bundle(folder, record).checked(place.weights), device, record.key)
     if hasattr(method, "to"):
         method.to(device)
@@ -154,12 +154,18 @@ def stress_job(payload: dict[str, Any], emit: Emit) -> None:
 
 
 def stress_run(
-    run: Path, engine: Engine, *, device: str = "cpu", listener: Listener | None = None
+    run: Path,
+    engine: Engine,
+    *,
+    plugins: Sequence[Path] = (),
+    device: str = "cpu",
+    listener: Listener | None = None,
 ) -> tuple[Table, list[str]]:
     """Stress every finished trial of a run whose method is trained and uses the auxiliary.
 
-    Returns the table and what could not be done, damaged bundles among it, a sentence each; the table is without those. Raises
-    UserError when there is nothing to stress.
+    plugins: folders of plugins; those that the run names are not loaded. Returns the table and what could not be done, damaged
+    bundles and methods that are not here among it, a sentence each; the table is without those. Raises UserError when there is
+    nothing to stress.
     """
     failed: list[str] = []
 
@@ -167,9 +173,8 @@ def stress_run(
         failed.append(f"{error}; the trial is left out")
         return False
 
-    plugins = [path for path in RunFolder(run).asked().get("data", {}).get("plugins", []) if Path(path).is_dir()]
     for path in plugins:
-        add_plugins(Path(path))
+        add_plugins(path)
 
     def stressed(results: Results) -> Table:
         return _stress(run, results, plugins, engine, device, listener or Listener(), failed)
@@ -180,7 +185,7 @@ def stress_run(
 def _stress(
     run: Path,
     results: Results,
-    plugins: Sequence[str],
+    plugins: Sequence[Path],
     engine: Engine,
     device: str,
     listener: Listener,
@@ -190,6 +195,11 @@ def _stress(
     chosen = [bundle for bundle in results.bundles if stressable(bundle.record)]
     if not chosen:
         raise UserError(f"{run}: no finished trial of a trained method that is given an auxiliary at full resolution")
+    known = [bundle for bundle in chosen if bundle.record.method in methods().plugins()]
+    failed += [_unknown(run, bundle) for bundle in chosen if bundle not in known]
+    if not known:
+        raise UserError(failed[-1])
+    chosen = known
     for bundle in chosen:
         bundle.checked(bundle.weights)
         rows = results.volumes[results.volumes["dataset"] == bundle.record.dataset_label]
@@ -197,7 +207,7 @@ def _stress(
     work = [
         Job(
             stress_job,
-            {"folder": str(bundle.folder), "device": device, "plugins": plugins},
+            {"folder": str(bundle.folder), "device": device, "plugins": [str(path) for path in plugins]},
             label=bundle.record.label,
             log=bundle.log,
             needs=Needs(gpus=int(device.startswith("cuda"))),
@@ -211,6 +221,10 @@ def _stress(
     if table is None:
         raise UserError(f"{run}: {failed[0]}" if failed else f"{run}: nothing was stressed")
     return table
+
+
+def _unknown(run: Path, bundle: Bundle) -> str:
+    return f"{bundle.folder}: no method '{bundle.record.method}'{RunFolder(run).hint()}"
 
 
 def stressable(record: TrialRecord) -> bool:

@@ -155,6 +155,12 @@ def replace_what_is_not_encoded() -> None:
             stream.reconfigure(errors="replace")
 
 
+def say(*lines: str, file: TextIO | None = None) -> None:
+    """Print lines, on standard output if not told otherwise; what is in them was read from data, and must not act on a terminal."""
+    for line in lines:
+        print(one_line(line), file=file or sys.stdout)
+
+
 def listener() -> TerminalListener | LineListener:
     """The one that suits where standard error goes."""
     return TerminalListener(Console(stderr=True)) if sys.stderr.isatty() else LineListener()

@@ -10,6 +10,8 @@ import typer
 
 import mcsr_bench as mb
 
+from . import console
+
 
 def convert(
     sources: Annotated[list[str], typer.Argument(metavar="CONTRAST=FILE...", help="ISMRMRD files, one per contrast.")],
@@ -28,5 +30,5 @@ def convert(
             raise mb.UserError(f"{item}: {name} is given twice")
         given[name] = Path(file)
     for note in mb.convert(given, to, patient_id=patient_id, site=site, overwrite=overwrite):
-        print(f"mcsr-bench: {note}", file=sys.stderr)
+        console.say(f"mcsr-bench: {note}", file=sys.stderr)
     print(to)

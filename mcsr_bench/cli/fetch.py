@@ -48,5 +48,5 @@ def fetch(
     except mb.AccessError as error:
         print(error)
         return
-    print("\n".join(outcome.lines()))
-    print("\n".join(outcome.notes()), file=sys.stderr)
+    console.say(*outcome.lines())
+    console.say(*outcome.notes(), file=sys.stderr)

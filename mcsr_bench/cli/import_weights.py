@@ -9,6 +9,7 @@ import typer
 
 import mcsr_bench as mb
 
+from . import console
 from .options import Plugins, Set, settings_of
 
 
@@ -35,6 +36,6 @@ def import_weights(
             plugins=plugins or (),
         )
     except mb.MismatchError as error:
-        print("\n".join(error.lines()))
+        console.say(*error.lines())
         raise
-    print("\n".join(outcome.lines()))
+    console.say(*outcome.lines())

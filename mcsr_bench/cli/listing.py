@@ -9,6 +9,7 @@ import typer
 
 import mcsr_bench as mb
 
+from . import console
 from .options import AsJson, Plugins
 
 
@@ -24,7 +25,7 @@ def list_(
         return
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        print(
+        console.say(
             f"{row['name']:<{width}}  {row['title']}"
             + ("" if row["available"] else f"  [not available: {row['reason']}]")
         )

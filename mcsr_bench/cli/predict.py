@@ -10,6 +10,7 @@ import typer
 
 import mcsr_bench as mb
 
+from . import console
 from .options import Plugins
 
 
@@ -26,5 +27,5 @@ def predict(
 ) -> None:
     """Super-resolve a volume of your own with stored weights."""
     outcome = mb.predict(bundle, target, to, auxiliary, device=device, plugins=plugins or ())
-    print("\n".join(outcome.lines()), file=sys.stderr)
+    console.say(*outcome.lines(), file=sys.stderr)
     print(to)

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 import mcsr_bench as mb
-from mcsr_bench.errors import one_line
 from mcsr_bench.system.progress import Listener
 
 from . import console
@@ -51,5 +50,5 @@ class _LeftOut(Listener):
     any = False
 
     def warning(self, message: str) -> None:
-        print(f"warning: {one_line(message)}", file=sys.stderr)
+        console.say(f"warning: {message}", file=sys.stderr)
         self.any = True

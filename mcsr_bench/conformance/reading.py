@@ -17,7 +17,7 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.cards import DatasetCard
 from mcsr_bench.plugin.case import Case
 from mcsr_bench.plugin.dataset import Dataset
-from mcsr_bench.plugin.loading import load_dataset
+from mcsr_bench.plugin.loading import dataset_of
 from mcsr_bench.plugin.registry import datasets
 from mcsr_bench.protocol import MCSR_1, PROTOCOLS
 from mcsr_bench.roles import ROLES, Role
@@ -77,7 +77,7 @@ class Reading:
         return [self._cases[i] for i in sorted({0, last // 2, last})]
 
     def _fresh(self) -> Dataset:
-        return load_dataset(self.name, self.data_root, **dict(self.settings))
+        return dataset_of(self.name, self.data_root, self.settings)
 
     def loads(self) -> str:
         """The card is sound and the class is a dataset."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.cards import MethodCard
-from mcsr_bench.plugin.loading import SMOKE, check_method, load_method, preset_values
+from mcsr_bench.plugin.loading import SMOKE, check_method, method_of, preset_values
 from mcsr_bench.plugin.method import Method, TorchMethod
 from mcsr_bench.plugin.predicted import by_role
 from mcsr_bench.plugin.registry import methods
@@ -75,7 +75,7 @@ class Subject:
         """A fresh method at preset ``smoke``; changes of settings that it does not have are left out."""
         values = preset_values(self.card, SMOKE, scale or self.scale)
         known = {key: value for key, value in changes.items() if key in values}
-        return load_method(self.name, scale or self.scale, SMOKE, seed=seed, **{**self.settings, **known})
+        return method_of(self.name, scale or self.scale, SMOKE, {**self.settings, **known}, seed=seed)
 
     def trainable(self, scale: int | None = None, seed: int = 0) -> Method:
         """A fresh method whose training takes `STEPS` steps."""

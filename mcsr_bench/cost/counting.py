@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from mcsr_bench.plugin.batch import Batch
-from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.plugin.loading import method_of
 from mcsr_bench.plugin.method import TorchMethod
 from mcsr_bench.protocol import MCSR_1
 
@@ -57,7 +57,7 @@ def cost(
     meta device, so any size is counted in a second.
     """
     with torch.device("meta"):
-        method = load_method(name, scale, preset, **dict(settings or {}))
+        method = method_of(name, scale, preset, settings or {})
     if not isinstance(method, TorchMethod):
         return None
     batch = synthetic_batch(scale, size, device="meta", joint=method.joint).without_target()

@@ -17,7 +17,7 @@ import torch
 
 from mcsr_bench.cost.counting import synthetic_batch
 from mcsr_bench.plugin.batch import Batch
-from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.plugin.loading import method_of
 from mcsr_bench.plugin.method import Method, TorchMethod
 from mcsr_bench.training import Updater
 
@@ -64,9 +64,9 @@ def measure(
     """Time predictions and training steps of a method with fresh weights.
 
     seconds: for about how long latency is repeated, at least 3 and at most 100 times after 2 for warm-up. Raises UserError as
-    `load_method` does.
+    `method_of` does.
     """
-    method = load_method(name, scale, preset, **dict(settings or {}))
+    method = method_of(name, scale, preset, settings or {})
     if isinstance(method, TorchMethod):
         method.to(device)
     one = synthetic_batch(scale, size, device=device, joint=method.joint).without_target()

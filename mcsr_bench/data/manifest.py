@@ -17,10 +17,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import UserError, explain
 from mcsr_bench.plugin.case import Case, Finding
 from mcsr_bench.plugin.dataset import Dataset
-from mcsr_bench.plugin.registry import explain
 from mcsr_bench.plugin.split import Split, as_protocol_wants
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.system import files

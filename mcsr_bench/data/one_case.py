@@ -24,7 +24,7 @@ from mcsr_bench.errors import InterruptedWorkError, UserError
 from mcsr_bench.kspace import crop_centre
 from mcsr_bench.plugin.case import BadDataError, Case, Grid, Slice
 from mcsr_bench.plugin.dataset import Dataset
-from mcsr_bench.plugin.loading import load_dataset
+from mcsr_bench.plugin.loading import dataset_of
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.roles import ROLES, Role
 from mcsr_bench.system import files
@@ -67,7 +67,7 @@ class Work:
 
         for path in payload["plugins"]:
             add_plugins(Path(path))
-        dataset = load_dataset(payload["dataset"], payload["data_root"], **payload["settings"])
+        dataset = dataset_of(payload["dataset"], payload["data_root"], payload["settings"])
         try:
             listed = dataset.cases()
         except BadDataError as error:  # under inspection: the rest is looked at

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from mcsr_bench.data.encoding import StoreDtype
 from mcsr_bench.errors import UserError, unknown_name
 from mcsr_bench.plugin.dataset import Dataset
-from mcsr_bench.plugin.loading import load_dataset
+from mcsr_bench.plugin.loading import dataset_of
 from mcsr_bench.plugin.registry import add_plugins, datasets
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.system import files
@@ -98,7 +98,7 @@ class DataSpec(BaseModel):
         self.add_plugins()
         self.check()
         return [
-            load_dataset(name, self.root, **self.standards.get(name, {}) | self.settings.get(name, {}))
+            dataset_of(name, self.root, self.standards.get(name, {}) | self.settings.get(name, {}))
             for name in self.names
         ]
 

@@ -46,6 +46,9 @@ MAGNITUDES = 1
 
 Volume = ComplexArray | PairVolume
 
+_LARGEST_INDEX = 1 << 28
+"""Bytes: what is known of thousands of volumes."""
+
 
 @dataclass(frozen=True)
 class StoredVolume:
@@ -259,7 +262,7 @@ def _build(final: Path, build: Callable[[Path], None], listener: Listener) -> No
 def _index(part: Path) -> dict[str, Any] | None:
     """The index of a part that is whole, each file as long as it was written; else None."""
     try:
-        index: dict[str, Any] = files.read_json(part / "index.json")
+        index: dict[str, Any] = files.read_json(part / "index.json", _LARGEST_INDEX)
         own = index.pop("own", None)
         if own is not None and own != files.digest(index):
             return None
@@ -285,7 +288,7 @@ def _differing(
 
     told: of the bytes compared so far, and of all. A part of an earlier layout has no hashes, and is taken as it is.
     """
-    index = files.read_json(part / "index.json")
+    index = files.read_json(part / "index.json", _LARGEST_INDEX)
     expected = {
         name: value
         for name, value in index.get("sha256", {}).items()

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Sequence
+from pathlib import Path
 from typing import Any
 
 from mcsr_bench.engines.base import Engine, Job, Kind, Message, Needs, execute
@@ -158,6 +159,8 @@ def _main() -> None:
 
     for line in sys.stdin:
         address, payload, log = json.loads(line)
+        if log:
+            Path(log).unlink(missing_ok=True)  # a link there, of a run from elsewhere, would empty another file
         with open(log or os.devnull, "w", encoding="utf-8") as handle:
             os.dup2(handle.fileno(), 1)
             os.dup2(handle.fileno(), 2)

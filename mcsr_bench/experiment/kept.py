@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import UserError, explain
 from mcsr_bench.experiment.grid import ExperimentSpec, points
 from mcsr_bench.experiment.layout import layouts, references
 from mcsr_bench.results.bundle import RunFolder, check_version, label
@@ -14,7 +14,10 @@ from mcsr_bench.system import files
 
 
 def read_experiment(run: Path) -> ExperimentSpec:
-    """What was asked of a folder. UserError when it is no folder of a run, or cannot be read."""
+    """What was asked of a folder. UserError when it is no folder of a run, or cannot be read.
+
+    Its plugins are left out: a folder may come from anyone, and names no code to run (`RunFolder.plugins` says what it names).
+    """
     path = RunFolder(run).experiment
     if not run.is_dir():
         raise UserError(f"{run}: no such folder of results")
@@ -23,13 +26,16 @@ def read_experiment(run: Path) -> ExperimentSpec:
     try:
         values = files.read_json(path)
         check_version(path, values, unsaid=1)
-        return ExperimentSpec.model_validate(values)
-    except (ValueError, ValidationError) as error:
+        spec = ExperimentSpec.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: not a readable experiment: {explain(error)}") from None
+    except ValueError as error:
         raise UserError(f"{path}: not a readable experiment: {str(error).splitlines()[0]}") from None
+    return spec.model_copy(update={"data": spec.data.model_copy(update={"plugins": ()})})
 
 
 def merged(spec: ExperimentSpec) -> ExperimentSpec:
-    """The spec with the methods and suites of earlier runs in its folder, and the references of p-values that the first one fixed.
+    """The spec with the methods, suites and plugins of earlier runs in its folder, and the references that the first one fixed.
 
     A suite that is new in the folder fixes its own. UserError where other references are asked for than those that are fixed, or
     a method that is not there.
@@ -58,7 +64,9 @@ def merged(spec: ExperimentSpec) -> ExperimentSpec:
     methods = tuple(dict.fromkeys((*(earlier.methods if earlier else ()), *spec.methods)))
     methods = ("all",) if "all" in methods else methods
     new = {suite: chosen for suite, (chosen, _) in tables.items()}
-    return spec.model_copy(update={"suites": suites, "methods": methods, "references": new | fixed})
+    named = tuple(dict.fromkeys((*RunFolder(spec.out).plugins(), *map(files.absolute, spec.data.plugins))))
+    data = spec.data.model_copy(update={"plugins": named})
+    return spec.model_copy(update={"data": data, "suites": suites, "methods": methods, "references": new | fixed})
 
 
 def _tables(spec: ExperimentSpec) -> dict[str, tuple[tuple[str, ...], list[str]]]:

@@ -11,7 +11,7 @@ from mcsr_bench.experiment.grid import ExperimentSpec
 from mcsr_bench.experiment.kept import read_experiment
 from mcsr_bench.experiment.layout import layouts
 from mcsr_bench.plugin.loading import SMOKE
-from mcsr_bench.plugin.registry import add_plugins, reports
+from mcsr_bench.plugin.registry import add_plugins, methods, reports
 from mcsr_bench.plugin.report import FORMATS, Layout, Report, Table
 from mcsr_bench.results.bundle import RunFolder, TrialRecord
 from mcsr_bench.results.load import Results, use_results
@@ -32,7 +32,8 @@ def build_report(
 
     against: references of the p-values; empty: those that the runs fixed. Others than those are called exploratory. Results of
     preset smoke are not results and are left out, and so are damaged bundles, of which the listener is told. Raises UserError for a
-    folder without results, results of different data or splits in one table, an unknown format, or nothing left to report.
+    folder without results, results of different data or splits in one table, an unknown format, a report or method that only a
+    plugin has, or nothing left to report. plugins: folders of plugins; those that a run names are not loaded.
     """
     for name in formats:
         if name not in FORMATS:
@@ -40,7 +41,7 @@ def build_report(
     if to.exists() and not to.is_dir():
         raise UserError(f"--to {to}: is a file, not a folder")
     specs = [read_experiment(run) for run in runs]
-    for path in (*plugins, *(p for spec in specs for p in spec.data.plugins if p.is_dir())):
+    for path in plugins:
         add_plugins(path)
 
     def damaged(error: DamagedFileError) -> bool:
@@ -65,13 +66,14 @@ def _build(
             f"{', '.join(map(str, runs))}: no finished trial to report (trials of preset smoke are not results)"
         )
     _check_data(results)
+    _check_methods(runs, specs, results)
     shown = _layouts(specs, against)
     _check_against(against, results)
     fixed = tuple(dict.fromkeys(name for spec in specs for name in _fixed(spec)))
     before = {*fixed, *(name for spec in specs for names in spec.references.values() for name in names)}
     chosen = tuple(against) or fixed
     later = tuple(name for name in chosen if name not in before)
-    report: Report = reports().load(specs[0].report)()
+    report = _report(specs[0].report, RunFolder(runs[0]))
     with files.claimed(to):
         tables = report.tables(results, against=chosen, layouts=shown, exploratory=later)
         return tables, report.write(
@@ -81,7 +83,7 @@ def _build(
 
 def make_report(spec: ExperimentSpec, results: Results) -> tuple[list[Table], list[Path]]:
     """The tables for the terminal, and the files written to ``OUT/report``; laid out as the folder's experiment says."""
-    report: Report = reports().load(spec.report)()
+    report = _report(spec.report, RunFolder(spec.out))
     kept = read_experiment(spec.out)
     shown = layouts(kept)
     against = _fixed(kept)
@@ -96,6 +98,23 @@ def make_report(spec: ExperimentSpec, results: Results) -> tuple[list[Table], li
             brief=True,
         ),
     )
+
+
+def _report(name: str, run: RunFolder) -> Report:
+    """The report of that name. UserError where it is not installed, nor in a folder that the user gave."""
+    if name not in reports().plugins():
+        raise UserError(f"{run.experiment}: names the report '{name}', which is not installed{run.hint()}")
+    made: Report = reports().load(name)()
+    return made
+
+
+def _check_methods(runs: Sequence[Path], specs: Sequence[ExperimentSpec], results: Results) -> None:
+    """UserError where the rows of a suite would lack a method because its plugin was not given."""
+    for run, spec in zip(runs, specs, strict=True):
+        ran = {bundle.record.method for bundle in results.bundles if bundle.folder.is_relative_to(run)}
+        missing = sorted(ran - methods().plugins().keys()) if spec.suites else []
+        if missing and (hint := RunFolder(run).hint()):
+            raise UserError(f"{run}: the tables of its suites need the method '{missing[0]}', which is not here{hint}")
 
 
 def _fixed(spec: ExperimentSpec) -> tuple[str, ...]:

@@ -110,8 +110,17 @@ def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[Trial
 
 
 def _write_spec(spec: ExperimentSpec) -> None:
+    """Paths are written as absolute ones: whoever reads them may be in another folder."""
+    data = spec.data.model_copy(
+        update={
+            "root": None if spec.data.root is None else files.absolute(spec.data.root),
+            "split": None if spec.data.split is None else files.absolute(spec.data.split),
+            "plugins": tuple(map(files.absolute, spec.data.plugins)),
+        }
+    )
+    kept = spec.model_copy(update={"data": data, "out": files.absolute(spec.out)})
     left_out = {"fresh", "jobs", "device"}
-    files.write_json(RunFolder(spec.out).experiment, spec.model_dump(mode="json", exclude=left_out))
+    files.write_json(RunFolder(spec.out).experiment, kept.model_dump(mode="json", exclude=left_out))
 
 
 def _check_folder(spec: ExperimentSpec) -> None:
@@ -145,6 +154,8 @@ def _check_results(spec: ExperimentSpec, trials: Sequence[TrialSpec]) -> None:
     asked = {(trial.data.name, trial.dataset_variant): trial.data for trial in trials}
     for place in RunFolder(spec.out).trials():
         folder = place.folder
+        if RunFolder(spec.out).linked(place):
+            raise UserError(f"{folder}: is a link to {folder.resolve()}, outside --out; move that folder here")
         if spec.fresh and folder in mine:
             continue
         try:

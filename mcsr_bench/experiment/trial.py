@@ -32,7 +32,7 @@ from mcsr_bench.engines.processes import SLOT
 from mcsr_bench.errors import DamagedFileError, UserError, disk_error, one_line
 from mcsr_bench.metrics import revisions
 from mcsr_bench.plugin.cards import MethodCard
-from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.plugin.loading import method_of
 from mcsr_bench.plugin.method import Method, TorchMethod
 from mcsr_bench.plugin.predicted import predict_volume, slices_at_once
 from mcsr_bench.plugin.registry import methods, scoped_plugins
@@ -218,7 +218,7 @@ def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:
 def _run_stages(spec: TrialSpec, bundle: Bundle, report: Report, heartbeat: Heartbeat) -> None:
     record = bundle.record
     protocol = get_protocol(spec.protocol)
-    method = load_method(spec.method, spec.scale, spec.preset, seed=spec.seed, **spec.settings)
+    method = method_of(spec.method, spec.scale, spec.preset, spec.settings, seed=spec.seed)
     sampler = Sampler(open_store(spec.data.store), Split(**spec.split), protocol, spec.seed, joint=method.joint)
     record.notes, record.joint, record.method_track = method.notes(), method.joint, method.track
     if isinstance(method, TorchMethod):

@@ -17,11 +17,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import UserError, explain
 from mcsr_bench.fetching.download import ResumingDownloader
 from mcsr_bench.fetching.sources import Licence, RemoteFile, Source, listed
 from mcsr_bench.fetching.unpack import unpack
-from mcsr_bench.plugin.registry import explain
 from mcsr_bench.system import files
 from mcsr_bench.system.locks import locked
 from mcsr_bench.system.progress import Listener

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def preset_values(card: MethodCard, preset: str, scale: int) -> dict[str, Any]:
     return {key: value[f"x{scale}"] if isinstance(value, dict) else value for key, value in chosen.items()}
 
 
-def check_method(name: str, scale: int, preset: str, settings: dict[str, Any]) -> Any:
+def check_method(name: str, scale: int, preset: str, settings: Mapping[str, Any]) -> Any:
     """The validated settings of a method. UserError for an unknown method, preset or setting, or a scale it does not have."""
     card = methods().card(name)
     if scale not in card.scales:
@@ -70,7 +70,16 @@ def load_method(
     plugins, known for this call alone. settings: what differs from the preset. Raises UserError for an unknown name, preset, scale
     or setting, or a setting out of range.
     """
-    with scoped_plugins(plugins), torch.random.fork_rng(devices=[]):
+    with scoped_plugins(plugins):
+        return method_of(name, scale, preset, settings, seed=seed)
+
+
+def method_of(name: str, scale: int, preset: str, settings: Mapping[str, Any], *, seed: int = 0) -> Method:
+    """As `load_method`, with the settings in a mapping.
+
+    They may come from a record or a file, where none must pass for an argument: ``plugins`` would run code of the file's choice.
+    """
+    with scoped_plugins(), torch.random.fork_rng(devices=[]):
         values = check_method(name, scale, preset, settings)
         torch.manual_seed(seed)
         method = methods().load(name)(methods().card(name), scale, values)
@@ -99,10 +108,16 @@ def load_dataset(
     alone. settings: what differs from its card. Raises UserError for an unknown name or setting, or a missing data root.
     """
     with scoped_plugins(plugins):
+        return dataset_of(name, None if data_root is None else Path(data_root), settings)
+
+
+def dataset_of(name: str, root: Path | None, settings: Mapping[str, Any]) -> Dataset:
+    """As `load_dataset`, with the settings in a mapping: none of a record's or a file's may pass for an argument."""
+    with scoped_plugins():
         standard = datasets().card(name).settings
         dataset_class: type[Dataset] = datasets().load(name)
     values = checked(dataset_class.Settings, {**standard, **settings}, name)
-    root = None if data_root is None else Path(data_root).expanduser()
+    root = None if root is None else root.expanduser()
     if root is not None and not root.is_dir():
         raise UserError(f"--data-root {root}: no such folder")
     loaded = dataset_class(name, values, root)

@@ -49,7 +49,7 @@ _Key = tuple[str, str, str, str, str, str]
 
 def _files() -> tuple[_File, ...]:
     """The files of the reports that are known now."""
-    cards = [(plugin.folder, plugin.card) for plugin in reports().plugins().values()]
+    cards = [(plugin.folder, plugin.card) for plugin in reports().plugins().values() if plugin.available]
     paths = [folder / card.published_numbers for folder, card in cards if card is not None and card.published_numbers]
     return tuple((path, (found := path.stat()).st_mtime_ns, found.st_size) for path in paths)
 
@@ -57,8 +57,11 @@ def _files() -> tuple[_File, ...]:
 @lru_cache(maxsize=16)
 def _numbers(file: _File) -> dict[_Key, Published]:
     names = [field.name for field in fields(Published)]
-    with file[0].open(encoding="utf-8", newline="") as handle:
-        rows = [Published(**{name: row[name] for name in names}) for row in csv.DictReader(handle)]
+    try:
+        with file[0].open(encoding="utf-8", newline="") as handle:
+            rows = [Published(**{name: str(row[name]) for name in names}) for row in csv.DictReader(handle)]
+    except (OSError, ValueError, KeyError, csv.Error):  # a third party's: its numbers are not there, all others are
+        return {}
     return {(p.table, p.dataset_alias, p.scale, p.method_alias, p.variant, p.metric): p for p in rows}
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -25,14 +24,15 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from mcsr_bench.errors import UserError, one_line, unknown_name
+from mcsr_bench.errors import UserError, explain, one_line, unknown_name
 from mcsr_bench.plugin.cards import Card, DatasetCard, MethodCard, ReportCard
+from mcsr_bench.system import files
 from mcsr_bench.system.digests import code_digest
-from mcsr_bench.system.files import digest
 
 C = TypeVar("C", bound=Card)
 
 _CARD = "card.toml"
+_KINDS = ("method", "dataset", "report")
 _MODULE = "mcsr_bench_plugin_"
 """What names of modules from folders of ``--plugins`` begin with."""
 
@@ -162,9 +162,15 @@ class Registry(Generic[C]):
         plugin = self.plugins()[name]
         try:
             module = self._import(plugin)
-            return getattr(module, card.class_name)
-        except Exception as error:  # a plugin's own code: whatever it raises must not take the others down
+            found = getattr(module, card.class_name)
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # a plugin's own code: whatever it raises must not take the others down
             raise UserError(f"{self.kind} '{name}' cannot be imported: {type(error).__name__}: {error}") from error
+        if not isinstance(found, type):
+            raise UserError(f"{self.kind} '{name}': {card.class_name} in its __init__.py is not a class")
+        return found
 
     def _candidates(self, extra: Iterable[Path]) -> list[tuple[Path, str, str]]:
         """Folder and module of everything that may be a plugin, and why its package could not be looked into, or ""."""
@@ -179,7 +185,7 @@ class Registry(Generic[C]):
             module, failure = point.value.split(":")[0], ""
             try:
                 spec = importlib.util.find_spec(module)
-            except Exception as error:  # the parent package of a third party may fail in any way
+            except (Exception, SystemExit) as error:  # the parent package of a third party may fail in any way
                 spec, failure = None, one_line(f"package {module} cannot be found: {type(error).__name__}: {error}")
             if spec is not None and spec.submodule_search_locations:
                 out.append((Path(next(iter(spec.submodule_search_locations))), module, failure))
@@ -194,18 +200,21 @@ class Registry(Generic[C]):
         if not path.is_file():
             return Plugin(folder.name, folder, module, None, f"package {module} has no {_CARD}")
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = files.read_toml(path)
         except (OSError, ValueError) as error:
             return Plugin(folder.name, folder, module, None, f"{path}: {error}")
         kind = values.get("kind", "method")
-        if kind != self.kind:
+        if kind != self.kind and not (
+            kind not in _KINDS and self.kind == _KINDS[0]
+        ):  # no one's card is shown with the methods
             return None  # a folder of --plugins may hold plugins of several kinds
-        name = str(values.get("name") or folder.name)
+        name = values.get("name")
+        name = name if isinstance(name, str) and name else folder.name
         try:
             card = self._card_type.model_validate(values)
         except ValidationError as error:
             return Plugin(name, folder, module, None, f"{path}: {explain(error)}")
-        broken = "" if _configured(card) else _broken_code(folder)
+        broken = "" if _configured(card) else _broken_code(folder) or _missing_numbers(folder, card)
         code = "" if module.startswith(f"{self._package}.") else code_digest(folder, _CARD)
         return Plugin(name, folder, module, card, broken or _missing_requirement(card.requires), code)
 
@@ -242,7 +251,7 @@ def _module_name(folder: Path) -> str:
 
     Nor its own code of before an edit. A module stays in ``sys.modules`` after its call: objects made of it may live on.
     """
-    return f"{_MODULE}{folder.name}_{digest([str(folder.resolve()), code_digest(folder)], 16)}"
+    return f"{_MODULE}{folder.name}_{files.digest([str(folder.resolve()), code_digest(folder)], 16)}"
 
 
 def _folder(path: Path) -> Path:
@@ -255,13 +264,21 @@ def _broken_code(folder: Path) -> str:
     """The first syntax error in a plugin's files, or "" when there is none."""
     if not (folder / "__init__.py").is_file():
         return f"{folder}: no __init__.py"
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(p for p in folder.glob("*.py") if p.is_file()):
         try:
             # Not ast.parse: in two threads at once it can fail with a SystemError (Python 3.11, gh-106905).
             compile(path.read_text(encoding="utf-8"), str(path), "exec", dont_inherit=True)
-        except (SyntaxError, ValueError) as error:
-            return f"{path}: {error}"
+        except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:
+            return f"{path}: {error or 'is nested too deeply'}"
     return ""
+
+
+def _missing_numbers(folder: Path, card: Card) -> str:
+    """Why a report's published numbers cannot be read, or ""."""
+    name = card.published_numbers if isinstance(card, ReportCard) else ""
+    if not name or (Path(name).name == name and (folder / name).is_file()):
+        return ""
+    return f"{folder / _CARD}: published_numbers names {name!r}, which is not a file in that folder"
 
 
 def _configured(card: Card) -> str:
@@ -283,24 +300,18 @@ def _with_base(plugin: Plugin[C], found: dict[str, Plugin[C]]) -> Plugin[C]:
 
 
 def _missing_requirement(requires: tuple[str, ...]) -> str:
-    """The first required module that is not installed, as a reason, or ""."""
+    """The first required module that is not installed, as a reason, or "". Of a module in a package the package is looked for:
+
+    to find more, it would have to be imported, and cards are read without running code.
+    """
     for name in requires:
         try:
-            found = importlib.util.find_spec(name) is not None
+            found = importlib.util.find_spec(name.partition(".")[0]) is not None
         except (ImportError, ValueError):
             found = False
         if not found:
             return f"needs the Python module '{name}', which is not installed"
     return ""
-
-
-def explain(error: ValidationError) -> str:
-    """A pydantic error as one clause: the key, what is allowed, the value given."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "the card"
-    value = first.get("input")
-    shown = "" if first["type"] == "missing" or isinstance(value, dict) else f" (got {value!r})"
-    return f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}{shown}"
 
 
 def checked(model: type[BaseModel], values: dict[str, Any], where: str) -> Any:

@@ -11,13 +11,14 @@ import torch
 
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.batch import Batch
-from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.plugin.loading import method_of
 from mcsr_bench.plugin.method import Method, TorchMethod
 from mcsr_bench.plugin.predicted import predict_volume, slices_at_once
+from mcsr_bench.plugin.registry import methods
 from mcsr_bench.predicting.pair import Pair
 from mcsr_bench.predicting.volumes import kind, read_pair, write_volume
 from mcsr_bench.protocol import Protocol, get_protocol
-from mcsr_bench.results.bundle import Bundle, BundleFiles
+from mcsr_bench.results.bundle import Bundle, BundleFiles, RunFolder
 from mcsr_bench.weights.tensors import BundleInfo, load_weights, read_info
 
 
@@ -110,7 +111,10 @@ def read_bundle(folder: Path) -> BundleInfo:
 
 
 def _loaded(bundle: Path, info: BundleInfo, device: str) -> Method:
-    method = load_method(info.method, info.scale, info.preset, **info.settings)
+    if info.method not in methods().plugins():
+        run = bundle.resolve().parents[3:4]  # of an imported bundle no folder of a run
+        raise UserError(f"--from {bundle}: no method '{info.method}'{RunFolder(run[0]).hint() if run else ''}")
+    method = method_of(info.method, info.scale, info.preset, info.settings)
     if isinstance(method, TorchMethod):
         method.to(device)
     if method.card.trains:

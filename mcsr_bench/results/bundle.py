@@ -7,30 +7,32 @@ A run's folder (``runs/NAME``) holds ``experiment.json`` and one bundle per tria
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mcsr_bench.errors import DamagedFileError, UserError, unreachable
+from mcsr_bench.errors import DamagedFileError, UserError, explain, unreachable
 from mcsr_bench.metrics import revisions
 from mcsr_bench.system import files
 from mcsr_bench.system.digests import digest_once
+from mcsr_bench.system.received import CardValues, Counts, Name, Plain, Variant
 
 SCHEMA_VERSION: Final = 2
 """Of ``trial.json`` and ``experiment.json``. Files of another version are refused in a sentence."""
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class DataRecord(_Record):
     """The data of a trial: enough for a table to state what it was computed on."""
 
-    name: str
+    name: Name
     title: str
     real: bool
     """False for generated data."""
@@ -46,13 +48,13 @@ class DataRecord(_Record):
     split_hash: str
     split_rule: str
     patient_disjoint: bool
-    patients: dict[str, int]
+    patients: Counts
     """Of train, validation, test."""
-    slices: dict[str, int]
+    slices: Counts
     """Non-empty slices of train, validation, test."""
     hr_shapes: list[tuple[int, int]]
     """The sizes (H, W) that occur after the crop, sorted."""
-    store: str
+    store: Plain
     """Key of the prepared store (in the cache folder)."""
     marks: list[str] = []
     """Sentences about the data that every table of these results repeats."""
@@ -92,16 +94,16 @@ class TrialRecord(_Record):
     """When that process began, in UTC, as ISO 8601."""
     heartbeat: str = ""
     """When that process last showed that it is alive (every half minute while it runs), in UTC."""
-    key: str
+    key: Plain
     """Hash of everything that should change the numbers."""
     code: str = ""
     """Of a third party's method: the hash of its code and card, part of the key; empty for a built-in one."""
-    method: str
-    variant: str = ""
-    dataset: str
-    dataset_variant: str = ""
-    scale: int
-    seed: int
+    method: Name
+    variant: Variant = ""
+    dataset: Name
+    dataset_variant: Variant = ""
+    scale: int = Field(ge=1)
+    seed: int = Field(ge=0)
     preset: str
     protocol: str
     protocol_hash: str
@@ -110,7 +112,7 @@ class TrialRecord(_Record):
     settings: dict[str, Any] = {}
     """Of the method, all of them."""
     dataset_settings: dict[str, Any] = {}
-    card: dict[str, Any] = {}
+    card: CardValues = {}
     """The method's card, without its presets."""
     data: DataRecord
     versions: dict[str, str] = {}
@@ -227,7 +229,9 @@ class BundleFiles:
             values = files.read_json(self.trial)
             check_version(self.trial, values)
             return TrialRecord.model_validate(values)
-        except (ValueError, OSError, ValidationError) as error:
+        except ValidationError as error:
+            raise DamagedFileError(self.trial, f"not a readable trial record: {explain(error)}") from None
+        except (ValueError, OSError) as error:
             if unreachable(error):  # not even `sound_record` may take it for a trial that is not there
                 raise
             raise DamagedFileError(self.trial, f"not a readable trial record: {str(error).splitlines()[0]}") from None
@@ -318,6 +322,24 @@ class RunFolder:
         except (ValueError, TypeError) as error:
             raise UserError(f"{self.experiment}: not a readable experiment: {str(error).splitlines()[0]}") from None
 
+    def plugins(self) -> tuple[Path, ...]:
+        """The folders of plugins that the run was given, as `experiment` names them. They are for people: nothing loads them.
+
+        UserError as `asked`.
+        """
+        data = self.asked().get("data")
+        named = data.get("plugins") if isinstance(data, dict) else None
+        return tuple(Path(path) for path in named if isinstance(path, str)) if isinstance(named, list) else ()
+
+    def hint(self) -> str:
+        """How a command that lacks a plugin of the run is told of it, as the end of a sentence; "" where the run names none."""
+        options = " ".join(f"--plugins {shlex.quote(str(path))}" for path in self.plugins())
+        return (
+            f"; plugins that a run names are not loaded by themselves: if you trust them, add {options}"
+            if options
+            else ""
+        )
+
     @property
     def report(self) -> Path:
         """The folder of the report that a run writes at its end."""
@@ -340,13 +362,21 @@ class RunFolder:
         found = (path.parent for path in self.root.glob("*/x*/*/seed*/trial.json"))
         yield from map(BundleFiles, sorted(folder for folder in found if folder.name[4:].isdecimal()))
 
+    def linked(self, place: BundleFiles) -> bool:
+        """Whether a place is a link to another folder: what is written there would leave the run."""
+        return place.folder.resolve() != self.root.resolve() / place.folder.relative_to(self.root)
+
     def read(self, place: BundleFiles) -> TrialRecord | None:
         """The record in one of this run's places. DamagedFileError also for that of another place; UserError as `read_record`."""
         record = place.read_record()
         if record is not None:
-            own = self.trial(record.dataset_label, record.scale, record.method_label, record.seed)
-            if own.folder.resolve() != place.folder.resolve():
+            names = (record.dataset_label, f"x{record.scale}", record.method_label, f"seed{record.seed}")
+            if place.folder.parts[-4:] != names:
                 raise DamagedFileError(place.trial, f"is the record of another trial ({record.label})")
+            if self.linked(place):
+                raise DamagedFileError(
+                    place.trial, f"its folder is a link to {place.folder.resolve()}, outside the run"
+                )
         return record
 
     def bundles(self, left_out: Container[Path] = ()) -> Iterator[Bundle]:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from mcsr_bench.errors import DamagedFileError, UserError, unreachable
 from mcsr_bench.results.bundle import Bundle, RunFolder, TrialRecord
+from mcsr_bench.roles import ROLES
 from mcsr_bench.system import files
 
 T = TypeVar("T")
@@ -55,6 +57,15 @@ def load_results(*folders: str | Path) -> Results:
     finished trial cannot be read, or are not those that were written.
     """
     return _read(tuple(Path(f) for f in folders), ())
+
+
+def training_log(bundle: Bundle) -> pd.DataFrame:
+    """Step, loss and validation_psnr (dB) of a trial that wrote its training log. DamagedFileError when it cannot be read."""
+    path = bundle.checked(bundle.training_log)
+    try:
+        return files.read_table(path)[["step", "loss", "validation_psnr"]].astype(float)
+    except (OSError, ValueError, KeyError) as error:
+        raise DamagedFileError(path, f"cannot be read as a training log: {error}") from None
 
 
 def use_results(
@@ -125,6 +136,19 @@ def _identity(record: TrialRecord) -> dict[str, Any]:
     return {name: found.get(name, getattr(record, name, None)) for name in _IDENTITY}
 
 
+def _not_scores(table: pd.DataFrame) -> str:
+    """Why a table is not one of scores, as a clause, or ""."""
+    for column in table:
+        values = table[column]
+        if column in _IDENTITY:
+            return f"a column {column}, which the record gives"
+        if column in _WHERE and values.isna().any():
+            return f"a row without {column}"
+        if column not in _WHERE and not (is_numeric_dtype(values) or values.isna().all()):
+            return f"{column} holds text"
+    return "" if set(table["role"]) <= set(ROLES) else "a role that is neither target nor auxiliary"
+
+
 def _scores(path: Path, bundle: Bundle) -> pd.DataFrame:
     """A table of scores, a column per metric there is: empty where it was not computed, or by another revision."""
     try:
@@ -135,6 +159,8 @@ def _scores(path: Path, bundle: Bundle) -> pd.DataFrame:
         raise DamagedFileError(path, f"the scores of a finished trial cannot be read: {error}") from None
     if missing := sorted({*_WHERE} - set(table)):
         raise DamagedFileError(path, f"the scores of a finished trial have no column {missing[0]}")
+    if wrong := _not_scores(table):
+        raise DamagedFileError(path, f"the scores of a finished trial cannot be read: {wrong}")
     keys = [key for key in ("role", "volume_id", "slice_index") if key in table]
     twice = table[table.duplicated(keys)]
     if len(twice):

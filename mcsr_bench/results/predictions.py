@@ -46,11 +46,36 @@ class Predictions:
     def read(self, volume_id: str, part: Any = ...) -> dict[str, NDArray[Any]]:
         """The images of a volume, (S, H, W), by role, or the ``part`` of them that an index chooses. DamagedFileError."""
         try:
-            return {role: images[part] for role, images in self._file[volume_id].items()}
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            group = _own(self._file, volume_id)
+            return {role: _whole(_own(group, role))[part] for role in group}
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             if reason := unreachable(error):
                 raise UserError(f"{self._path}: cannot be read: {reason}") from None
             raise DamagedFileError(self._path, f"cannot be read as predictions of {volume_id}: {error}") from None
+
+
+def _own(group: h5py.Group, name: str) -> Any:
+    """A member that is in the file itself: a file from elsewhere must not make us open others. ValueError for a link."""
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name} is not in the file itself")
+    return group[name]
+
+
+def _whole(images: h5py.Dataset) -> h5py.Dataset:
+    """Images as they are written: in one piece, all of it in this file, so that reading needs no more memory than the file has."""
+    if images.chunks or images.is_virtual or images.external or images.id.get_storage_size() < images.nbytes:
+        raise ValueError("the images are not stored in one piece in the file")
+    if images.ndim != 3 or images.dtype.kind not in "fc":
+        raise ValueError("the images are not (S, H, W), real or complex")
+    return images
+
+
+def _key(file: h5py.File, otherwise: str) -> str:
+    """The key of the trial; "" where it is not text. HDF5 crashes on some types, so the type is looked at first."""
+    if _KEY not in file.attrs:
+        return otherwise
+    text = h5py.check_string_dtype(file.attrs.get_id(_KEY).dtype) is not None
+    return str(file.attrs[_KEY]) if text else ""
 
 
 @contextmanager
@@ -67,7 +92,7 @@ def stored_predictions(bundle: Bundle) -> Iterator[Predictions]:
             raise UserError(f"{path}: cannot be read: {reason}") from None
         raise DamagedFileError(path, f"cannot be read as predictions: {error}") from None
     with file:
-        key = file.attrs.get(_KEY, bundle.record.key)
+        key = _key(file, bundle.record.key)
         if key != bundle.record.key:
             raise DamagedFileError(path, f"holds the predictions of another trial ({key}, not {bundle.record.key})")
         yield Predictions(file, path)

@@ -39,7 +39,7 @@ class Table:
     """A table for a person: printed by the command line, written as Markdown, CSV and HTML by reports."""
 
     name: str
-    """For file names: lower case, no spaces."""
+    """For the names of its files, which `system.files.file_name` makes of it."""
     title: str
     columns: tuple[str, ...]
     """The first one is the registry name of the method."""

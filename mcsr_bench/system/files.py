@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 import tempfile
+import tomllib
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +21,17 @@ from mcsr_bench.system.locks import locked
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LARGEST_RECORD = 1 << 24
+"""Bytes of a JSON or TOML file that are read; parsed it takes some twenty times as much memory."""
+LARGEST_TABLE = 1 << 25
+"""Bytes of a CSV that are read: some 90 000 slices with all scores."""
+LONGEST_HEAD = 1 << 16
+"""Bytes of the first line of a CSV."""
+DEEPEST = 64
+"""Levels of lists and tables within each other in a JSON or TOML file."""
+
+_LONGEST_NAME = 120
 
 
 def canonical_json(value: Any) -> str:
@@ -94,12 +108,57 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """The JSON value in a UTF-8 file. ValueError for anything else."""
+def read_json(path: Path, most: int = LARGEST_RECORD) -> Any:
+    """The JSON value in a UTF-8 file of ``most`` bytes at most, as `parse_json`. ValueError for anything else, OSError."""
+    return parse_json(_bounded_text(path, most))
+
+
+def parse_json(text: str) -> Any:
+    """The JSON value of a text. ValueError also for NaN, infinities, and nesting that nobody writes."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(text, parse_constant=_not_finite, parse_float=_finite)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    return _shallow(value)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table in a TOML file. ValueError for anything else, too large a file and nesting that nobody writes; OSError."""
+    try:
+        found: dict[str, Any] = _shallow(tomllib.loads(_bounded_text(path, LARGEST_RECORD)))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return found
+
+
+def _bounded_text(path: Path, most: int) -> str:
+    """Read no further than ``most`` bytes: a file may come from anyone, and parsing takes many times its size."""
+    with path.open("rb") as handle:
+        data = handle.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"it is larger than {most} bytes")
+    return data.decode("utf-8")
+
+
+def _shallow(value: Any) -> Any:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            raise ValueError("it is nested too deeply")
+        inner = (part.values() if isinstance(part, dict) else part for part in level if isinstance(part, (dict, list)))
+        level = [part for parts in inner for part in parts]
+    return value
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return value
+
+
+def _not_finite(text: str) -> float:
+    raise ValueError(f"{text} is not a finite number")
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -109,9 +168,18 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def read_table(path: Path, text: Iterable[str] = ()) -> pd.DataFrame:
-    """Read what `write_table` wrote; ``text``: columns of names, in which even "NA" or "007" is one. OSError, ValueError."""
+    """Read what `write_table` wrote; ``text``: columns of names, in which even "NA" or "007" is one. OSError, ValueError.
+
+    ValueError also for a file that would need more memory than such tables have.
+    """
     import pandas as pd
 
+    with path.open("rb") as handle:
+        head = handle.readline(LONGEST_HEAD + 1)
+    if len(head) > LONGEST_HEAD or b'"' in head:
+        raise ValueError("its first line is not the names of columns")
+    if path.stat().st_size > LARGEST_TABLE:
+        raise ValueError(f"it is larger than {LARGEST_TABLE} bytes")
     return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""])
 
 
@@ -187,6 +255,24 @@ def resumable_folder(
         except Exception:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+
+def file_name(text: str) -> str:
+    """One part of a path from any text, the same one each time: text that is a safe name on every system stays as it is.
+
+    Of other text, letters that are not ASCII and signs become hyphens, and 8 digits of a hash keep different texts apart.
+    """
+    safe = re.sub(r"[^A-Za-z0-9_.=@+-]", "-", text)[:_LONGEST_NAME].strip(".-")
+    if safe == text and not re.fullmatch(r"|(con|prn|aux|nul|com\d|lpt\d)(\..*)?", safe, re.IGNORECASE):
+        return safe
+    return (
+        f"{safe[: _LONGEST_NAME - 9] or 'name'}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+    )
+
+
+def absolute(path: Path) -> Path:
+    """The path as it works from any folder; links stay links."""
+    return Path(os.path.abspath(path.expanduser()))
 
 
 def cache_folder() -> Path:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mcsr_bench.errors import UserError
-from mcsr_bench.plugin.loading import check_method, load_method
+from mcsr_bench.plugin.loading import check_method, method_of
 from mcsr_bench.plugin.method import TorchMethod
 from mcsr_bench.plugin.registry import methods, scoped_plugins
 from mcsr_bench.results.bundle import BundleFiles
@@ -146,7 +146,7 @@ def _import(
     state, outside = state_dict(file, read_foreign(file, rules.containers), rules)
     chosen = {**rules.fixed, **_from_shapes(method, file, rules, state, scale, settings), **settings}
     matching = _best(method, file, rules, chosen, state, scale, partial=partial)
-    loaded = load_method(method, matching.scale, rules.preset, **chosen)
+    loaded = method_of(method, matching.scale, rules.preset, chosen)
     tensors = dict(loaded.state())
     for entry in matching.matched:
         found = computed(matching.rules[entry.ours], entry.name, state)
@@ -230,7 +230,7 @@ def _with_rules() -> list[str]:
 def _matching(method: str, scale: int, rules: Released, settings: dict[str, Any], state: State) -> Matching:
     """Of a checkpoint with the method's network at a scale, which is built without memory."""
     with torch.device("meta"):
-        built = load_method(method, scale, rules.preset, **settings)
+        built = method_of(method, scale, rules.preset, settings)
     buffers = {name for name, _ in built.network.named_buffers()} if isinstance(built, TorchMethod) else set()
     return match(state, built.state(), buffers, rules, scale)
 

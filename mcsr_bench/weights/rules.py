@@ -6,7 +6,6 @@ Rules are data: ``released.toml`` in a method's folder, with the schema of `Rele
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -17,9 +16,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import Tensor
 
-from mcsr_bench.errors import UserError
-from mcsr_bench.plugin.registry import explain
+from mcsr_bench.errors import UserError, explain
 from mcsr_bench.protocol import get_protocol
+from mcsr_bench.system import files
 
 State = dict[str, Tensor]
 
@@ -105,7 +104,7 @@ class Released(_Rules):
 def read_rules(path: Path) -> Released:
     """The rules in a file. UserError with the offending key."""
     try:
-        return Released.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Released.model_validate(files.read_toml(path))
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error)}") from None
     except (OSError, ValueError) as error:

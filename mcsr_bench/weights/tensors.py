@@ -6,7 +6,6 @@ The header of a bundle's weights gives the method, scale and settings that they 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,9 +21,12 @@ from torch import Tensor
 from mcsr_bench.errors import DamagedFileError, UserError, unreachable
 from mcsr_bench.plugin.method import Method
 from mcsr_bench.system import files
+from mcsr_bench.weights.archives import check_archive
 
 _INFO = "mcsr-bench"
 _CHECKSUM = "sha256"
+_BESIDE_TENSORS = 1 << 24
+"""Bytes of names, shapes and notes that are believed."""
 
 
 class BundleInfo(BaseModel):
@@ -62,9 +64,9 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
     if _INFO not in metadata:
         raise UserError(f"{path}: not written by mcsr-bench (no '{_INFO}' metadata)")
     try:
-        info = json.loads(metadata[_INFO])
+        info = files.parse_json(metadata[_INFO])
         checksum = info.pop(_CHECKSUM, None)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError):
         raise DamagedFileError(path, "is damaged: its header is not readable") from None
     if checksum is not None and checksum != _checksum(tensors, info):
         raise DamagedFileError(path, "is damaged: its tensors or its header are not those that were written")
@@ -86,6 +88,7 @@ def load_weights(method: Method, path: Path, device: torch.device | str = "cpu",
 
     UserError when the file is not readable, of another trial or does not fit the network.
     """
+    _check_size(method, path)
     tensors, info = load_tensors(path, device)
     if key and info.get("key", key) != key:
         raise DamagedFileError(path, f"holds the weights of another trial ({info['key']}, not {key})")
@@ -93,6 +96,13 @@ def load_weights(method: Method, path: Path, device: torch.device | str = "cpu",
         method.load_state(tensors)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{path}: these weights do not fit: {str(error).splitlines()[0]}") from None
+
+
+def _check_size(method: Method, path: Path) -> None:
+    """DamagedFileError for a file that holds much more than the network: a file may come from anyone, and would fill the memory."""
+    own = sum(tensor.nbytes for tensor in method.state().values())
+    if path.is_file() and (size := path.stat().st_size) > 2 * own + _BESIDE_TENSORS:
+        raise DamagedFileError(path, f"has {size} bytes, and the network has {own}")
 
 
 def save_weights(method: Method, path: Path, info: dict[str, Any]) -> None:
@@ -103,12 +113,13 @@ def save_weights(method: Method, path: Path, info: dict[str, Any]) -> None:
 def read_info(path: Path) -> BundleInfo | None:
     """The header of a bundle's weights; None where it has less than is needed. UserError when the file cannot be read."""
     try:
+        _check_header(path)
         with safe_open(path, framework="pt") as handle:
             metadata = handle.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read as safetensors: {error}") from None
     try:
-        return BundleInfo.model_validate(json.loads(metadata.get(_INFO, "{}")))
+        return BundleInfo.model_validate(files.parse_json(metadata.get(_INFO, "{}")))
     except ValueError:  # not JSON, or not an info
         return None
 
@@ -131,6 +142,7 @@ def read_foreign(path: Path, containers: Sequence[str] = ()) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of TorchScript archives: the error below describes it
+            check_archive(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of a file that may be anything: torch has no one exception for it
         if reason := unreachable(error):
@@ -144,16 +156,20 @@ def read_foreign(path: Path, containers: Sequence[str] = ()) -> Any:
     return content
 
 
-def _tensors_in(content: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """All tensors in mappings and lists, with the name under which each is kept."""
-    if isinstance(content, Tensor):
-        yield name, content
-    elif isinstance(content, Mapping):
-        for key, value in content.items():
-            yield from _tensors_in(value, str(key))
-    elif isinstance(content, (list, tuple)):
-        for value in content:
-            yield from _tensors_in(value, name)
+def _tensors_in(content: Any) -> Iterator[tuple[str, Tensor]]:
+    """All tensors in mappings and lists, with the name under which each is kept. What is in itself, or in many, is seen once."""
+    waiting, seen = [("", content)], set()
+    while waiting:
+        name, value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Tensor):
+            yield name, value
+        elif isinstance(value, Mapping):
+            waiting += [(str(key), inner) for key, inner in value.items()]
+        elif isinstance(value, (list, tuple)):
+            waiting += [(name, inner) for inner in value]
 
 
 def _unusable(tensor: Tensor) -> str:
@@ -162,16 +178,27 @@ def _unusable(tensor: Tensor) -> str:
         return "without values (on the meta device)"
     if tensor.layout != torch.strided or tensor.is_nested:
         return f"not dense ({str(tensor.layout).removeprefix('torch.')})"
+    if not tensor.is_quantized and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return "larger than the values that are stored for it"
     return f"quantized ({str(tensor.dtype).removeprefix('torch.')})" if tensor.is_quantized else ""
 
 
 def _safetensors(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
+        _check_header(path)
         with safe_open(path, framework="pt", device=str(device)) as handle:
             metadata = handle.metadata() or {}
             return {name: handle.get_tensor(name) for name in handle.keys()}, metadata  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read as safetensors: {error}") from None
+
+
+def _check_header(path: Path) -> None:
+    """OSError for a safetensors file whose header is larger than names and shapes of tensors need."""
+    with path.open("rb") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+    if _BESIDE_TENSORS < length <= path.stat().st_size:  # beyond the file: truncated, as the library says
+        raise OSError(f"its header has {length} bytes")
 
 
 def _refusal(path: Path, error: Exception, containers: Sequence[str]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
+from mcsr_bench.errors import one_line
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.plugin.report import FORMATS, UNDEFINED, Layout, Report, Table
 from mcsr_bench.results.load import Results
@@ -72,8 +73,8 @@ class PaperReport(Report):
             written.append(to / "report.md")
         if "latex" in formats:
             for one in (*tables, *more):
-                files.write_text(to / "tables" / f"{one.name}.tex", latex(one))
-                written.append(to / "tables" / f"{one.name}.tex")
+                files.write_text(to / "tables" / f"{files.file_name(one.name)}.tex", latex(one))
+                written.append(to / "tables" / f"{files.file_name(one.name)}.tex")
         if "csv" in formats and groups:
             scores = {"scores.csv": pd.concat([numbers(sheet) for sheet in groups])}
             if found is not None:
@@ -82,9 +83,9 @@ class PaperReport(Report):
                 scores["metrics.csv"] = pd.concat(means)
             for one in more:
                 cells = [["" if cell.text == UNDEFINED else cell.text for cell in row] for row in one.rows]
-                scores[f"{one.name}.csv"] = pd.DataFrame(cells, columns=list(one.columns))
+                scores[f"{files.file_name(one.name)}.csv"] = pd.DataFrame(cells, columns=list(one.columns))
             for name, frame in scores.items():
-                files.write_table(to / "tables" / name, frame.replace([np.inf, -np.inf], np.nan))
+                files.write_table(to / "tables" / name, _for_file(frame))
                 written.append(to / "tables" / name)
         return [*written, *(to / "figures" / p.name for p in pictures)]
 
@@ -92,13 +93,20 @@ class PaperReport(Report):
 def _pictures(drawings: Iterator[Drawing], to: Path, formats: tuple[str, ...]) -> Iterator[Picture]:
     """Each drawing into ``figures/``: PNG, CSV, and PDF where LaTeX is asked for."""
     for one in drawings:
-        image = io.BytesIO()
+        image, name = io.BytesIO(), files.file_name(one.name)
         with mpl.rc_context(SETTINGS):  # type: ignore[arg-type]
             one.figure.savefig(image, format="png", dpi=_DPI, metadata={"Software": None})
             if "latex" in formats:
-                with files.replacing(to / "figures" / f"{one.name}.pdf") as temporary:
+                with files.replacing(to / "figures" / f"{name}.pdf") as temporary:
                     one.figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})
-        with files.replacing(to / "figures" / f"{one.name}.png") as temporary:
+        with files.replacing(to / "figures" / f"{name}.png") as temporary:
             temporary.write_bytes(image.getvalue())
-        files.write_table(to / "figures" / f"{one.name}.csv", one.data.replace([np.inf, -np.inf], np.nan))
-        yield Picture(f"{one.name}.png", one.title, image.getvalue(), one.caption)
+        files.write_table(to / "figures" / f"{name}.csv", _for_file(one.data))
+        yield Picture(f"{name}.png", one.title, image.getvalue(), one.caption)
+
+
+def _for_file(table: pd.DataFrame) -> pd.DataFrame:
+    """Finite numbers, and text without control characters: patients' ids and names of contrasts come from others."""
+    finite = table.replace([np.inf, -np.inf], np.nan)
+    shown = finite.rename(columns=one_line)
+    return shown.map(lambda value: one_line(value) if isinstance(value, str) else value)

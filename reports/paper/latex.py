@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mcsr_bench.errors import one_line
 from mcsr_bench.plugin.report import Table
 
 _SIGNS = {
@@ -60,6 +61,6 @@ def latex(table: Table) -> str:
 
 def escape(text: str) -> str:
     """Text as LaTeX takes it, on one line; a character that is neither ASCII nor declared to LaTeX becomes "?"."""
-    flat = " ".join(text.split())
+    flat = one_line(" ".join(text.split()))
     named = "".join(_SIGNS.get(sign, sign) for sign in flat)
     return named.encode("ascii", "replace").decode()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from mcsr_bench.errors import one_line
 from mcsr_bench.plugin.report import Table, number
 from mcsr_bench.results.load import Results
 
@@ -33,6 +35,7 @@ def page(tables: Sequence[Table], more: Sequence[Table], pictures: Sequence[Pict
     environment = Environment(
         loader=PackageLoader(__package__, "templates"),
         autoescape=select_autoescape(default=True),
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -45,6 +48,11 @@ def page(tables: Sequence[Table], more: Sequence[Table], pictures: Sequence[Pict
             r.model_dump() | {"method_label": r.method_label, "dataset_label": r.dataset_label} for r in results.records
         ],
     )
+
+
+def _shown(value: Any) -> Any:
+    """What the template prints: text that comes from others shows its control and bidi characters instead of obeying them."""
+    return one_line(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def markdown(tables: Sequence[Table]) -> str:
@@ -62,7 +70,7 @@ def markdown(tables: Sequence[Table]) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown takes as it is, on one line."""
-    flat = " ".join(text.split())
-    for sign in "\\|*_`<>[]":
+    flat = one_line(" ".join(text.split()))
+    for sign in "\\|*_`&<>[]":
         flat = flat.replace(sign, "\\" + sign) if sign != "<" else flat.replace("<", "&lt;")
     return flat

@@ -12,7 +12,7 @@ from mcsr_bench.metrics import METRICS
 from mcsr_bench.plugin.report import UNDEFINED, Cell, LayoutRow, Table, number
 from mcsr_bench.regions import NAMES as REGIONS
 from mcsr_bench.results.bundle import Bundle
-from mcsr_bench.results.load import Results
+from mcsr_bench.results.load import Results, training_log
 from mcsr_bench.results.statistics import TOO_FEW
 from mcsr_bench.results.table import p_text, plus_minus
 
@@ -195,7 +195,7 @@ def _convergence(trials: list[Bundle]) -> str:
     for bundle in trials:
         if not bundle.wrote(bundle.training_log):
             continue
-        log = pd.read_csv(bundle.checked(bundle.training_log))
+        log = training_log(bundle)
         log = log[log["validation_psnr"].notna()]
         if log.empty:
             continue

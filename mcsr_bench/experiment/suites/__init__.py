@@ -13,8 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mcsr_bench.errors import UserError, unknown_name
-from mcsr_bench.plugin.registry import explain
+from mcsr_bench.errors import UserError, explain, unknown_name
 
 FOLDER = Path(__file__).parent
 _DEFAULT = "default"

@@ -256,7 +256,10 @@ def _panel(bundle: Bundle, volume: StoredVolume, position: int, role: str, name:
         (rows["volume_id"] == volume.volume_id)
         & (rows["slice_index"] == volume.slice_index[position])
         & (rows["role"] == role)
-    ].iloc[0]
+    ]
+    if row.empty:
+        raise DamagedFileError(bundle.slices, f"lacks slice {volume.slice_index[position]} of {volume.volume_id}")
+    row = row.iloc[0]
     return Panel(name, image, float(row[STANDARD_METRICS[0]]), float(row[STANDARD_METRICS[1]]))
 
 

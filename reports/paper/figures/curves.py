@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import matplotlib as mpl
 import pandas as pd
 
-from mcsr_bench.results.load import Results
+from mcsr_bench.results.load import Results, training_log
 
 from ..sheets import Sheet
 from ..table import title
@@ -25,8 +25,7 @@ def curves(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
         for row in sheet.rows:
             for bundle in sheet.trials(dataset, row.method, row.variant):
                 if bundle.wrote(bundle.training_log):
-                    log = pd.read_csv(bundle.checked(bundle.training_log))[["step", "loss", "validation_psnr"]]
-                    parts.append(log.assign(label=row.label, seed=bundle.record.seed))
+                    parts.append(training_log(bundle).assign(label=row.label, seed=bundle.record.seed))
         if not parts:
             continue
         data = pd.concat(parts, ignore_index=True)

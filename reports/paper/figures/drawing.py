@@ -13,7 +13,7 @@ class Drawing:
     """A figure with its data."""
 
     name: str
-    """File stem: lower case, safe characters."""
+    """For the names of its files, which `system.files.file_name` makes of it."""
     title: str
     caption: str
     figure: Figure

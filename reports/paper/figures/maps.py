@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mcsr_bench.data.store import StoredVolume
 from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.plugin.batch import Batch
-from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.plugin.loading import method_of
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results.bundle import Bundle, TrialRecord
 from mcsr_bench.results.load import Results
@@ -50,7 +50,7 @@ def _maps(bundle: Bundle, sheet: Sheet, results: Results) -> tuple[StoredVolume,
         return None
     try:
         chosen = chosen_slice(sheet, results, record.dataset_label)
-        method = load_method(record.method, record.scale, record.preset, **record.settings)
+        method = method_of(record.method, record.scale, record.preset, record.settings)
         load_weights(method, bundle.checked(bundle.weights), key=record.key)
     except DamagedFileError:
         raise

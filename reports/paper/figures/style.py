@@ -55,6 +55,7 @@ SETTINGS = {
     "lines.markersize": 4.5,
     "pdf.fonttype": 42,  # text stays text in journals' PDF checkers
     "savefig.dpi": 200,
+    "text.parse_math": False,  # names come from others: a dollar sign in them is a dollar sign
 }
 
 
