@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable
+import re
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
-_DISK_ERRORS = {
+_MACHINE_ERRORS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the file system is read-only",
+    errno.EFBIG: "the file would be larger than this system allows",
+    errno.EIO: "the disk or the network folder failed (input/output error)",
+    errno.ESTALE: "the network folder is gone (stale file handle)",
+    errno.ENOTCONN: "the network folder is gone (not connected)",
+    errno.ETIMEDOUT: "the network folder does not answer",
+    errno.EHOSTDOWN: "the network folder does not answer (host down)",
+    errno.EHOSTUNREACH: "the network folder does not answer (no route to its host)",
+    errno.EMFILE: "too many files are open in this process; a larger limit (ulimit -n) or fewer --jobs helps",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.ENOMEM: "out of memory; fewer --jobs need less",
+}
+"""What no data and no plugin is to blame for: work that it ends can go on later."""
+
+_DISK_ERRORS = {
+    **_MACHINE_ERRORS,
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
     errno.ENOENT: "no such file or folder",
@@ -19,7 +37,6 @@ _DISK_ERRORS = {
     errno.ENOTDIR: "a part of the path is not a folder",
     errno.EEXIST: "a file is where a folder is needed",
     errno.ENAMETOOLONG: "the name is longer than this system allows",
-    errno.EFBIG: "the file would be larger than this system allows",
 }
 
 
@@ -51,6 +68,14 @@ class DamagedFileError(UserError):
         self.path = path
 
 
+def damaged(path: Path, what: str, error: BaseException) -> UserError:
+    """A DamagedFileError for a file that could not be read; the sentence about the machine where that is at fault.
+
+    Of a file that the disk or the limits of the system do not give at the moment nothing is known: it must not be set aside.
+    """
+    return machine_error(error, path) or DamagedFileError(path, what)
+
+
 class InterruptedWorkError(UserError):
     """Work ended by no fault of its data: what was done so far is kept, and the same command goes on."""
 
@@ -70,4 +95,62 @@ def disk_error(error: OSError) -> UserError | None:
     if reason is None:
         return None
     where = f"{error.filename}: " if error.filename else ""
-    return UserError(f"{where}cannot write or read: {reason}")
+    kind = InterruptedWorkError if error.errno in _MACHINE_ERRORS else UserError
+    return kind(f"{where}cannot write or read: {reason}")
+
+
+def machine_error(error: BaseException, path: Path | None = None) -> InterruptedWorkError | None:
+    """The sentence for an exception behind which is a fault of the machine: disk, memory, descriptors; else None.
+
+    Also where a library or a reader of files made another exception of it. path: the file, where the exception names none.
+    """
+    for link in _chain(error):
+        if isinstance(link, InterruptedWorkError):
+            return link
+        if reason := _out_of_memory(link):
+            return InterruptedWorkError(f"out of memory ({reason}); fewer --jobs or smaller batches need less")
+        number = errno_of(link)
+        if number in _MACHINE_ERRORS:
+            named = link.filename if isinstance(link, OSError) and link.filename else path
+            return InterruptedWorkError(
+                f"{f'{named}: ' if named else ''}cannot write or read: {_MACHINE_ERRORS[number]}"
+            )
+    return None
+
+
+def errno_of(error: BaseException) -> int:
+    """The number of the system's error; HDF5 and safetensors give it in their text alone. 0: there is none."""
+    if isinstance(error, UserError):
+        return 0
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    found = re.search(r"\berrno = (\d+)|\(os error (\d+)\)", str(error))
+    return int(found[1] or found[2]) if found else 0
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those that it was made of."""
+    seen: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in seen:
+        yield link
+        seen.append(link)
+        link = link.__cause__ or link.__context__
+
+
+def _out_of_memory(error: BaseException) -> str:
+    """What could not be had, in the library's words; "" for any other exception."""
+    text = (str(error).strip().splitlines() or [""])[0]
+    named = any(
+        kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__
+    )  # torch's, which is not imported here
+    if isinstance(error, MemoryError) or named:
+        return text[:200] or "no more can be had"
+    refused = re.search(r"DefaultCPUAllocator.*?(tried to allocate \d+ bytes)", text)
+    return refused[1] if refused else ""
+
+
+def print_trace() -> None:
+    """The trace of the exception at hand on standard error; a log on a full disk ends nothing."""
+    with suppress(OSError, ValueError):
+        traceback.print_exc()

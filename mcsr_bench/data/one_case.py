@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from mcsr_bench.data.encoding import UNFINISHED, StoreDtype, open_volume, precision_db, write_mask, write_volume
 from mcsr_bench.data.inspection import Content, Inspector, typical_phase
+from mcsr_bench.data.part import finish
 from mcsr_bench.data.spec import Preparation, Register
 from mcsr_bench.engines.base import Emit, Engine, Job, JobFunction, Needs, Outcome, Watcher, follow, registered
-from mcsr_bench.errors import InterruptedWorkError, UserError
+from mcsr_bench.errors import InterruptedWorkError, UserError, machine_error
 from mcsr_bench.kspace import crop_centre
 from mcsr_bench.plugin.case import BadDataError, Case, Grid, Slice
 from mcsr_bench.plugin.dataset import Dataset
@@ -149,11 +150,21 @@ def degrade_part(payload: dict[str, Any], emit: Emit) -> None:
 
 
 def prepare_case(work: Work, folder: Path, position: int) -> None:
-    """Write target and auxiliary of one case, and ``volumes/NNNNN.json``, last, with what is known of them."""
+    """Write target and auxiliary of one case and, last, what is known of them, by `finish`."""
+    raw = {role: folder / role / f"{position:05d}.raw.{os.getpid()}{UNFINISHED}" for role in ROLES}
+    try:
+        known = _written(work, folder, position, raw)
+    finally:
+        for path in raw.values():  # they are as large as the volumes, which a full disk should not keep
+            path.unlink(missing_ok=True)
+    finish(folder, position, known)
+
+
+def _written(work: Work, folder: Path, position: int, raw: Mapping[Role, Path]) -> dict[str, Any]:
+    """Write the volumes of a case, by way of the files ``raw``; what is known of them."""
     case = work.cases[position]
     shape = work.protocol.hr_shape(case.shape, work.scale)
     inspector = _inspector(work.dataset, case)
-    raw = {role: folder / role / f"{position:05d}.raw.{os.getpid()}{UNFINISHED}" for role in ROLES}
     slices, registration = read_case(work.dataset, case, work.preparation.register)
     contents = _contents(work.protocol, case)
     n = 0
@@ -182,22 +193,16 @@ def prepare_case(work: Work, folder: Path, position: int) -> None:
             write_volume(path, (volumes[role][i] for i in kept), (len(kept), *shape), work.preparation.store_dtype)
         if work.preparation.store_dtype != "complex64":
             precision.append(precision_db(volumes[role], kept, open_volume(path)))
-    del volumes
-    for path in raw.values():
-        path.unlink()
     _write_region(work.dataset, case, folder / ROI / f"{position:05d}.npy", shape, kept)
-    files.write_json(
-        folder / "volumes" / f"{position:05d}.json",
-        {
-            "patient_id": case.patient_id,
-            "volume_id": case.volume_id,
-            "shape": list(shape),
-            "slice_index": kept,
-            "facts": inspector.facts(),
-            "registration": registration(),
-            "precision_db": min(precision, default=None),
-        },
-    )
+    return {
+        "patient_id": case.patient_id,
+        "volume_id": case.volume_id,
+        "shape": list(shape),
+        "slice_index": kept,
+        "facts": inspector.facts(),
+        "registration": registration(),
+        "precision_db": min(precision, default=None),
+    }
 
 
 def _write_region(dataset: Dataset, case: Case, path: Path, shape: tuple[int, int], kept: Sequence[int]) -> None:
@@ -217,13 +222,14 @@ def _write_region(dataset: Dataset, case: Case, path: Path, shape: tuple[int, in
 def degrade_volume(
     folder: Path, hr_folder: Path, position: int, protocol: Protocol, scale: int, dtype: StoreDtype
 ) -> None:
-    """Write the LR target and auxiliary of one HR volume, in one move each."""
+    """Write the LR target and auxiliary of one HR volume, in one move each, and note it, by `finish`."""
     for role in ROLES:
         volume = open_volume(hr_folder / role / f"{position:05d}.npy")
         n, H, W = volume.shape
         low = (protocol.degrade(torch.from_numpy(np.array(volume[i])), scale).contiguous().numpy() for i in range(n))
         with files.writing_to(folder):
             write_volume(folder / role / f"{position:05d}.npy", low, (n, H // scale, W // scale), dtype)
+    finish(folder, position, {})
 
 
 def inspect_case(work: Work, position: int) -> dict[str, Any]:
@@ -247,6 +253,8 @@ def inspect_case(work: Work, position: int) -> dict[str, Any]:
         if all(c["range"][1] > 0 and not c["not_finite"] for c in seen["contrasts"].values()):  # else it is a finding
             _kept(contents, case)
     except UserError as error:
+        if known := machine_error(error):  # not the file's fault
+            raise known from error
         named = next((file for file in case.files if str(error).startswith(file)), source(case))
         return {"error": str(error).removeprefix(f"{named}: "), "file": named}
     return {"facts": seen, "registration": registration()}
@@ -331,11 +339,13 @@ class _Parts(Watcher):
     def ended(self, job: int, outcome: Outcome) -> None:
         if outcome.kind == "refused":
             raise UserError(outcome.value)
+        if outcome.kind == "unable":
+            raise InterruptedWorkError(outcome.value)
         if outcome.kind == "failed":
             raise RuntimeError(f"a worker failed\n{outcome.value}")
         if outcome.kind == "died":
             raise InterruptedWorkError(
-                f"preparing data failed: {outcome.value}; run the same command again, with fewer --jobs where memory is short"
+                f"preparing data failed: {outcome.value}; where memory is short, fewer --jobs need less"
             )
 
 

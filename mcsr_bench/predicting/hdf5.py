@@ -15,6 +15,7 @@ from mcsr_bench.data.inspection import typical_phase
 from mcsr_bench.data.raw.nifti import LEAST
 from mcsr_bench.errors import UserError
 from mcsr_bench.system import files
+from mcsr_bench.system.hdf5 import new_file
 
 from .pair import HDF5, Complex, Pair, Space, check_claim, check_sizes, times
 
@@ -67,7 +68,7 @@ def _read_hdf5(path: Path, amplitude: float) -> tuple[Complex, bool]:
 
 def write(to: Path, volume: NDArray[Any]) -> None:
     """Write a volume (S, H, W) as the dataset ``image``, in one move."""
-    with files.replacing(to) as temporary, h5py.File(temporary, "w") as file:
+    with files.replacing(to) as temporary, new_file(temporary) as (file, _):
         file.create_dataset("image", data=volume)
 
 

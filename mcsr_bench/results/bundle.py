@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mcsr_bench.errors import DamagedFileError, UserError
+from mcsr_bench.errors import DamagedFileError, InterruptedWorkError, UserError, damaged
 from mcsr_bench.metrics import revisions
 from mcsr_bench.system import files
 from mcsr_bench.system.digests import digest_once
@@ -225,12 +225,14 @@ class BundleFiles:
             check_version(self.trial, values)
             return TrialRecord.model_validate(values)
         except (ValueError, OSError, ValidationError) as error:
-            raise DamagedFileError(self.trial, f"not a readable trial record: {str(error).splitlines()[0]}") from None
+            raise damaged(self.trial, f"not a readable trial record: {str(error).splitlines()[0]}", error) from None
 
     def sound_record(self) -> TrialRecord | None:
-        """The record; None where there is none, or one that cannot be used."""
+        """The record; None where there is none, or one that cannot be used. InterruptedWorkError, see `damaged`."""
         try:
             return self.read_record()
+        except InterruptedWorkError:  # it may be sound
+            raise
         except UserError:
             return None
 
@@ -264,10 +266,10 @@ class Bundle(BundleFiles):
         expected = self.record.files.get(path.name)
         if expected is None:
             return path
-        try:
-            found = digest_once(path)
-        except FileNotFoundError:
-            raise DamagedFileError(path, f"is missing, and {self.trial.name} says that it was written") from None
+        if what := files.not_a_file(path):
+            what = "is missing" if what == "does not exist" else what
+            raise DamagedFileError(path, f"{what}, and {self.trial.name} says that it was written")
+        found = digest_once(path)
         if found != expected:
             raise DamagedFileError(
                 path, f"is damaged or another file's (SHA-256 {found[:12]}, {self.trial.name} says {expected[:12]})"

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from mcsr_bench.errors import DamagedFileError, UserError
+from mcsr_bench.errors import DamagedFileError, UserError, damaged
 from mcsr_bench.results.bundle import Bundle, RunFolder, TrialRecord
 from mcsr_bench.system import files
 
@@ -130,7 +130,7 @@ def _scores(path: Path, bundle: Bundle) -> pd.DataFrame:
     try:
         table = files.read_table(path, _WHERE)
     except (OSError, ValueError) as error:
-        raise DamagedFileError(path, f"the scores of a finished trial cannot be read: {error}") from None
+        raise damaged(path, f"the scores of a finished trial cannot be read: {error}", error) from None
     if missing := sorted({*_WHERE} - set(table)):
         raise DamagedFileError(path, f"the scores of a finished trial have no column {missing[0]}")
     keys = [key for key in ("role", "volume_id", "slice_index") if key in table]

@@ -14,21 +14,23 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsr_bench.errors import DamagedFileError
+from mcsr_bench.errors import DamagedFileError, damaged
 from mcsr_bench.results.bundle import Bundle
+from mcsr_bench.system.hdf5 import new_file
 
 _KEY = "key"
 
 
 def write_predictions(path: Path, key: str, volumes: Iterator[tuple[str, Sequence[int], Mapping[str, Any]]]) -> None:
     """Write (volume_id, slice_index, images (S, H, W) by role) of every volume as it comes; key: of the trial."""
-    with h5py.File(path, "w") as file:
+    with new_file(path) as (file, check):
         file.attrs[_KEY] = key
         for volume_id, slice_index, images in volumes:
             group = file.create_group(volume_id)
             group.attrs["slice_index"] = np.asarray(slice_index)
             for role, image in images.items():
                 group.create_dataset(role, data=image)
+            check()  # before the next volume is predicted
 
 
 class Predictions:
@@ -47,7 +49,7 @@ class Predictions:
         try:
             return {role: images[part] for role, images in self._file[volume_id].items()}
         except (OSError, KeyError, RuntimeError, ValueError) as error:
-            raise DamagedFileError(self._path, f"cannot be read as predictions of {volume_id}: {error}") from None
+            raise damaged(self._path, f"cannot be read as predictions of {volume_id}: {error}", error) from None
 
 
 @contextmanager
@@ -60,7 +62,7 @@ def stored_predictions(bundle: Bundle) -> Iterator[Predictions]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise DamagedFileError(path, f"cannot be read as predictions: {error}") from None
+        raise damaged(path, f"cannot be read as predictions: {error}", error) from None
     with file:
         key = file.attrs.get(_KEY, bundle.record.key)
         if key != bundle.record.key:

@@ -1,19 +1,21 @@
-"""Files that are never half-written, and hashes of what they hold."""
+"""Files that are never half-written and, once they have their name, outlive a power cut; and hashes of what they hold."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from mcsr_bench.errors import InterruptedWorkError
+from mcsr_bench.errors import machine_error
 from mcsr_bench.system.locks import locked
 
 if TYPE_CHECKING:
@@ -30,17 +32,84 @@ def digest(value: Any, length: int = 64) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
 
 
+def not_a_file(path: Path) -> str:
+    """Why a path is not a file that can be read from its beginning to its end, as a predicate; "" where it is one.
+
+    To be asked before a file of someone else's is opened: opening a pipe waits for its other end, and a device has no end. OSError.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "is a broken link" if path.is_symlink() else "does not exist"
+    if stat.S_ISREG(mode):
+        return ""
+    return "is a folder, not a file" if stat.S_ISDIR(mode) else "is a pipe, a socket or a device, not a regular file"
+
+
+def _check_finite(path: Path) -> None:
+    """ValueError for a pipe or a device; what is wrong with any other path opening it will tell."""
+    if path.exists() and not path.is_dir() and (what := not_a_file(path)):
+        raise ValueError(f"{path} {what}")
+
+
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, read in pieces."""
+    """SHA-256 of a file's bytes, read in pieces. OSError, ValueError for a pipe or a device, whose bytes may never end."""
+    _check_finite(path)
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def settle(temporary: Path, final: Path) -> None:
+    """Move a finished file over ``final`` once its bytes are on the disk: the one way in which files get their names.
+
+    A name that is there after a power cut, or after a network folder was cut off, has all its bytes. OSError.
+    """
+    settled(temporary)
+    os.replace(temporary, final)
+    settled(final.parent)
+
+
+def settled(path: Path) -> None:
+    """Bring a file's bytes, or the names in a folder, to the disk, where the system has a way to. OSError."""
+    folder = path.is_dir()
+    try:
+        handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    except PermissionError:
+        if folder:  # Windows opens no folders
+            return
+        raise
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if not folder or error.errno not in (
+            errno.EINVAL,
+            errno.ENOTSUP,
+            errno.EBADF,
+        ):  # as some network folders answer
+            raise
+    finally:
+        os.close(handle)
+
+
+def to_disk(handle: IO[bytes]) -> None:
+    """Bring what was written to a file to the disk: only then is a full disk, or a lost one, sure to have been told."""
+    handle.flush()
+    os.fsync(handle.fileno())
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``; when the block ends well it is moved over ``path``, otherwise removed."""
+def replacing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
+    """A temporary name beside ``path``; when the block ends well it is moved over ``path`` by `settle`, otherwise removed.
+
+    lasting: False for one of many files that are brought to the disk together, before anything says that they are there.
+    An OSError that names no file, or the temporary one, names ``path``.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     os.close(handle)
     temporary = Path(name)
     try:
@@ -49,7 +118,14 @@ def replacing(path: Path) -> Iterator[Path]:
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
-        os.replace(temporary, path)
+        if lasting:
+            settle(temporary, path)
+        else:
+            os.replace(temporary, path)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -83,19 +159,24 @@ def writing_to(place: Path) -> Iterator[None]:
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    r"""Write UTF-8 text to ``path`` in one move; odd bytes in the names of files become escapes (``\udce9``), as JSON has them."""
-    with replacing(path) as temporary:
+def write_text(path: Path, text: str, *, lasting: bool = True) -> None:
+    r"""Write UTF-8 text to ``path`` in one move; odd bytes in the names of files become escapes (``\udce9``), as JSON has them.
+
+    lasting: as `replacing`.
+    """
+    with replacing(path, lasting=lasting) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write indented, sorted JSON to ``path`` in one move. NaN and infinities are refused."""
-    write_text(path, json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, lasting: bool = True) -> None:
+    """Write indented, sorted JSON to ``path`` in one move. NaN and infinities are refused. lasting: as `replacing`."""
+    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, text, lasting=lasting)
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in a UTF-8 file. ValueError for anything else."""
+    """The JSON value in a UTF-8 file. OSError, ValueError for anything else."""
+    _check_finite(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
@@ -112,6 +193,7 @@ def read_table(path: Path, text: Iterable[str] = ()) -> pd.DataFrame:
     """Read what `write_table` wrote; ``text``: columns of names, in which even "NA" or "007" is one. OSError, ValueError."""
     import pandas as pd
 
+    _check_finite(path)
     return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""])
 
 
@@ -152,6 +234,7 @@ def build_folder(final: Path, build: Callable[[Path], None]) -> None:
         temporary.chmod(0o755)
         try:
             os.rename(temporary, final)
+            settled(final.parent)
         except OSError:
             if not final.is_dir():  # not lost to another builder: a real failure
                 raise
@@ -165,9 +248,10 @@ def resumable_folder(
 ) -> Iterator[Path | None]:
     """A folder ``.NAME.building`` beside ``final`` that takes its place when the block ends well; None where that is whole by now.
 
-    What an interrupted or killed block left in the folder is still there the next time, so that work goes on where it stopped;
-    any other error removes it. One process builds at a time: another one waits (``waiting`` is called) for the first. The lock is
-    ``PARENT.locks/NAME.lock``, outside the folder that is moved and removed.
+    What an interrupted or killed block, or one that a fault of the machine ended (a full disk, see `machine_error`), left in the
+    folder is still there the next time, so that work goes on where it stopped; any other error removes it. One process builds at
+    a time: another one waits (``waiting`` is called) for the first. The lock is ``PARENT.locks/NAME.lock``, outside the folder
+    that is moved and removed.
     """
     if whole(final):
         yield None
@@ -182,10 +266,10 @@ def resumable_folder(
             yield temporary
             remove_folder(final)  # damaged, or it would have been whole
             os.rename(temporary, final)
-        except InterruptedWorkError:
-            raise
-        except Exception:
-            shutil.rmtree(temporary, ignore_errors=True)
+            settled(final.parent)
+        except Exception as error:
+            if machine_error(error) is None:
+                shutil.rmtree(temporary, ignore_errors=True)
             raise
 
 

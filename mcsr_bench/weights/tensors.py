@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mcsr_bench.errors import DamagedFileError, UserError
+from mcsr_bench.errors import DamagedFileError, UserError, errno_of, machine_error
 from mcsr_bench.plugin.method import Method
 from mcsr_bench.system import files
 
@@ -52,8 +54,19 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, A
     """
     own = {name: tensors[name].detach().to("cpu").contiguous().clone() for name in sorted(tensors)}
     note = dict(info) | {_CHECKSUM: _checksum(own, info)}
-    with files.replacing(path) as temporary:
+    with files.replacing(path) as temporary, _system_errors(temporary):
         save_file(own, temporary, metadata={_INFO: files.canonical_json(note)})
+
+
+@contextmanager
+def _system_errors(path: Path) -> Iterator[None]:
+    """The errors of the system, such as of a full disk, that safetensors has in its texts, as OSErrors."""
+    try:
+        yield
+    except SafetensorError as error:
+        if number := errno_of(error):
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
 
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -106,7 +119,7 @@ def read_info(path: Path) -> BundleInfo | None:
         with safe_open(path, framework="pt") as handle:
             metadata = handle.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors: {error}") from None
+        raise machine_error(error, path) or UserError(f"{path}: cannot be read as safetensors: {error}") from None
     try:
         return BundleInfo.model_validate(json.loads(metadata.get(_INFO, "{}")))
     except ValueError:  # not JSON, or not an info
@@ -171,7 +184,7 @@ def _safetensors(path: Path, device: torch.device | str) -> tuple[dict[str, Tens
             metadata = handle.metadata() or {}
             return {name: handle.get_tensor(name) for name in handle.keys()}, metadata  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors: {error}") from None
+        raise machine_error(error, path) or UserError(f"{path}: cannot be read as safetensors: {error}") from None
 
 
 def _refusal(path: Path, error: Exception, containers: Sequence[str]) -> tuple[str, ...]:
