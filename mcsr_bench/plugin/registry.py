@@ -28,7 +28,7 @@ from pydantic import BaseModel, ValidationError
 from mcsr_bench.errors import UserError, one_line, unknown_name
 from mcsr_bench.plugin.cards import Card, DatasetCard, MethodCard, ReportCard
 from mcsr_bench.system.digests import code_digest
-from mcsr_bench.system.files import digest
+from mcsr_bench.system.files import digest, not_a_file
 
 C = TypeVar("C", bound=Card)
 
@@ -256,6 +256,8 @@ def _broken_code(folder: Path) -> str:
     if not (folder / "__init__.py").is_file():
         return f"{folder}: no __init__.py"
     for path in sorted(folder.glob("*.py")):
+        if what := not_a_file(path):  # a pipe would wait for its writer
+            return f"{path}: {what}"
         try:
             # Not ast.parse: in two threads at once it can fail with a SystemError (Python 3.11, gh-106905).
             compile(path.read_text(encoding="utf-8"), str(path), "exec", dont_inherit=True)

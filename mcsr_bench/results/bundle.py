@@ -267,8 +267,8 @@ class Bundle(BundleFiles):
         if expected is None:
             return path
         if what := files.not_a_file(path):
-            what = "is missing" if what == "does not exist" else what
-            raise DamagedFileError(path, f"{what}, and {self.trial.name} says that it was written")
+            what = "missing" if what == files.NO_FILE else what
+            raise DamagedFileError(path, f"is {what}, and {self.trial.name} says that it was written")
         found = digest_once(path)
         if found != expected:
             raise DamagedFileError(

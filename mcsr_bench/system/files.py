@@ -32,24 +32,27 @@ def digest(value: Any, length: int = 64) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
 
 
+NO_FILE = "no such file"
+
+
 def not_a_file(path: Path) -> str:
-    """Why a path is not a file that can be read from its beginning to its end, as a predicate; "" where it is one.
+    """What a path is that is not a file with a beginning and an end ("no such file", "a folder, not a file"); "" for a file.
 
     To be asked before a file of someone else's is opened: opening a pipe waits for its other end, and a device has no end. OSError.
     """
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        return "is a broken link" if path.is_symlink() else "does not exist"
+        return "a broken link" if path.is_symlink() else NO_FILE
     if stat.S_ISREG(mode):
         return ""
-    return "is a folder, not a file" if stat.S_ISDIR(mode) else "is a pipe, a socket or a device, not a regular file"
+    return "a folder, not a file" if stat.S_ISDIR(mode) else "a pipe, a socket or a device, not a regular file"
 
 
 def _check_finite(path: Path) -> None:
     """ValueError for a pipe or a device; what is wrong with any other path opening it will tell."""
     if path.exists() and not path.is_dir() and (what := not_a_file(path)):
-        raise ValueError(f"{path} {what}")
+        raise ValueError(f"{path}: {what}")
 
 
 def file_digest(path: Path) -> str:

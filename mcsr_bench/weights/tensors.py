@@ -134,8 +134,8 @@ def read_foreign(path: Path, containers: Sequence[str] = ()) -> Any:
     then has the three lines of Python that extract the tensors where the user trusts the file. containers: keys under which they
     may be, besides ``state_dict``.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
+    if what := files.not_a_file(path):
+        raise UserError(f"{path}: {what}")
     if path.suffix == ".safetensors":
         tensors, metadata = _safetensors(path, "cpu")
         if _INFO in metadata:
