@@ -116,6 +116,7 @@ def save_weights(method: Method, path: Path, info: dict[str, Any]) -> None:
 def read_info(path: Path) -> BundleInfo | None:
     """The header of a bundle's weights; None where it has less than is needed. UserError when the file cannot be read."""
     try:
+        path.open("rb").close()  # safetensors has "no such file" for whatever keeps it from opening one
         with safe_open(path, framework="pt") as handle:
             metadata = handle.metadata() or {}
     except (OSError, SafetensorError) as error:
@@ -180,6 +181,7 @@ def _unusable(tensor: Tensor) -> str:
 
 def _safetensors(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
+        path.open("rb").close()  # as above
         with safe_open(path, framework="pt", device=str(device)) as handle:
             metadata = handle.metadata() or {}
             return {name: handle.get_tensor(name) for name in handle.keys()}, metadata  # noqa: SIM118 - not a dict
