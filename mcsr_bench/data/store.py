@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from mcsr_bench.data import part, registration
 from mcsr_bench.data.encoding import UNFINISHED, ComplexArray, PairVolume, open_volume, take_magnitudes
 from mcsr_bench.data.inspection import magnitudes_alone
-from mcsr_bench.data.one_case import ROI, Done, Work, degrade_volumes, prepare_cases, source
+from mcsr_bench.data.one_case import ROI, Done, Work, degrade_volumes, prepare_cases
+from mcsr_bench.data.reading import source
 from mcsr_bench.data.spec import Preparation
 from mcsr_bench.data.store_findings import case_findings, precision_findings, registration_findings
 from mcsr_bench.engines.base import Engine

@@ -201,8 +201,10 @@ def _why(code: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = str(-code)
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"its process was ended by {name}{hint}"
+    return f"its process was ended by {name}{_HINTS.get(name, '')}"
+
+
+_HINTS = {"SIGKILL": " (out of memory?)", "SIGBUS": " (a file that it was reading was cut, or its disk is gone?)"}
 
 
 def _main() -> None:

@@ -112,6 +112,12 @@ def test_a_log_that_cannot_be_written_goes_nowhere(tmp_path: Path) -> None:
         assert log.name == str(tmp_path / "log")
 
 
+def test_signals_that_the_machine_sends_have_a_hint() -> None:
+    assert processes._why(-signal.SIGKILL).endswith("ended by SIGKILL (out of memory?)")
+    assert "its disk is gone?" in processes._why(-signal.SIGBUS)
+    assert processes._why(-signal.SIGSEGV).endswith("ended by SIGSEGV")
+
+
 @pytest.mark.usefixtures("workers")
 def test_without_a_worker_each_job_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(*_: object, **__: object) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -113,6 +114,19 @@ def test_a_job_that_the_machine_ends_is_told_from_one_that_is_refused(monkeypatc
     assert execute(address, errno.ENOENT, print)[0] == "refused"
     monkeypatch.setattr("mcsr_bench.errors.traceback.print_exc", full_too)  # the log is on the same disk
     assert execute(address, errno.ENOSPC, print)[0] == "unable"
+
+
+def test_the_command_line_says_it_in_a_sentence(here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the library that met it made of it."""
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("Can't close file (file write failed: filename = 'x', errno = 28, error message = 'No')")
+
+    monkeypatch.setattr("mcsr_bench.listing", fails)
+    done = here("list", "metrics")
+    assert (done.returncode, done.stderr) == (2, "mcsr-bench: cannot write or read: the disk is full\n")
+    with pytest.raises(RuntimeError):
+        here("list", "metrics", "--debug")
 
 
 def test_hdf5_on_a_full_disk_is_an_error_and_not_a_crash(tmp_path: Path) -> None:
