@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable
+import re
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,36 +15,42 @@ from pydantic import ValidationError
 _SHOWN = 120
 """Characters of a value that a sentence shows."""
 
-_DISK_ERRORS = {
+_MACHINE_ERRORS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the file system is read-only",
+    errno.EFBIG: "the file would be larger than this system allows",
+    errno.EIO: "the disk or the network folder failed (input/output error)",
+    errno.ESTALE: "the network folder is gone (stale file handle)",
+    errno.ENOTCONN: "the network folder is gone (not connected)",
+    errno.ETIMEDOUT: "the network folder does not answer",
+    errno.EHOSTDOWN: "the network folder does not answer (host down)",
+    errno.EHOSTUNREACH: "the network folder does not answer (no route to its host)",
+    errno.EMFILE: "too many files are open in this process; a larger limit (ulimit -n) or fewer --jobs helps",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.ENOMEM: "out of memory; fewer --jobs need less",
+}
+"""What no data and no plugin is to blame for: work that it ends can go on later."""
+
+_DENIED = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
+    errno.EAGAIN: "another program has it locked",
+    errno.EBUSY: "another program has it open",
+}
+_OPEN_ELSEWHERE = (32, 33, 1224)
+"""Of Windows: a file that another program has open, locked or mapped. They come as permission denied."""
+
+_DISK_ERRORS = {
+    **_MACHINE_ERRORS,
+    **_DENIED,
     errno.ENOENT: "no such file or folder",
     errno.EISDIR: "a folder is where a file is needed",
     errno.ELOOP: "its symbolic links lead in a circle",
     errno.ENOTDIR: "a part of the path is not a folder",
     errno.EEXIST: "a file is where a folder is needed",
     errno.ENAMETOOLONG: "the name is longer than this system allows",
-    errno.EFBIG: "the file would be larger than this system allows",
 }
-_UNREACHABLE = {
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EAGAIN: "another program has it locked",
-    errno.EBUSY: "another program has it open",
-    errno.EIO: "the disk or the network reports an error",
-    errno.ESTALE: "its network folder was moved or is not connected any more",
-    errno.ETIMEDOUT: "its network folder does not answer",
-    errno.EHOSTDOWN: "its network folder does not answer",
-    errno.EHOSTUNREACH: "its network folder does not answer",
-    errno.ENOTCONN: "its network folder is not connected",
-    errno.EMFILE: "too many files are open",
-    errno.ENFILE: "too many files are open",
-}
-_OPEN_ELSEWHERE = (32, 33, 1224)
-"""Of Windows: a file that another program has open, locked or mapped. They come as permission denied."""
 
 
 class UserError(Exception):
@@ -86,6 +95,14 @@ class DamagedFileError(UserError):
         self.path = path
 
 
+def damaged(path: Path, what: str, error: BaseException) -> UserError:
+    """A DamagedFileError for a file that could not be read; the sentence about the machine where that is at fault.
+
+    Of a file that the disk or the limits of the system do not give at the moment nothing is known: it must not be set aside.
+    """
+    return machine_error(error, path) or DamagedFileError(path, what)
+
+
 class InterruptedWorkError(UserError):
     """Work ended by no fault of its data: what was done so far is kept, and the same command goes on."""
 
@@ -101,18 +118,66 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
 
 def disk_error(error: OSError) -> UserError | None:
     """The sentence for an OSError that is about the user's disk or rights, else None."""
-    reason = unreachable(error) or _DISK_ERRORS.get(error.errno or 0)
+    reason = _DISK_ERRORS.get(error.errno or 0)
     if reason is None:
         return None
     where = f"{error.filename}: " if error.filename else ""
-    return UserError(f"{where}cannot write or read: {reason}")
+    kind = InterruptedWorkError if error.errno in _MACHINE_ERRORS else UserError
+    return kind(f"{where}cannot write or read: {reason}")
 
 
-def unreachable(error: BaseException) -> str:
-    """Why a file could not be read, where that says nothing about what is in it, as a clause; else "".
+def machine_error(error: BaseException, path: Path | None = None) -> InterruptedWorkError | None:
+    """The sentence for an exception behind which is a fault of the machine: disk, memory, descriptors; else None.
 
-    A file that is locked, or on a network folder that does not answer, is not damaged: nothing may set it aside or replace it.
+    Also where a library or a reader of files made another exception of it. path: the file, where the exception names none.
     """
-    if getattr(error, "winerror", None) in _OPEN_ELSEWHERE:
-        return "another program has it open"
-    return _UNREACHABLE.get(error.errno or 0, "") if isinstance(error, OSError) else ""
+    for link in _chain(error):
+        if isinstance(link, InterruptedWorkError):
+            return link
+        if short := _out_of_memory(link):
+            return InterruptedWorkError(f"out of memory ({short}); fewer --jobs or smaller batches need less")
+        number = errno_of(link)
+        if getattr(link, "winerror", None) in _OPEN_ELSEWHERE:
+            number = errno.EBUSY
+        if reason := (_MACHINE_ERRORS | _DENIED).get(number, ""):
+            named = link.filename if isinstance(link, OSError) and link.filename else path
+            return InterruptedWorkError(f"{f'{named}: ' if named else ''}cannot write or read: {reason}")
+    return None
+
+
+def errno_of(error: BaseException) -> int:
+    """The number of the system's error; HDF5 and safetensors give it in their text alone. 0: there is none."""
+    if isinstance(error, UserError):
+        return 0
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    found = re.search(r"\berrno = (\d+)|\(os error (\d+)\)", str(error))
+    return int(found[1] or found[2]) if found else 0
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those that it was made of."""
+    seen: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in seen:
+        yield link
+        seen.append(link)
+        link = link.__cause__ or link.__context__
+
+
+def _out_of_memory(error: BaseException) -> str:
+    """What could not be had, in the library's words; "" for any other exception."""
+    text = (str(error).strip().splitlines() or [""])[0]
+    named = any(
+        kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__
+    )  # torch's, which is not imported here
+    if isinstance(error, MemoryError) or named:
+        return text[:200] or "no more can be had"
+    refused = re.search(r"DefaultCPUAllocator.*?(tried to allocate \d+ bytes)", text)
+    return refused[1] if refused else ""
+
+
+def print_trace() -> None:
+    """The trace of the exception at hand on standard error; a log on a full disk ends nothing."""
+    with suppress(OSError, ValueError):
+        traceback.print_exc()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcsr_bench.errors import UserError
+from mcsr_bench.system.files import not_a_file
 
 _HERE = Path(__file__).parent
 MAX_BYTES = 16 << 20
@@ -100,8 +101,8 @@ def shown(names: list[str], limit: int = 10) -> str:
 
 
 def _text(path: Path, where: str) -> str:
-    if not path.is_file():
-        raise UserError(f"{where}: {path} is not a file")
+    if what := not_a_file(path):
+        raise UserError(f"{where}: {path}: {what}")
     try:
         with path.open("rb") as handle:
             data = handle.read(MAX_BYTES + 1)

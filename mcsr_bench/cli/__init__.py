@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mcsr_bench.errors import DamagedFileError, UserError, disk_error
+from mcsr_bench.errors import DamagedFileError, UserError, disk_error, machine_error
 
 from .check import check
 from .console import replace_what_is_not_encoded
@@ -76,8 +76,10 @@ def main() -> None:
             raise
         print("mcsr-bench: out of memory; fewer --jobs need less", file=sys.stderr)
         raise SystemExit(2) from None
-    except (UserError, OSError) as error:
-        known = disk_error(error) if isinstance(error, OSError) else error
+    except Exception as error:
+        known = disk_error(error) if isinstance(error, OSError) else machine_error(error)
+        if isinstance(error, UserError):
+            known = error
         if known is None or debug:
             raise
         print(f"mcsr-bench: {known}", file=sys.stderr)

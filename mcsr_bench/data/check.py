@@ -11,8 +11,9 @@ from typing import Any
 from mcsr_bench.data.findings import located
 from mcsr_bench.data.inspection import facts_table, findings, magnitudes_alone
 from mcsr_bench.data.manifest import manifest, split_of
-from mcsr_bench.data.one_case import Work, inspect_cases, source
+from mcsr_bench.data.one_case import Work, inspect_cases
 from mcsr_bench.data.prepare import listed_cases
+from mcsr_bench.data.reading import source
 from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.data.store_findings import registration_findings
 from mcsr_bench.engines.base import Engine

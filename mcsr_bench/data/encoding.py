@@ -20,7 +20,7 @@ StoreDtype = Literal["complex64", "float16-pair"]
 ComplexArray = NDArray[np.complex64]
 
 UNFINISHED = ".part"
-"""The suffix of what is being written. Its name has the process's number, for one that was orphaned may still be at it."""
+"""The suffix of slices that are read. Its name has the process's number, for one that was orphaned may still be at it."""
 _TOP = 15
 """The largest part of a slice is stored between 2**14 and 2**15, well under float16's 65504."""
 _LEAST = -126
@@ -82,21 +82,24 @@ def write_volume(path: Path, slices: Iterable[ComplexArray], shape: tuple[int, i
     """
     pair = dtype == "float16-pair"
     scales = []
-    partial = path.with_suffix(f".{os.getpid()}{UNFINISHED}")
-    with partial.open("wb") as handle:
-        header = {"descr": "<f2" if pair else "<c8", "fortran_order": False, "shape": (*shape, 2) if pair else shape}
-        np.lib.format.write_array_header_1_0(handle, header)
-        for image in slices:
-            if pair:
-                values, scale = encode(image)
-                scales.append(scale)
-                handle.write(values.astype("<f2", copy=False).tobytes())
-            else:
-                handle.write(np.ascontiguousarray(image).astype("<c8", copy=False).tobytes())
-    if pair:
-        with _scales(path).open("wb") as handle:
-            np.lib.format.write_array(handle, np.array(scales, dtype="<f4"), allow_pickle=False)
-    os.replace(partial, path)
+    with files.replacing(path, lasting=False) as temporary:
+        with temporary.open("wb") as handle:
+            header = {
+                "descr": "<f2" if pair else "<c8",
+                "fortran_order": False,
+                "shape": (*shape, 2) if pair else shape,
+            }
+            np.lib.format.write_array_header_1_0(handle, header)
+            for image in slices:
+                if pair:
+                    values, scale = encode(image)
+                    scales.append(scale)
+                    handle.write(values.astype("<f2", copy=False).tobytes())
+                else:
+                    handle.write(np.ascontiguousarray(image).astype("<c8", copy=False).tobytes())
+        if pair:
+            with files.replacing(_scales(path), lasting=False) as beside, beside.open("wb") as handle:
+                np.lib.format.write_array(handle, np.array(scales, dtype="<f4"), allow_pickle=False)
 
 
 def open_volume(path: Path) -> ComplexArray | PairVolume:
@@ -135,5 +138,9 @@ def _scales(path: Path) -> Path:
 def write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
     """Write a mask (S, H, W) in one move; its folder is made where it is not there."""
     path.parent.mkdir(exist_ok=True)
-    with files.writing_to(path.parent), files.replacing(path) as temporary, temporary.open("wb") as handle:
+    with (
+        files.writing_to(path.parent),
+        files.replacing(path, lasting=False) as temporary,
+        temporary.open("wb") as handle,
+    ):
         np.save(handle, mask, allow_pickle=False)

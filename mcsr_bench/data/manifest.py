@@ -96,8 +96,8 @@ def read_split(path: Path, dataset: Dataset, cases: Sequence[Case]) -> Split:
     where it does not: it was changed, or was made on other data. Raises UserError for a file that is missing or no manifest, is of
     another dataset, names a patient twice, in two parts, or a patient or volume that is not there, or is not patient-disjoint.
     """
-    if not path.is_file():
-        raise UserError(f"--split {path}: no such file")
+    if what := files.not_a_file(path):
+        raise UserError(f"--split {path}: {what}")
     try:
         read = Manifest.model_validate(files.read_json(path))
     except ValidationError as error:

@@ -7,7 +7,7 @@ inspected, centre-cropped to a size that the scale divides, freed of empty slice
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ import torch
 from numpy.typing import NDArray
 
 from mcsr_bench.data.encoding import UNFINISHED, StoreDtype, open_volume, precision_db, write_mask, write_volume
-from mcsr_bench.data.inspection import Content, Inspector, typical_phase
-from mcsr_bench.data.spec import Preparation, Register
+from mcsr_bench.data.inspection import Content, Inspector
+from mcsr_bench.data.part import finish
+from mcsr_bench.data.reading import read_case, source
+from mcsr_bench.data.spec import Preparation
 from mcsr_bench.engines.base import Emit, Engine, Job, JobFunction, Needs, Outcome, Watcher, follow, registered
-from mcsr_bench.errors import InterruptedWorkError, UserError
+from mcsr_bench.errors import InterruptedWorkError, UserError, machine_error
 from mcsr_bench.kspace import crop_centre
-from mcsr_bench.plugin.case import BadDataError, Case, Grid, Slice
+from mcsr_bench.plugin.case import BadDataError, Case
 from mcsr_bench.plugin.dataset import Dataset
 from mcsr_bench.plugin.loading import dataset_of
 from mcsr_bench.protocol import Protocol, get_protocol
@@ -149,11 +151,21 @@ def degrade_part(payload: dict[str, Any], emit: Emit) -> None:
 
 
 def prepare_case(work: Work, folder: Path, position: int) -> None:
-    """Write target and auxiliary of one case, and ``volumes/NNNNN.json``, last, with what is known of them."""
+    """Write target and auxiliary of one case and, last, what is known of them, by `finish`."""
+    raw = {role: folder / role / f"{position:05d}.raw.{os.getpid()}{UNFINISHED}" for role in ROLES}
+    try:
+        known = _written(work, folder, position, raw)
+    finally:
+        for path in raw.values():  # they are as large as the volumes, which a full disk should not keep
+            path.unlink(missing_ok=True)
+    finish(folder, position, known)
+
+
+def _written(work: Work, folder: Path, position: int, raw: Mapping[Role, Path]) -> dict[str, Any]:
+    """Write the volumes of a case, by way of the files ``raw``; what is known of them."""
     case = work.cases[position]
     shape = work.protocol.hr_shape(case.shape, work.scale)
     inspector = _inspector(work.dataset, case)
-    raw = {role: folder / role / f"{position:05d}.raw.{os.getpid()}{UNFINISHED}" for role in ROLES}
     slices, registration = read_case(work.dataset, case, work.preparation.register)
     contents = _contents(work.protocol, case)
     n = 0
@@ -182,22 +194,16 @@ def prepare_case(work: Work, folder: Path, position: int) -> None:
             write_volume(path, (volumes[role][i] for i in kept), (len(kept), *shape), work.preparation.store_dtype)
         if work.preparation.store_dtype != "complex64":
             precision.append(precision_db(volumes[role], kept, open_volume(path)))
-    del volumes
-    for path in raw.values():
-        path.unlink()
     _write_region(work.dataset, case, folder / ROI / f"{position:05d}.npy", shape, kept)
-    files.write_json(
-        folder / "volumes" / f"{position:05d}.json",
-        {
-            "patient_id": case.patient_id,
-            "volume_id": case.volume_id,
-            "shape": list(shape),
-            "slice_index": kept,
-            "facts": inspector.facts(),
-            "registration": registration(),
-            "precision_db": min(precision, default=None),
-        },
-    )
+    return {
+        "patient_id": case.patient_id,
+        "volume_id": case.volume_id,
+        "shape": list(shape),
+        "slice_index": kept,
+        "facts": inspector.facts(),
+        "registration": registration(),
+        "precision_db": min(precision, default=None),
+    }
 
 
 def _write_region(dataset: Dataset, case: Case, path: Path, shape: tuple[int, int], kept: Sequence[int]) -> None:
@@ -217,13 +223,14 @@ def _write_region(dataset: Dataset, case: Case, path: Path, shape: tuple[int, in
 def degrade_volume(
     folder: Path, hr_folder: Path, position: int, protocol: Protocol, scale: int, dtype: StoreDtype
 ) -> None:
-    """Write the LR target and auxiliary of one HR volume, in one move each."""
+    """Write the LR target and auxiliary of one HR volume, in one move each, and note it, by `finish`."""
     for role in ROLES:
         volume = open_volume(hr_folder / role / f"{position:05d}.npy")
         n, H, W = volume.shape
         low = (protocol.degrade(torch.from_numpy(np.array(volume[i])), scale).contiguous().numpy() for i in range(n))
         with files.writing_to(folder):
             write_volume(folder / role / f"{position:05d}.npy", low, (n, H // scale, W // scale), dtype)
+    finish(folder, position, {})
 
 
 def inspect_case(work: Work, position: int) -> dict[str, Any]:
@@ -247,56 +254,11 @@ def inspect_case(work: Work, position: int) -> dict[str, Any]:
         if all(c["range"][1] > 0 and not c["not_finite"] for c in seen["contrasts"].values()):  # else it is a finding
             _kept(contents, case)
     except UserError as error:
+        if known := machine_error(error):  # not the file's fault
+            raise known from error
         named = next((file for file in case.files if str(error).startswith(file)), source(case))
         return {"error": str(error).removeprefix(f"{named}: "), "file": named}
     return {"facts": seen, "registration": registration()}
-
-
-def read_case(
-    dataset: Dataset, case: Case, register: Register | None
-) -> tuple[Iterator[Slice], Callable[[], dict[str, Any] | None]]:
-    """The slices of a case on the target's grid, and what the registration found, None where there was none.
-
-    Registered where the user asked for it, and where the grids differ. Raises UserError where they differ and ``register`` is
-    "none".
-    """
-    grids = dataset.grids(case)
-    difference = grids[0].difference(grids[1]) if grids else ""
-    if difference and register == "none":
-        places = list(dict.fromkeys(source(case, role) for role in ROLES))
-        what = " and ".join(places) if len(places) > 1 else f"{places[0]}: its contrasts"
-        raise UserError(
-            f"{what} are on different grids ({difference}); --register rigid puts the auxiliary onto the target's grid"
-        )
-    if register in (None, "none") and not difference:
-        return dataset.read(case), lambda: None
-    from mcsr_bench.data.registration import check_sizes
-    from mcsr_bench.data.registration import register as onto
-
-    def explained(error: UserError) -> UserError:
-        return UserError(f"{source(case, 'auxiliary')}: {error}")
-
-    try:
-        check_sizes(*(grids or [_unit_grid((case.n_slices, *case.shape))] * 2))
-    except UserError as error:
-        raise explained(error) from None
-    target, auxiliary = (np.stack(list(dataset.read_contrast(case, role))) for role in ROLES)
-    if (phase := typical_phase(auxiliary[:: max(1, len(auxiliary) // 4)])) and not phase.own:
-        auxiliary = np.abs(auxiliary).astype(np.complex64)  # a magnitude in disguise: a steep slope is not interpolated
-    here, there = grids or (_unit_grid(target.shape), _unit_grid(auxiliary.shape))
-    try:
-        moved, found = onto(target, here, auxiliary, there, "affine" if register == "affine" else "rigid")
-    except UserError as error:
-        raise explained(error) from None
-    record = asdict(found) | {"voxel_known": grids is not None}
-    return iter(zip(target, moved, strict=True)), lambda: record
-
-
-def source(case: Case, role: str = "target") -> str:
-    """The raw file behind a contrast (adapters list the target's first), or the volume."""
-    if len(case.files) == 2:
-        return case.files[0 if role == "target" else 1]
-    return case.files[0] if case.files else case.volume_id
 
 
 def _each(
@@ -331,11 +293,13 @@ class _Parts(Watcher):
     def ended(self, job: int, outcome: Outcome) -> None:
         if outcome.kind == "refused":
             raise UserError(outcome.value)
+        if outcome.kind == "unable":
+            raise InterruptedWorkError(outcome.value)
         if outcome.kind == "failed":
             raise RuntimeError(f"a worker failed\n{outcome.value}")
         if outcome.kind == "died":
             raise InterruptedWorkError(
-                f"preparing data failed: {outcome.value}; run the same command again, with fewer --jobs where memory is short"
+                f"preparing data failed: {outcome.value}; where memory is short, fewer --jobs need less"
             )
 
 
@@ -392,9 +356,3 @@ def _kept(contents: Mapping[Role, Content], case: Case) -> list[int]:
     if not kept:
         raise UserError(f"{source(case)}: no slice of {case.volume_id} has signal in both contrasts")
     return kept
-
-
-def _unit_grid(shape: tuple[int, ...]) -> Grid:
-    """Cubic voxels of 1 mm, where nothing is known of a volume's place."""
-    s, h, w = shape
-    return Grid((s, h, w), tuple(tuple(float(i == j) for j in range(4)) for i in range(4)))

@@ -11,8 +11,8 @@ itself; they are compared once per process, by the one that hands a store to oth
 from __future__ import annotations
 
 import itertools
-import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,21 +21,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsr_bench.data import registration
+from mcsr_bench.data import part, registration
 from mcsr_bench.data.encoding import UNFINISHED, ComplexArray, PairVolume, open_volume, take_magnitudes
 from mcsr_bench.data.inspection import magnitudes_alone
-from mcsr_bench.data.one_case import ROI, Done, Work, degrade_volumes, prepare_cases, source
+from mcsr_bench.data.one_case import ROI, Done, Work, degrade_volumes, prepare_cases
+from mcsr_bench.data.reading import source
 from mcsr_bench.data.spec import Preparation
 from mcsr_bench.data.store_findings import case_findings, precision_findings, registration_findings
 from mcsr_bench.engines.base import Engine
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import InterruptedWorkError, UserError, machine_error
 from mcsr_bench.plugin.case import Case, Finding
 from mcsr_bench.plugin.dataset import TOLD_FROM, Dataset
 from mcsr_bench.plugin.registry import datasets
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.roles import ROLES
 from mcsr_bench.system import files
-from mcsr_bench.system.digests import digests_once
 from mcsr_bench.system.progress import Listener
 
 LAYOUT = 6
@@ -45,9 +45,6 @@ MAGNITUDES = 1
 """Raised when something else is done to complex data that move to the magnitude track; it is recorded where they do."""
 
 Volume = ComplexArray | PairVolume
-
-_LARGEST_INDEX = 1 << 28
-"""Bytes: what is known of thousands of volumes."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ class Store:
         volumes = [self.volumes[volume_id] for volume_id in self.volumes.keys() & set(volume_ids)]
         positions = {f"{volume.position:05d}" for volume in volumes}
         for folder in {folder for volume in volumes for folder in (volume.hr_folder, volume.lr_folder)}:
-            if wrong := _differing(folder, positions):
+            if wrong := part.differing(folder, positions):
                 raise UserError(
                     f"the prepared data {folder / wrong} are damaged: run the experiment again to build them"
                 )
@@ -136,9 +133,9 @@ def store_root() -> Path:
 def open_store(key: str) -> Store:
     """Open a complete store by its key. UserError when it is not in the cache (any more)."""
     lr_folder = store_root() / key
-    lr_index = _index(lr_folder)
+    lr_index = part.read_index(lr_folder)
     hr_folder = store_root() / str(lr_index and lr_index["hr"])
-    hr_index = _index(hr_folder)
+    hr_index = part.read_index(hr_folder)
     if lr_index is None or hr_index is None:
         raise UserError(
             f"the prepared data {key} are not in {store_root()}, or damaged: run the experiment again to build them"
@@ -197,9 +194,17 @@ def build_store(
     root = store_root()
     work = Work(dataset, cases, protocol, scale, preparation, tuple(plugins))
 
-    def build_hr(folder: Path) -> None:
-        _build_hr(folder, work, engine, listener)
-        if dataset.fingerprint() != identity["fingerprint"]:
+    def build_hr(folder: Path, missing: list[int]) -> None:
+        try:
+            _build_hr(folder, missing, work, engine, listener)
+            after = dataset.fingerprint()
+        except (UserError, OSError) as error:
+            if machine_error(error) is None and (gone := _gone(cases)):
+                raise InterruptedWorkError(
+                    f"{gone}: is gone since the preparation began; is its disk or network folder connected?"
+                ) from error
+            raise
+        if after != identity["fingerprint"]:
             raise UserError(
                 f"files of dataset '{dataset.name}' changed while they were prepared; run the same command again"
             )
@@ -208,8 +213,12 @@ def build_store(
                 f"the code of dataset '{dataset.name}' changed while it was at work; run the same command again"
             )
 
-    _build(root / hr_key, build_hr, listener)
-    _build(root / lr_key, lambda folder: _build_lr(folder, root / hr_key, work, engine, listener), listener)
+    _build(root / hr_key, build_hr, len(cases), listener)
+
+    def build_lr(folder: Path, missing: list[int]) -> None:
+        _build_lr(folder, missing, root / hr_key, work, engine, listener)
+
+    _build(root / lr_key, build_lr, len(cases), listener)
     return _moved(open_store(lr_key), cases)
 
 
@@ -219,6 +228,11 @@ def _hr_shape(protocol: Protocol, case: Case, scale: int) -> tuple[int, int]:
         return protocol.hr_shape(case.shape, scale)
     except UserError as error:
         raise UserError(f"{source(case)}: {error}") from None
+
+
+def _gone(cases: Sequence[Case]) -> str:
+    """The first file of the cases that is not there any more, or ""."""
+    return next((file for case in cases for file in case.files if not os.path.exists(file)), "")
 
 
 def _moved(store: Store, cases: Sequence[Case]) -> Store:
@@ -237,12 +251,14 @@ def _moved(store: Store, cases: Sequence[Case]) -> Store:
     return replace(store, findings=found, facts=tuple(map(moved, store.facts)))
 
 
-def _build(final: Path, build: Callable[[Path], None], listener: Listener) -> None:
+def _build(final: Path, build: Callable[[Path, list[int]], None], n: int, listener: Listener) -> None:
+    """Build a part of n volumes where it is absent or damaged; ``build`` gets its folder and the positions that are missing."""
+
     def waiting() -> None:
         listener.warning(f"another process is building the prepared data {final.name}: waiting for it")
 
-    def whole(part: Path) -> bool:
-        return _index(part) is not None and not _differing(part, told=told)
+    def whole(place: Path) -> bool:
+        return part.read_index(place) is not None and not part.differing(place, told=told)
 
     def told(done: int, total: int) -> None:
         if total >= TOLD_FROM:
@@ -251,93 +267,68 @@ def _build(final: Path, build: Callable[[Path], None], listener: Listener) -> No
     if final.exists() and not whole(final):
         listener.warning(f"the prepared data {final} are damaged: they are built again")
     with files.resumable_folder(final, whole, waiting) as folder:
-        if folder is not None:
-            for role in ROLES:
-                (folder / role).mkdir(exist_ok=True)
-            build(folder)
-            for path in folder.glob(f"*/*{UNFINISHED}"):  # left by a process that was killed
-                path.unlink(missing_ok=True)
+        if folder is None or part.is_complete(folder):
+            return
+        _clear(folder)
+        for role in ROLES:
+            (folder / role).mkdir(exist_ok=True)
+        sound, lost = part.finished(folder, n, told)
+        if lost:
+            listener.warning(
+                f"{len(lost)} volumes that an interrupted build of {final.name} left are damaged: they are prepared again"
+            )
+        try:
+            build(folder, sorted({*range(n)} - {*sound}))
+        except Exception as error:
+            if (known := machine_error(error, folder)) is None:
+                raise
+            kept = part.count(folder)
+            raise InterruptedWorkError(
+                f"{known}; {kept} of {n} volumes are prepared and kept, and the same command goes on with the others"
+            ) from error
+        _clear(folder)
 
 
-def _index(part: Path) -> dict[str, Any] | None:
-    """The index of a part that is whole, each file as long as it was written; else None."""
-    try:
-        index: dict[str, Any] = files.read_json(part / "index.json", _LARGEST_INDEX)
-        own = index.pop("own", None)
-        if own is not None and own != files.digest(index):
-            return None
-        whole = all((part / name).stat().st_size == size for name, size in index["bytes"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return index if whole else None
+def _clear(folder: Path) -> None:
+    """Remove what a process that was killed left of the files it was writing."""
+    for pattern in (f"*/*{UNFINISHED}", "*/.*.tmp"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
-def _write_index(part: Path, index: Mapping[str, Any]) -> None:
-    """Write the index, last of all, with the lengths and hashes of the files, and one of itself."""
-    paths = {f"{p.parent.name}/{p.name}": p for p in sorted(part.glob("*/*.npy"))}
-    lengths = {name: path.stat().st_size for name, path in paths.items()}
-    hashes = dict(zip(paths, digests_once(list(paths.values())), strict=True))
-    whole = {**index, "bytes": lengths, "sha256": hashes}
-    files.write_json(part / "index.json", {**whole, "own": files.digest(whole)})
-
-
-def _differing(
-    part: Path, positions: Collection[str] | None = None, told: Callable[[int, int], None] = lambda *_: None
-) -> str:
-    """The first file of a part, or of these positions in it, that is not what was written, or "".
-
-    told: of the bytes compared so far, and of all. A part of an earlier layout has no hashes, and is taken as it is.
-    """
-    index = files.read_json(part / "index.json", _LARGEST_INDEX)
-    expected = {
-        name: value
-        for name, value in index.get("sha256", {}).items()
-        if positions is None or Path(name).name.partition(".")[0] in positions
-    }
-    found = digests_once([part / name for name in expected], told)
-    return next((name for name, value in zip(expected, found, strict=True) if value != expected[name]), "")
-
-
-def _build_hr(folder: Path, work: Work, engine: Engine | None, listener: Listener) -> None:
-    known = folder / "volumes"
-    if (folder / "index.json").is_file():  # interrupted at the very end
-        shutil.rmtree(known, ignore_errors=True)
-        return
-    known.mkdir(exist_ok=True)
-    sidecars = [known / f"{position:05d}.json" for position in range(len(work.cases))]
-    missing = [position for position, path in enumerate(sidecars) if not path.is_file()]
-    done = _counted(work.dataset.prepare_message(), len(sidecars), len(missing), listener)
+def _build_hr(folder: Path, missing: Sequence[int], work: Work, engine: Engine | None, listener: Listener) -> None:
+    n = len(work.cases)
+    done = _counted(work.dataset.prepare_message(), n, missing, listener)
     prepare_cases(work, folder, missing, engine, done)
-    volumes = [files.read_json(path) for path in sidecars]
+    volumes = part.known(folder, n)
     if magnitudes_alone([volume["facts"] for volume in volumes]):
-        for position, (sidecar, volume) in enumerate(zip(sidecars, volumes, strict=True)):
-            sidecar.unlink()  # killed from here on, this case is read again
+        for position, volume in enumerate(volumes):
+            part.begin_again(folder, position)  # killed from here on, this case is read again
             for role in ROLES:
                 take_magnitudes(folder / role / f"{position:05d}.npy", work.preparation.store_dtype)
-            files.write_json(sidecar, volume)
+            part.finish(folder, position, volume)
     findings = [f for case, volume in zip(work.cases, volumes, strict=True) for f in case_findings(case, volume)]
     registered = [
         (source(case, "auxiliary"), volume["registration"]) for case, volume in zip(work.cases, volumes, strict=True)
     ]
     findings += registration_findings([(file, record) for file, record in registered if record], len(volumes))
     findings += precision_findings(volumes, work.preparation)
-    _write_index(folder, {"volumes": volumes, "findings": [asdict(f) for f in findings]})
-    shutil.rmtree(known)
+    part.complete(folder, n, {"volumes": volumes, "findings": [asdict(f) for f in findings]})
 
 
-def _build_lr(folder: Path, hr_folder: Path, work: Work, engine: Engine | None, listener: Listener) -> None:
+def _build_lr(
+    folder: Path, missing: Sequence[int], hr_folder: Path, work: Work, engine: Engine | None, listener: Listener
+) -> None:
     n = len(work.cases)
-    paths = {p: [folder / role / f"{p:05d}.npy" for role in ROLES] for p in range(n)}
-    missing = [position for position, made in paths.items() if not all(path.is_file() for path in made)]
     dtype = work.preparation.store_dtype
-    done = _counted(f"degrading {work.dataset.name} to 1/{work.scale}", n, len(missing), listener)
+    done = _counted(f"degrading {work.dataset.name} to 1/{work.scale}", n, missing, listener)
     degrade_volumes(folder, hr_folder, missing, work.protocol, work.scale, dtype, engine, done)
-    _write_index(folder, {"hr": hr_folder.name, "scale": work.scale})
+    part.complete(folder, n, {"hr": hr_folder.name, "scale": work.scale})
 
 
-def _counted(message: str, total: int, missing: int, listener: Listener) -> Done:
+def _counted(message: str, total: int, missing: Sequence[int], listener: Listener) -> Done:
     """Tells the listener how far it is, now and whenever a volume is done."""
-    there = itertools.count(total - missing)
+    there = itertools.count(total - len(missing))
 
     def done(_: int, __: Any) -> None:
         listener.preparing(message, next(there), total)

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mcsr_bench.data.one_case import source
+from mcsr_bench.data.reading import source
 from mcsr_bench.data.spec import Preparation
 from mcsr_bench.plugin.case import Case, Finding
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mcsr_bench.errors import UserError, disk_error
+from mcsr_bench.errors import UserError, disk_error, machine_error, print_trace
 from mcsr_bench.system.progress import Listener
 
 Emit = Callable[[Any], None]
@@ -77,7 +77,7 @@ class Job:
         return _address(self.function)
 
 
-Kind = Literal["started", "event", "result", "refused", "failed", "died"]
+Kind = Literal["started", "event", "result", "refused", "unable", "failed", "died", "alive"]
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,10 @@ class Message:
     job: int
     """Index of the job."""
     kind: Kind
-    """Of an end: ``result``, ``refused`` (a user's mistake), ``failed`` (any other exception) or ``died``."""
+    """Of an end: ``result``, ``refused`` (a user's mistake), ``unable`` (a fault of the machine, such as a full disk), ``failed``
+    (any other exception) or ``died``. Engines keep ``alive`` to themselves."""
     value: Any = None
-    """Of ``refused`` the sentence, of ``failed`` the trace, of ``died`` the reason as the end of a sentence."""
+    """Of ``refused`` and ``unable`` the sentence, of ``failed`` the trace, of ``died`` the reason as the end of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -176,10 +177,13 @@ def execute(address: str, payload: Any, emit: Emit) -> tuple[Kind, Any]:
     try:
         return "result", find(address)(payload, emit)
     except UserError as error:
-        return "refused", str(error)
+        known = machine_error(error)
+        return ("unable", str(known)) if known else ("refused", str(error))
     except BrokenPipeError:  # the following process has ended
         raise
     except Exception as error:  # a plugin's own, among others: its trace is the reason
-        traceback.print_exc()
-        known = disk_error(error) if isinstance(error, OSError) else None
-        return ("refused", str(known)) if known else ("failed", traceback.format_exc())
+        print_trace()
+        if known := machine_error(error):
+            return "unable", str(known)
+        disk = disk_error(error) if isinstance(error, OSError) else None
+        return ("refused", str(disk)) if disk else ("failed", traceback.format_exc())

@@ -8,6 +8,7 @@ spawn would do), and a worker that is killed takes down only its own job.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -16,12 +17,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mcsr_bench.engines.base import Engine, Job, Kind, Message, Needs, execute
+from mcsr_bench.engines.pulse import BEAT, SILENCE, Silence, beat, silence_limit
 from mcsr_bench.errors import UserError
+from mcsr_bench.system import files
 from mcsr_bench.system.devices import default_jobs
 
 SLOT = "MCSR_BENCH_SLOT"
@@ -53,15 +56,21 @@ class Processes(Engine):
         cores = max(job.needs.cores for job in jobs)
         n_workers = min(len(jobs), *(self.side_by_side(job.needs) for job in jobs))
         messages: queue.Queue[tuple[_Worker, Kind, Any]] = queue.Queue()
+        limit = silence_limit()
         waiting = list(enumerate(jobs))
         busy: set[_Worker] = set()
         try:
             for slot in range(n_workers):
-                worker = _Worker(slot, cores, messages)
+                try:
+                    worker = _Worker(slot, cores, messages)
+                except OSError as error:
+                    if not busy:
+                        yield from _unable(waiting, error)
+                    break  # as many as there are do the work
                 busy.add(worker)
                 yield _next(worker, waiting)
             while busy:
-                worker, kind, value = messages.get()
+                worker, kind, value = _heard(messages, busy, limit)
                 if worker not in busy:  # ended after its last job: its end is expected
                     continue
                 yield Message(worker.job, kind, value)
@@ -72,7 +81,12 @@ class Processes(Engine):
                     worker.end()
                 if waiting:
                     if kind == "died":
-                        worker = _Worker(worker.slot, cores, messages)
+                        try:
+                            worker = _Worker(worker.slot, cores, messages)
+                        except OSError as error:
+                            if not busy:
+                                yield from _unable(waiting, error)
+                            continue
                         busy.add(worker)
                     yield _next(worker, waiting)
         finally:
@@ -84,6 +98,7 @@ class _Worker:
     """A worker process, and the thread that listens to it."""
 
     def __init__(self, slot: int, cores: int, messages: queue.Queue[tuple[_Worker, Kind, Any]]) -> None:
+        """OSError when the system gives no more processes, threads or descriptors."""
         self.slot = slot
         self.job = -1
         environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(cores)), SLOT: str(slot)}
@@ -96,7 +111,19 @@ class _Worker:
             text=True,
             encoding="utf-8",
         )
-        threading.Thread(target=self._listen, args=(messages,), daemon=True).start()
+        self.silence = Silence(self.process.pid)
+        self._given_up = 0.0
+        try:
+            threading.Thread(target=self._listen, args=(messages,), daemon=True).start()
+        except RuntimeError as error:
+            self.process.kill()
+            raise OSError(errno.EAGAIN, str(error)) from None
+
+    def give_up_if_silent(self, limit: float) -> None:
+        """Kill the process where it has done nothing for ``limit`` seconds."""
+        if (seconds := self.silence.look()) > limit:
+            self._given_up = seconds
+            self.process.kill()
 
     def give(self, index: int, job: Job) -> None:
         """Hand a job over; a worker that is dead already is noticed by its messages."""
@@ -126,7 +153,40 @@ class _Worker:
                 kind, value = json.loads(line)
                 messages.put((self, kind, value))
         self.process.stdout.close()
-        messages.put((self, "died", _why(self.process.wait())))
+        code = self.process.wait()
+        messages.put((self, "died", _given_up(self._given_up) if self._given_up else _why(code)))
+
+
+def _heard(
+    messages: queue.Queue[tuple[_Worker, Kind, Any]], busy: set[_Worker], limit: float
+) -> tuple[_Worker, Kind, Any]:
+    """The next message that says more than that a worker is alive; workers that are silent for too long are killed meanwhile."""
+    while True:
+        for worker in busy:
+            worker.give_up_if_silent(limit)
+        with contextlib.suppress(queue.Empty):
+            worker, kind, value = messages.get(timeout=BEAT)
+            worker.silence.heard()
+            if kind != "alive":
+                return worker, kind, value
+
+
+def _unable(waiting: list[tuple[int, Job]], error: OSError) -> Iterator[Message]:
+    """The end of jobs for which there is no worker."""
+    reason = (
+        f"no worker process can be started ({error.strerror}); fewer --jobs or a larger limit (ulimit -n, -u) helps"
+    )
+    while waiting:
+        index, _ = waiting.pop(0)
+        yield Message(index, "started")
+        yield Message(index, "unable", reason)
+
+
+def _given_up(seconds: float) -> str:
+    return (
+        f"its process did nothing for {seconds:.0f} s and was ended (stopped, or waiting for a folder or a pipe that does not "
+        f"answer?); {SILENCE} sets the limit"
+    )
 
 
 def _next(worker: _Worker, waiting: list[tuple[int, Job]]) -> Message:
@@ -142,8 +202,10 @@ def _why(code: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = str(-code)
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"its process was ended by {name}{hint}"
+    return f"its process was ended by {name}{_HINTS.get(name, '')}"
+
+
+_HINTS = {"SIGKILL": " (out of memory?)", "SIGBUS": " (a file that it was reading was cut, or its disk is gone?)"}
 
 
 def _main() -> None:
@@ -152,19 +214,31 @@ def _main() -> None:
     for stream in (sys.stdout, sys.stderr):  # logs are UTF-8 whatever the terminal is
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    one_at_a_time = threading.Lock()
 
     def send(kind: Kind, value: Any) -> None:
-        channel.write(json.dumps([kind, value]) + "\n")
-        channel.flush()
+        line = json.dumps([kind, value]) + "\n"
+        with one_at_a_time:
+            channel.write(line)
+            channel.flush()
 
+    beat(lambda: send("alive", None))
     for line in sys.stdin:
         address, payload, log = json.loads(line)
-        if log:
-            Path(log).unlink(missing_ok=True)  # a link there, of a run from elsewhere, would empty another file
-        with open(log or os.devnull, "w", encoding="utf-8") as handle:
+        with _log(log) as handle:
             os.dup2(handle.fileno(), 1)
             os.dup2(handle.fileno(), 2)
         kind, value = execute(address, payload, lambda event: send("event", event))
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):  # the disk of the log is full
+                stream.flush()
         send(kind, value)
+
+
+def _log(path: str | None) -> IO[str]:
+    """The file for what a job prints; where it cannot be written, that goes nowhere, and the job will say why."""
+    if path and not (os.path.exists(path) and files.not_a_file(Path(path))):  # a pipe would wait for its reader
+        with contextlib.suppress(OSError):
+            Path(path).unlink(missing_ok=True)  # a link there, of a run from elsewhere, would empty another file
+            return open(path, "w", encoding="utf-8")
+    return open(os.devnull, "w", encoding="utf-8")

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from mcsr_bench.data.scoring import Rows, score_rows
 from mcsr_bench.data.store import StoredVolume, open_store
 from mcsr_bench.engines.base import Emit, registered
 from mcsr_bench.engines.processes import SLOT
-from mcsr_bench.errors import DamagedFileError, UserError, disk_error, one_line
+from mcsr_bench.errors import DamagedFileError, UserError, disk_error, machine_error, one_line, print_trace
 from mcsr_bench.metrics import revisions
 from mcsr_bench.plugin.cards import MethodCard
 from mcsr_bench.plugin.loading import method_of
@@ -187,32 +187,43 @@ def trial_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
 def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:
     """Run or resume a trial and return its record; whatever goes wrong inside is recorded as "failed" with its reason.
 
-    Raises UserError only for what concerns all trials: an output folder that cannot be written. A stop by Ctrl-C is
-    recorded as "interrupted", and goes on.
+    Also where nothing can be written, not even that: then the record that is returned says so. A stop by Ctrl-C is recorded as
+    "interrupted", and goes on.
     """
     report = report or (lambda *_: None)
     bundle = Bundle(spec.place.folder, spec.record())
     record = bundle.record
-    previous = bundle.sound_record()
-    if previous is not None and previous.key == record.key:
-        record.seconds, record.profile, record.files = previous.seconds, previous.profile, previous.files
     try:
+        previous = bundle.sound_record()
+        if previous is not None and previous.key == record.key:
+            record.seconds, record.profile, record.files = previous.seconds, previous.profile, previous.files
         bundle.folder.mkdir(parents=True, exist_ok=True)
         with Heartbeat(bundle) as heartbeat:
             _run_stages(spec, bundle, report, heartbeat)
         record.status = "done"
     except Exception as error:  # a trial's error, whatever it is, must not take the others down
-        record.status = "failed"
-        if isinstance(error, OSError) and disk_error(error) is not None:
-            raise disk_error(error) from error  # type: ignore[misc]
-        record.reason = str(error) if isinstance(error, UserError) else one_line(f"{type(error).__name__}: {error}")
-        traceback.print_exc()
+        record.status, record.reason = "failed", _reason(error)
+        print_trace()
     except BaseException:
         record.status, record.reason = "interrupted", INTERRUPTED
-        bundle.write()
+        with suppress(OSError):  # what is to be told is the interruption
+            bundle.write()
         raise
-    bundle.write()
+    try:
+        bundle.write()
+    except OSError as error:
+        if record.status == "done":
+            record.status, record.reason = "failed", _reason(error)
+        print_trace()
     return record
+
+
+def _reason(error: Exception) -> str:
+    """Why a trial failed, in a sentence."""
+    known = machine_error(error) or (disk_error(error) if isinstance(error, OSError) else None)
+    if known is None and not isinstance(error, UserError):
+        return one_line(f"{type(error).__name__}: {error}")
+    return str(known or error)
 
 
 def _run_stages(spec: TrialSpec, bundle: Bundle, report: Report, heartbeat: Heartbeat) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from mcsr_bench.data.prepare import Prepared
 from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.engines.base import Engine, Job, Needs, Outcome, Steps, follow
-from mcsr_bench.errors import DamagedFileError
+from mcsr_bench.errors import DamagedFileError, InterruptedWorkError
 from mcsr_bench.experiment.grid import Point
 from mcsr_bench.experiment.trial import DAMAGED, INTERRUPTED, TrialSpec, trial_job
 from mcsr_bench.plugin.registry import methods
@@ -108,8 +109,9 @@ def run_trials(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -
     interrupted are recorded as interrupted.
     """
     for spec in specs:
-        files.clear_removed(spec.place.folder.parent)
-        spec.place.folder.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # the trial itself says what is wrong
+            files.clear_removed(spec.place.folder.parent)
+            spec.place.folder.mkdir(parents=True, exist_ok=True)
     jobs = [
         Job(
             trial_job,
@@ -160,8 +162,11 @@ class _Trials(Steps):
         self._listener.trial_ended(self._labels[job], record.status, record.reason)
 
     def record(self, job: int, status: Any, reason: str) -> None:
-        """Write the record of a trial that did not end by itself."""
+        """Write the record of a trial that did not end by itself; where the disk takes none, it is told all the same."""
         spec = self._specs[job]
-        left = spec.place.sound_record() or spec.record()
-        self.records[job] = left.model_copy(update={"status": status, "reason": reason})
-        Bundle(spec.place.folder, self.records[job]).write()
+        changes = {"status": status, "reason": reason}
+        self.records[job] = spec.record().model_copy(update=changes)
+        with suppress(OSError, InterruptedWorkError):
+            if left := spec.place.sound_record():
+                self.records[job] = left.model_copy(update=changes)
+            Bundle(spec.place.folder, self.records[job]).write()

@@ -1,14 +1,16 @@
-"""Bytes over HTTP: a transfer that goes on where it stopped, and never ends short of what was announced."""
+"""Bytes over HTTP: a transfer that goes on where it stopped, never ends short of what was announced, and does not wait for ever."""
 
 from __future__ import annotations
 
 import json
-import os
+import queue
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -21,7 +23,13 @@ if TYPE_CHECKING:
     import urllib3
 
 TRIES = 5
-"""This many failures in a row that bring no new byte end a download."""
+"""This many failures in a row that bring less than `LEAST_RATE` end a download."""
+LEAST_RATE = 1000.0
+"""Bytes per second, over `WINDOW` or over a whole attempt: a server that sends fewer has not answered."""
+WINDOW = 60.0
+"""Seconds."""
+ANSWER_WITHIN = 120.0
+"""Seconds from a request to the head of its answer, names looked up and connections made."""
 TIMEOUT = (30.0, 60.0)
 """Seconds to connect, and between two arrivals of bytes."""
 LONGEST_PAUSE = 60.0
@@ -66,7 +74,7 @@ class ResumingDownloader:
     def __call__(self, url: str, output_file: str, pooch: object = None) -> None:
         with _session() as session:
             _repeat(url, lambda: self._attempt(session, url), self._there, self._pause)
-        os.replace(self._part, output_file)
+        files.settle(self._part, Path(output_file))
         self._state.unlink(missing_ok=True)
 
     def _there(self) -> int:
@@ -115,6 +123,7 @@ class ResumingDownloader:
                 f"{self._part.parent}: the disk has {free} bytes free, and {total - there} are to come; make room"
             )
         self._progress(there, total)
+        pace = _Pace()
         with self._part.open(mode) as file:
             try:
                 while piece := raw.read1(PIECE, decode_content=False):
@@ -123,6 +132,7 @@ class ResumingDownloader:
                     if total and there > total:
                         break
                     self._progress(there, total)
+                    pace.came(len(piece))
             except urllib3.exceptions.HTTPError as error:
                 raise _InterruptedError(f"the connection ended early ({_reason(error)})") from None
             except OSError as error:  # a full disk, an error without a path
@@ -163,7 +173,9 @@ def get_json(url: str, pause: float = 1.0) -> Any:
         with closing(_get(session, url, {"Accept": "application/json"})) as response:
             body = b""
             try:
+                pace = _Pace()
                 while piece := response.raw.read1(PIECE, decode_content=False):
+                    pace.came(len(piece))
                     body += piece
                     if len(body) > MOST_JSON:
                         raise UserError(
@@ -195,17 +207,59 @@ def _session() -> requests.Session:
 def _repeat(url: str, attempt: Callable[[], None], there: Callable[[], int], pause: float) -> None:
     best, failures = there(), 0
     while True:
+        began = time.monotonic()
         try:
             return attempt()
         except _InterruptedError as error:
-            if there() > best:
-                best, failures = there(), 0
+            new = there() - best
+            if new > 0 and new >= LEAST_RATE * (time.monotonic() - began):
+                failures = 0
+            best = max(best, there())
             failures += 1
             if failures >= TRIES:
                 raise UserError(
-                    f"{url}: {error}; {TRIES} attempts in a row brought nothing new, the same command goes on later"
+                    f"{url}: {error}; {TRIES} attempts in a row brought nothing new, or hardly anything, the same command goes on "
+                    f"later"
                 ) from None
             time.sleep(min(LONGEST_PAUSE, max(pause * 2 ** (failures - 1), error.wait)))
+
+
+class _Pace:
+    """Raises where fewer bytes come than `LEAST_RATE` over `WINDOW`: a byte now and then is no transfer."""
+
+    def __init__(self) -> None:
+        self._began, self._bytes = time.monotonic(), 0
+
+    def came(self, n: int) -> None:
+        """``n`` bytes came."""
+        self._bytes += n
+        if (passed := time.monotonic() - self._began) >= WINDOW:
+            if self._bytes < LEAST_RATE * passed:
+                raise _InterruptedError(f"only {self._bytes} bytes came in {passed:.0f} s")
+            self._began, self._bytes = time.monotonic(), 0
+
+
+def _answered(call: Callable[[], requests.Response]) -> requests.Response:
+    """What the call returns or raises within `ANSWER_WITHIN`; after that it is left alone, and taken for interrupted.
+
+    The timeouts of the network libraries are between two bytes, and looking up a name has none.
+    """
+    answer: queue.SimpleQueue[requests.Response | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answer.put(call())
+        except Exception as error:
+            answer.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        found = answer.get(timeout=ANSWER_WITHIN)
+    except queue.Empty:
+        raise _InterruptedError(f"no answer in {ANSWER_WITHIN:g} s") from None
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _get(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
@@ -216,7 +270,9 @@ def _get(session: requests.Session, url: str, headers: dict[str, str]) -> reques
     for _ in range(MOST_REDIRECTS + 1):
         try:
             _check_scheme(url, asked)
-            response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False)
+            response = _answered(
+                partial(session.get, url, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False)
+            )
         except requests.exceptions.SSLError as error:
             raise UserError(f"{url}: no secure connection ({_reason(error)})") from None
         except (requests.ConnectionError, requests.Timeout) as error:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
 from mcsr_bench.errors import UserError, disk_error
+from mcsr_bench.system import files
 
 MOST_EXPANSION = 20
 """A zip whose directory gives more than this times its own size is refused; raw k-space and NIfTI shrink by far less."""
@@ -127,6 +128,7 @@ def _write(member: _Member, archive: Path, folder: Path) -> None:
             if written > member.size:
                 break
             target.write(piece)
+        files.to_disk(target)
     if written != member.size:
         raise UserError(
             f"{archive.name}: {member.name} does not have the {member.size} bytes that the archive gives for it"

@@ -28,6 +28,7 @@ from mcsr_bench.errors import UserError, explain, one_line, unknown_name
 from mcsr_bench.plugin.cards import Card, DatasetCard, MethodCard, ReportCard
 from mcsr_bench.system import files
 from mcsr_bench.system.digests import code_digest
+from mcsr_bench.system.files import not_a_file
 
 C = TypeVar("C", bound=Card)
 
@@ -264,7 +265,9 @@ def _broken_code(folder: Path) -> str:
     """The first syntax error in a plugin's files, or "" when there is none."""
     if not (folder / "__init__.py").is_file():
         return f"{folder}: no __init__.py"
-    for path in sorted(p for p in folder.glob("*.py") if p.is_file()):
+    for path in sorted(folder.glob("*.py")):
+        if what := not_a_file(path):  # a pipe would wait for its writer
+            return f"{path}: {what}"
         try:
             # Not ast.parse: in two threads at once it can fail with a SystemError (Python 3.11, gh-106905).
             compile(path.read_text(encoding="utf-8"), str(path), "exec", dont_inherit=True)

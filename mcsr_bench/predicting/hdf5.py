@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from mcsr_bench import kspace
 from mcsr_bench.data.inspection import typical_phase
 from mcsr_bench.data.raw.nifti import LEAST
-from mcsr_bench.errors import UserError, unreachable
+from mcsr_bench.errors import UserError, machine_error
 from mcsr_bench.system import files
-from mcsr_bench.system.hdf5 import reading
+from mcsr_bench.system.hdf5 import new_file, reading
 
 from .pair import HDF5, Complex, Pair, Space, check_claim, check_sizes, times
 
@@ -53,9 +53,9 @@ def _read_hdf5(path: Path, amplitude: float) -> tuple[Complex, bool]:
                 )
             data = dataset[...]
     except (OSError, RuntimeError, ValueError) as error:
-        if reason := unreachable(error):
-            raise UserError(f"{path}: cannot be read: {reason}") from None
-        raise UserError(f"{path}: is damaged or not an HDF5 file ({_first_line(error)})") from None
+        raise machine_error(error, path) or UserError(
+            f"{path}: is damaged or not an HDF5 file ({_first_line(error)})"
+        ) from None
     if data.dtype.kind != "c":
         return _magnitudes(path, data.astype(np.float32)).astype(np.complex64), False
     data = data.astype(np.complex64)
@@ -68,7 +68,7 @@ def _read_hdf5(path: Path, amplitude: float) -> tuple[Complex, bool]:
 
 def write(to: Path, volume: NDArray[Any]) -> None:
     """Write a volume (S, H, W) as the dataset ``image``, in one move."""
-    with files.replacing(to) as temporary, h5py.File(temporary, "w") as file:
+    with files.replacing(to) as temporary, new_file(temporary) as (file, _):
         file.create_dataset("image", data=volume)
 
 

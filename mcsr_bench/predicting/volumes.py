@@ -25,6 +25,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mcsr_bench.errors import UserError
+from mcsr_bench.system.files import not_a_file
 
 from . import hdf5, nifti
 from .pair import HDF5, NIFTI, Pair, Space
@@ -45,8 +46,8 @@ def read_pair(target: Path, auxiliary: Path | None, scale: int, *, joint: bool =
     not belong together, or hold NaN, Inf or (magnitudes) clearly negative values.
     """
     for path in (target, auxiliary):
-        if path is not None and not path.is_file():
-            raise UserError(f"{path}: no such file")
+        if path is not None and (what := not_a_file(path)):
+            raise UserError(f"{path}: {what}")
     if auxiliary is not None and kind(auxiliary) != kind(target):
         raise UserError(
             f"{auxiliary}: target and auxiliary are to be files of one kind, and {target.name} is not like it"

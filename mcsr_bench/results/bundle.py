@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mcsr_bench.errors import DamagedFileError, UserError, explain, unreachable
+from mcsr_bench.errors import DamagedFileError, InterruptedWorkError, UserError, damaged, explain
 from mcsr_bench.metrics import revisions
 from mcsr_bench.system import files
 from mcsr_bench.system.digests import digest_once
@@ -232,14 +232,14 @@ class BundleFiles:
         except ValidationError as error:
             raise DamagedFileError(self.trial, f"not a readable trial record: {explain(error)}") from None
         except (ValueError, OSError) as error:
-            if unreachable(error):  # not even `sound_record` may take it for a trial that is not there
-                raise
-            raise DamagedFileError(self.trial, f"not a readable trial record: {str(error).splitlines()[0]}") from None
+            raise damaged(self.trial, f"not a readable trial record: {str(error).splitlines()[0]}", error) from None
 
     def sound_record(self) -> TrialRecord | None:
-        """The record; None where there is none, or one that cannot be used."""
+        """The record; None where there is none, or one that cannot be used. InterruptedWorkError, see `damaged`."""
         try:
             return self.read_record()
+        except InterruptedWorkError:  # it may be sound
+            raise
         except UserError:
             return None
 
@@ -273,10 +273,10 @@ class Bundle(BundleFiles):
         expected = self.record.files.get(path.name)
         if expected is None:
             return path
-        try:
-            found = digest_once(path)
-        except FileNotFoundError:
-            raise DamagedFileError(path, f"is missing, and {self.trial.name} says that it was written") from None
+        if what := files.not_a_file(path):
+            what = "missing" if what == files.NO_FILE else what
+            raise DamagedFileError(path, f"is {what}, and {self.trial.name} says that it was written")
+        found = digest_once(path)
         if found != expected:
             raise DamagedFileError(
                 path, f"is damaged or another file's (SHA-256 {found[:12]}, {self.trial.name} says {expected[:12]})"

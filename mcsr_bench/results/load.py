@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from mcsr_bench.errors import DamagedFileError, UserError, unreachable
+from mcsr_bench.errors import DamagedFileError, UserError, damaged
 from mcsr_bench.results.bundle import Bundle, RunFolder, TrialRecord
 from mcsr_bench.roles import ROLES
 from mcsr_bench.system import files
@@ -154,9 +154,7 @@ def _scores(path: Path, bundle: Bundle) -> pd.DataFrame:
     try:
         table = files.read_table(path, _WHERE)
     except (OSError, ValueError) as error:
-        if reason := unreachable(error):
-            raise UserError(f"{path}: cannot be read: {reason}") from None
-        raise DamagedFileError(path, f"the scores of a finished trial cannot be read: {error}") from None
+        raise damaged(path, f"the scores of a finished trial cannot be read: {error}", error) from None
     if missing := sorted({*_WHERE} - set(table)):
         raise DamagedFileError(path, f"the scores of a finished trial have no column {missing[0]}")
     if wrong := _not_scores(table):

@@ -14,22 +14,23 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsr_bench.errors import DamagedFileError, UserError, unreachable
+from mcsr_bench.errors import DamagedFileError, damaged
 from mcsr_bench.results.bundle import Bundle
-from mcsr_bench.system.hdf5 import reading
+from mcsr_bench.system.hdf5 import new_file, reading
 
 _KEY = "key"
 
 
 def write_predictions(path: Path, key: str, volumes: Iterator[tuple[str, Sequence[int], Mapping[str, Any]]]) -> None:
     """Write (volume_id, slice_index, images (S, H, W) by role) of every volume as it comes; key: of the trial."""
-    with h5py.File(path, "w") as file:
+    with new_file(path) as (file, check):
         file.attrs[_KEY] = key
         for volume_id, slice_index, images in volumes:
             group = file.create_group(volume_id)
             group.attrs["slice_index"] = np.asarray(slice_index)
             for role, image in images.items():
                 group.create_dataset(role, data=image)
+            check()  # before the next volume is predicted
 
 
 class Predictions:
@@ -49,9 +50,7 @@ class Predictions:
             group = _own(self._file, volume_id)
             return {role: _whole(_own(group, role))[part] for role in group}
         except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-            if reason := unreachable(error):
-                raise UserError(f"{self._path}: cannot be read: {reason}") from None
-            raise DamagedFileError(self._path, f"cannot be read as predictions of {volume_id}: {error}") from None
+            raise damaged(self._path, f"cannot be read as predictions of {volume_id}: {error}", error) from None
 
 
 def _own(group: h5py.Group, name: str) -> Any:
@@ -88,9 +87,7 @@ def stored_predictions(bundle: Bundle) -> Iterator[Predictions]:
     try:
         file = reading(path)
     except OSError as error:
-        if reason := unreachable(error):
-            raise UserError(f"{path}: cannot be read: {reason}") from None
-        raise DamagedFileError(path, f"cannot be read as predictions: {error}") from None
+        raise damaged(path, f"cannot be read as predictions: {error}", error) from None
     with file:
         key = _key(file, bundle.record.key)
         if key != bundle.record.key:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mcsr_bench.errors import DamagedFileError, UserError, unreachable
+from mcsr_bench.errors import DamagedFileError, damaged
 from mcsr_bench.results.bundle import Bundle
 from mcsr_bench.results.statistics import compare_pairs
 from mcsr_bench.results.table import Cell, Table, number, p_text
@@ -74,9 +74,7 @@ def _read(path: Path) -> pd.DataFrame:
             and table[_VALUES].notna().all(axis=None)
         )
     except (OSError, ValueError, KeyError) as error:
-        if reason := unreachable(error):
-            raise UserError(f"{path}: cannot be read: {reason}") from None
-        raise DamagedFileError(path, f"cannot be read as a table of stress: {str(error).splitlines()[0]}") from None
+        raise damaged(path, f"cannot be read as a table of stress: {str(error).splitlines()[0]}", error) from None
     if not whole:
         raise DamagedFileError(path, "is not whole: it lacks rows or values")
     return table

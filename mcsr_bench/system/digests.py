@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import UserError, machine_error
 from mcsr_bench.system.files import cache_folder, file_digest, read_json, write_json
 
 SAVED_EVERY = 10.0
@@ -83,6 +83,13 @@ def digests_once(paths: Sequence[Path], told: Callable[[int, int], None] = lambd
     return out
 
 
+def remember(path: Path, value: str) -> None:
+    """Let `digest_once` know the SHA-256 of a file that a process of this command has just written and read."""
+    now = path.stat()
+    if time.time_ns() - now.st_mtime_ns > _TICK:
+        _read[now.st_dev, now.st_ino, now.st_mtime_ns, now.st_size] = value
+
+
 _read: dict[tuple[int, int, int, int], str] = {}
 _TICK = 20_000_000
 """Nanoseconds: more than file systems' times are apart."""
@@ -109,6 +116,8 @@ def code_digest(folder: Path, *more: str) -> str:
     tests = {folder / "conftest.py", folder / f"test_{folder.name}.py"}
     code = hashlib.sha256()
     for path in sorted({*found} - tests):
+        if not path.is_file():  # a pipe would wait for its writer
+            continue
         try:
             data = path.read_bytes() if path.is_file() else None  # a pipe would wait for its other end
         except OSError:
@@ -125,7 +134,9 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})") from error
+        raise machine_error(error, path) or UserError(f"{path} cannot be read ({error.strerror})") from error
+    except ValueError as error:  # a pipe or a device
+        raise UserError(str(error)) from None
 
 
 def _save(memory: Path, fresh: dict[str, str]) -> None:

@@ -1,22 +1,24 @@
-"""Files that are never half-written, and hashes of what they hold."""
+"""Files that are never half-written and, once they have their name, outlive a power cut; and hashes of what they hold."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
 import re
 import shutil
+import stat
 import tempfile
 import tomllib
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from mcsr_bench.errors import InterruptedWorkError
+from mcsr_bench.errors import machine_error
 from mcsr_bench.system.locks import locked
 
 if TYPE_CHECKING:
@@ -44,17 +46,87 @@ def digest(value: Any, length: int = 64) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
 
 
+NO_FILE = "no such file"
+
+
+def not_a_file(path: Path) -> str:
+    """What a path is that is not a file with a beginning and an end ("no such file", "a folder, not a file"); "" for a file.
+
+    To be asked before a file of someone else's is opened: opening a pipe waits for its other end, and a device has no end. OSError.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "a broken link" if path.is_symlink() else NO_FILE
+    if stat.S_ISREG(mode):
+        return ""
+    return "a folder, not a file" if stat.S_ISDIR(mode) else "a pipe, a socket or a device, not a regular file"
+
+
+def _check_finite(path: Path) -> None:
+    """ValueError for a pipe or a device; what is wrong with any other path opening it will tell."""
+    if path.exists() and not path.is_dir() and (what := not_a_file(path)):
+        raise ValueError(f"{path}: {what}")
+
+
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, read in pieces."""
+    """SHA-256 of a file's bytes, read in pieces. OSError, ValueError for a pipe or a device, whose bytes may never end."""
+    _check_finite(path)
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def settle(temporary: Path, final: Path) -> None:
+    """Move a finished file over ``final`` once its bytes are on the disk: the one way in which files get their names.
+
+    A name that is there after a power cut, or after a network folder was cut off, has all its bytes. OSError.
+    """
+    settled(temporary)
+    os.replace(temporary, final)
+    settled(final.parent)
+
+
+def settled(path: Path) -> None:
+    """Bring a file's bytes, or the names in a folder, to the disk, where the system has a way to. OSError."""
+    folder = path.is_dir()
+    try:
+        handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    except PermissionError:
+        if folder:  # Windows opens no folders
+            return
+        raise
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if not folder or error.errno not in (
+            errno.EINVAL,
+            errno.ENOTSUP,
+            errno.EBADF,
+        ):  # as some network folders answer
+            raise
+    finally:
+        os.close(handle)
+
+
+def to_disk(handle: IO[bytes]) -> None:
+    """Bring what was written to a file to the disk: only then is a full disk, or a lost one, sure to have been told."""
+    handle.flush()
+    os.fsync(handle.fileno())
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``; when the block ends well it is moved over ``path``, otherwise removed."""
+def replacing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
+    """A temporary name beside ``path``; when the block ends well it is moved over ``path`` by `settle`, otherwise removed.
+
+    lasting: False for one of many files that are brought to the disk together, before anything says that they are there.
+    An OSError that names no file, or the temporary one, names ``path``.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     os.close(handle)
     temporary = Path(name)
     try:
@@ -63,7 +135,14 @@ def replacing(path: Path) -> Iterator[Path]:
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
-        os.replace(temporary, path)
+        if lasting:
+            settle(temporary, path)
+        else:
+            os.replace(temporary, path)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -97,15 +176,19 @@ def writing_to(place: Path) -> Iterator[None]:
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    r"""Write UTF-8 text to ``path`` in one move; odd bytes in the names of files become escapes (``\udce9``), as JSON has them."""
-    with replacing(path) as temporary:
+def write_text(path: Path, text: str, *, lasting: bool = True) -> None:
+    r"""Write UTF-8 text to ``path`` in one move; odd bytes in the names of files become escapes (``\udce9``), as JSON has them.
+
+    lasting: as `replacing`.
+    """
+    with replacing(path, lasting=lasting) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write indented, sorted JSON to ``path`` in one move. NaN and infinities are refused."""
-    write_text(path, json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, lasting: bool = True) -> None:
+    """Write indented, sorted JSON to ``path`` in one move. NaN and infinities are refused. lasting: as `replacing`."""
+    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, text, lasting=lasting)
 
 
 def read_json(path: Path, most: int = LARGEST_RECORD) -> Any:
@@ -133,6 +216,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def _bounded_text(path: Path, most: int) -> str:
     """Read no further than ``most`` bytes: a file may come from anyone, and parsing takes many times its size."""
+    _check_finite(path)
     with path.open("rb") as handle:
         data = handle.read(most + 1)
     if len(data) > most:
@@ -174,6 +258,7 @@ def read_table(path: Path, text: Iterable[str] = ()) -> pd.DataFrame:
     """
     import pandas as pd
 
+    _check_finite(path)
     with path.open("rb") as handle:
         head = handle.readline(LONGEST_HEAD + 1)
     if len(head) > LONGEST_HEAD or b'"' in head:
@@ -220,6 +305,7 @@ def build_folder(final: Path, build: Callable[[Path], None]) -> None:
         temporary.chmod(0o755)
         try:
             os.rename(temporary, final)
+            settled(final.parent)
         except OSError:
             if not final.is_dir():  # not lost to another builder: a real failure
                 raise
@@ -233,9 +319,10 @@ def resumable_folder(
 ) -> Iterator[Path | None]:
     """A folder ``.NAME.building`` beside ``final`` that takes its place when the block ends well; None where that is whole by now.
 
-    What an interrupted or killed block left in the folder is still there the next time, so that work goes on where it stopped;
-    any other error removes it. One process builds at a time: another one waits (``waiting`` is called) for the first. The lock is
-    ``PARENT.locks/NAME.lock``, outside the folder that is moved and removed.
+    What an interrupted or killed block, or one that a fault of the machine ended (a full disk, see `machine_error`), left in the
+    folder is still there the next time, so that work goes on where it stopped; any other error removes it. One process builds at
+    a time: another one waits (``waiting`` is called) for the first. The lock is ``PARENT.locks/NAME.lock``, outside the folder
+    that is moved and removed.
     """
     if whole(final):
         yield None
@@ -250,10 +337,10 @@ def resumable_folder(
             yield temporary
             remove_folder(final)  # damaged, or it would have been whole
             os.rename(temporary, final)
-        except InterruptedWorkError:
-            raise
-        except Exception:
-            shutil.rmtree(temporary, ignore_errors=True)
+            settled(final.parent)
+        except Exception as error:
+            if machine_error(error) is None:
+                shutil.rmtree(temporary, ignore_errors=True)
             raise
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import InterruptedWorkError, UserError
 from mcsr_bench.plugin.method import TorchMethod, TrainingData, TrainingSettings
 from mcsr_bench.results.bundle import BundleFiles
 from mcsr_bench.system import files
@@ -177,6 +177,8 @@ class Loop:
             return _State()
         try:
             tensors, info = load_tensors(path)
+        except InterruptedWorkError:  # it may be sound
+            raise
         except UserError as error:
             self._warn(f"{error}; the training begins again")
             files.set_aside(path)

@@ -6,9 +6,11 @@ The header of a bundle's weights gives the method, scale and settings that they 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mcsr_bench.errors import DamagedFileError, UserError, unreachable
+from mcsr_bench.errors import DamagedFileError, UserError, errno_of, machine_error
 from mcsr_bench.plugin.method import Method
 from mcsr_bench.system import files
 from mcsr_bench.weights.archives import check_archive
@@ -54,8 +56,19 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, A
     """
     own = {name: tensors[name].detach().to("cpu").contiguous().clone() for name in sorted(tensors)}
     note = dict(info) | {_CHECKSUM: _checksum(own, info)}
-    with files.replacing(path) as temporary:
+    with files.replacing(path) as temporary, _system_errors(temporary):
         save_file(own, temporary, metadata={_INFO: files.canonical_json(note)})
+
+
+@contextmanager
+def _system_errors(path: Path) -> Iterator[None]:
+    """The errors of the system, such as of a full disk, that safetensors has in its texts, as OSErrors."""
+    try:
+        yield
+    except SafetensorError as error:
+        if number := errno_of(error):
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
 
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -113,11 +126,12 @@ def save_weights(method: Method, path: Path, info: dict[str, Any]) -> None:
 def read_info(path: Path) -> BundleInfo | None:
     """The header of a bundle's weights; None where it has less than is needed. UserError when the file cannot be read."""
     try:
+        path.open("rb").close()  # safetensors has "no such file" for whatever keeps it from opening one
         _check_header(path)
         with safe_open(path, framework="pt") as handle:
             metadata = handle.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors: {error}") from None
+        raise machine_error(error, path) or UserError(f"{path}: cannot be read as safetensors: {error}") from None
     try:
         return BundleInfo.model_validate(files.parse_json(metadata.get(_INFO, "{}")))
     except ValueError:  # not JSON, or not an info
@@ -132,8 +146,8 @@ def read_foreign(path: Path, containers: Sequence[str] = ()) -> Any:
     then has the three lines of Python that extract the tensors where the user trusts the file. containers: keys under which they
     may be, besides ``state_dict``.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
+    if what := files.not_a_file(path):
+        raise UserError(f"{path}: {what}")
     if path.suffix == ".safetensors":
         tensors, metadata = _safetensors(path, "cpu")
         if _INFO in metadata:
@@ -145,8 +159,8 @@ def read_foreign(path: Path, containers: Sequence[str] = ()) -> Any:
             check_archive(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of a file that may be anything: torch has no one exception for it
-        if reason := unreachable(error):
-            raise UserError(f"{path}: cannot be read: {reason}") from None
+        if known := machine_error(error, path):
+            raise known from None
         raise UserError(*_refusal(path, error, containers)) from None
     for name, tensor in _tensors_in(content):
         if kind := _unusable(tensor):
@@ -185,12 +199,13 @@ def _unusable(tensor: Tensor) -> str:
 
 def _safetensors(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
+        path.open("rb").close()  # as above
         _check_header(path)
         with safe_open(path, framework="pt", device=str(device)) as handle:
             metadata = handle.metadata() or {}
             return {name: handle.get_tensor(name) for name in handle.keys()}, metadata  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors: {error}") from None
+        raise machine_error(error, path) or UserError(f"{path}: cannot be read as safetensors: {error}") from None
 
 
 def _check_header(path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mcsr_bench.data import store as stores
-from mcsr_bench.data.one_case import read_case
 from mcsr_bench.data.prepare import Prepared, prepare
+from mcsr_bench.data.reading import read_case
 from mcsr_bench.data.spec import Preparation
 from mcsr_bench.plugin.loading import load_dataset
 from mcsr_bench.protocol import MCSR_1

@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
-from mcsr_bench.data.one_case import read_case
 from mcsr_bench.data.raw.kspace_file import inspect
+from mcsr_bench.data.reading import read_case
 from mcsr_bench.datasets.fastmri_brain import FastMRIBrain, FastMRIBrainSettings
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.case import Finding, Stored

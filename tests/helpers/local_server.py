@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,6 +38,10 @@ class Page:
     """Goes with each of the codes."""
     redirect: str = ""
     chunked: bool = False
+    drip: float = 0.0
+    """Seconds between two bytes of the body, one at a time."""
+    silent: float = 0.0
+    """Seconds between two bytes of a head that has no end."""
     announce: int | None = None
     """A Content-Length that is not true."""
 
@@ -85,6 +90,10 @@ class Server:
             request.send_header("Content-Length", "0")
             request.end_headers()
             return
+        with suppress(OSError):  # until the other side has enough
+            while page.silent:
+                request.wfile.write(b"X")
+                time.sleep(page.silent)
         if page.redirect:
             request.send_response(302)
             request.send_header("Location", page.redirect)
@@ -113,6 +122,12 @@ class Server:
         request.end_headers()
         limit = page.drop_after.pop(0) if page.drop_after else len(body)
         entry.sent = min(limit, len(body))
+        if page.drip:
+            with suppress(OSError):
+                for i in range(entry.sent):
+                    request.wfile.write(body[i : i + 1])
+                    time.sleep(page.drip)
+            return
         if page.chunked:
             for i in range(0, entry.sent, 50_000):  # a dribble
                 piece = body[i : min(i + 50_000, entry.sent)]

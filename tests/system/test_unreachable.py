@@ -13,7 +13,7 @@ import torch
 
 from mcsr_bench.data.raw import hdf5, nifti
 from mcsr_bench.data.raw.mrd import _damage
-from mcsr_bench.errors import DamagedFileError, UserError, disk_error, unreachable
+from mcsr_bench.errors import DamagedFileError, UserError, disk_error, machine_error
 from mcsr_bench.predicting import hdf5 as volumes
 from mcsr_bench.results.bundle import BundleFiles
 from mcsr_bench.system import files
@@ -52,7 +52,7 @@ def test_nothing_opens_a_file_to_read_in_another_way():
 @pytest.mark.parametrize("code", ["EAGAIN", "EIO", "ESTALE", "ETIMEDOUT", "EACCES"])
 def test_what_cannot_be_reached_is_not_called_damaged(code, image, tmp_path, monkeypatch):
     error = OSError(getattr(errno, code), f"no luck, errno = {code}")
-    reason = unreachable(error)
+    reason = re.escape(str(machine_error(error)).partition(": ")[2])
     assert reason
 
     def fail(*_, **__):
@@ -78,10 +78,10 @@ def test_what_cannot_be_reached_is_not_called_damaged(code, image, tmp_path, mon
             lambda: read_foreign(checkpoint),
         ]
         for call in calls:
-            with pytest.raises(UserError, match=rf"cannot be read: {reason}") as raised:
+            with pytest.raises(UserError, match=rf"cannot (be read|write or read): {reason}") as raised:
                 call()
             assert not isinstance(raised.value, DamagedFileError)
-        with pytest.raises(UserError, match=f"cannot be read: {reason}"), _damage(image):
+        with pytest.raises(UserError, match=f"cannot (be read|write or read): {reason}"), _damage(image):
             raise error
         patch.setattr(Path, "read_text", fail)
         patch.setattr(Path, "open", fail)

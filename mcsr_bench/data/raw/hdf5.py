@@ -14,7 +14,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mcsr_bench.errors import UserError, unreachable
+from mcsr_bench.errors import UserError, machine_error
+from mcsr_bench.system.files import not_a_file
 from mcsr_bench.system.hdf5 import reading
 
 MAX_SLICES = 4096
@@ -33,8 +34,8 @@ RAISED = (OSError, RuntimeError, KeyError, TypeError, ValueError)
 def opened(path: Path, prefix: str = "") -> Iterator[h5py.File]:
     """A file to read from. UserError, a clause that begins with its name, where that cannot be; see `explained` for the rest."""
     with explained(path, prefix):
-        if not path.is_file():  # opening a pipe would wait for its other end
-            raise UserError(f"{prefix}{path.name} is not a file but a folder, a device or a broken link")
+        if what := not_a_file(path):  # opening a pipe would wait for its other end
+            raise UserError(f"{prefix}{path.name}: {what}")
         file = reading(path)
     with file:
         yield file
@@ -45,9 +46,11 @@ def explained(path: Path, prefix: str = "") -> Iterator[None]:
     """Turn what h5py raises into a UserError with a clause that begins with the file's name."""
     try:
         yield
+    except PermissionError as error:
+        raise UserError(f"{prefix}{path.name} cannot be read: permission denied") from error
     except RAISED as error:
-        if reason := unreachable(error):
-            raise UserError(f"{prefix}{path.name} cannot be read: {reason}") from error
+        if known := machine_error(error, path):  # the file may be sound
+            raise known from error
         try:
             kind = "is damaged or truncated" if h5py.is_hdf5(path) else "is not an HDF5 file"
         except OSError:

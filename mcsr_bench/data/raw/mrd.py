@@ -15,7 +15,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsr_bench.errors import UserError, unreachable
+from mcsr_bench.errors import UserError, machine_error
+from mcsr_bench.system.files import not_a_file
 
 from .hdf5 import MAX_SLICE, explained, member, opened
 from .lengths import fov_problem
@@ -186,8 +187,8 @@ class Scan:
 @contextmanager
 def _opened(path: Path) -> Iterator[Scan]:
     where = f"{path.parent}/"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
+    if what := not_a_file(path):
+        raise UserError(f"{path}: {what}")
     with ExitStack() as stack:
         file = stack.enter_context(opened(path, where))
         # what is wrong with the contents is a ValueError with a clause; h5py's own errors are handled before
@@ -205,9 +206,7 @@ def _damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, KeyError, TypeError) as error:
-        if reason := unreachable(error):
-            raise UserError(f"{path} cannot be read: {reason}") from error
-        raise UserError(
+        raise machine_error(error, path) or UserError(
             f"{path} is damaged or truncated ({str(error).splitlines()[0][:120] or type(error).__name__})"
         ) from error
 

@@ -22,8 +22,8 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from mcsr_bench.errors import UserError, unreachable
-from mcsr_bench.system.files import cache_folder, writing_to
+from mcsr_bench.errors import InterruptedWorkError, UserError, machine_error
+from mcsr_bench.system.files import cache_folder, not_a_file, writing_to
 
 from .pair_header import affine_problem
 
@@ -82,8 +82,8 @@ class Volume:
 
 def inspect(path: Path) -> Volume:
     """Look at a file's header and length. UserError that begins with the file's path for anything that cannot be used."""
-    if not path.is_file():
-        raise UserError(f"{path} is not a file but a folder or a broken link")
+    if what := not_a_file(path):
+        raise UserError(f"{path}: {what}")
     try:
         path.open("rb").close()  # nibabel does not tell a file that may not be read from one that is damaged
         image = nibabel.load(path)
@@ -98,11 +98,11 @@ def inspect(path: Path) -> Volume:
         slice_axis = image.header.get_dim_info()[2]
         # the proxy has the header's numbers with its defaults put in: no scaling is 1 and 0
         offset, slope, intercept = (float(getattr(image.dataobj, key)) for key in ("offset", "slope", "inter"))
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read: permission denied") from error
     except _DAMAGED as error:
-        if reason := unreachable(error):
-            raise UserError(f"{path} cannot be read: {reason}") from error
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise UserError(f"{path} is damaged or not a NIfTI file ({reason})") from error
+        raise machine_error(error, path) or UserError(f"{path} is damaged or not a NIfTI file ({reason})") from error
     if set(shape[3:]) == {1}:  # a series of one volume
         shape = shape[:3]
     if len(shape) != 3:
@@ -222,9 +222,9 @@ def _pieces(volume: Volume) -> Iterator[bytes]:
                     return
             raise EOFError("it goes on long after its last voxel")
     except (OSError, EOFError, zlib.error) as error:
-        if reason := unreachable(error):
-            raise UserError(f"{volume.path} cannot be read: {reason}") from error
-        raise UserError(f"{volume.path} is damaged or truncated ({error})") from error
+        raise machine_error(error, volume.path) or UserError(
+            f"{volume.path} is damaged or truncated ({error})"
+        ) from error
 
 
 def _is_whole(volume: Volume) -> bool:
@@ -240,5 +240,7 @@ def _is_whole(volume: Volume) -> bool:
     # The last four bytes are the length modulo 2^32 of a whole file made in one piece. Otherwise, look.
     try:
         return sum(len(piece) for piece in _pieces(volume)) == volume.end
+    except InterruptedWorkError:
+        raise
     except UserError:
         return False

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from mcsr_bench.errors import UserError
 from mcsr_bench.system.files import replacing
+from mcsr_bench.system.hdf5 import new_file
 
 from .hdf5 import text_of
 from .pair_file import validate
@@ -74,7 +75,7 @@ def write_pair(
     if problems:
         raise UserError(f"{path}: {'; '.join(problems)}")
     with replacing(path) as temporary:
-        with h5py.File(temporary, "w") as file:
+        with new_file(temporary) as (file, _):
             file.attrs.update(
                 {"format": FORMAT, "version": VERSION, **{key: text for key, text in texts.items() if text}}
             )
