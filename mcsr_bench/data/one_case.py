@@ -27,7 +27,7 @@ from mcsr_bench.plugin.dataset import Dataset
 from mcsr_bench.plugin.loading import load_dataset
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.roles import ROLES, Role
-from mcsr_bench.system import files
+from mcsr_bench.system import files, stopping
 
 ROI = "roi"
 """The folder of the regions of interest, beside those of the roles."""
@@ -333,7 +333,7 @@ class _Parts(Watcher):
             raise UserError(outcome.value)
         if outcome.kind == "failed":
             raise RuntimeError(f"a worker failed\n{outcome.value}")
-        if outcome.kind == "died":
+        if outcome.kind in ("died", "stopped"):
             raise InterruptedWorkError(
                 f"preparing data failed: {outcome.value}; run the same command again, with fewer --jobs where memory is short"
             )
@@ -342,6 +342,7 @@ class _Parts(Watcher):
 def _part(payload: dict[str, Any], emit: Emit, step: Callable[[int], Any]) -> None:
     torch.set_num_threads(1)
     for position in payload["positions"]:
+        stopping.check()
         emit([position, step(position)])
 
 

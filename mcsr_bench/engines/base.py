@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from mcsr_bench.errors import UserError, disk_error
 from mcsr_bench.system.progress import Listener
+from mcsr_bench.system.stopping import StoppedError
 
 Emit = Callable[[Any], None]
 """Sends a JSON value to the process that follows the job, without delay."""
@@ -77,7 +78,7 @@ class Job:
         return _address(self.function)
 
 
-Kind = Literal["started", "event", "result", "refused", "failed", "died"]
+Kind = Literal["started", "event", "result", "refused", "failed", "stopped", "died"]
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,10 @@ class Message:
     job: int
     """Index of the job."""
     kind: Kind
-    """Of an end: ``result``, ``refused`` (a user's mistake), ``failed`` (any other exception) or ``died``."""
+    """Of an end: ``result``, ``refused`` (a user's mistake), ``failed`` (any other exception), ``stopped`` (by a signal, where the
+    job can go on later) or ``died``."""
     value: Any = None
-    """Of ``refused`` the sentence, of ``failed`` the trace, of ``died`` the reason as the end of a sentence."""
+    """Of ``refused`` the sentence, of ``failed`` the trace, of ``stopped`` and ``died`` the reason as the end of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ class Engine(ABC):
     def run(self, jobs: Sequence[Job]) -> Generator[Message, None, None]:
         """Run the jobs and yield what happens to them, as it happens; each ends exactly once, and none takes another down.
 
-        When the generator is closed, what still runs is ended.
+        When the generator is closed, what still runs is ended; when KeyboardInterrupt is raised in it, jobs are first asked to stop
+        (`mcsr_bench.system.stopping`) and waited for. No job outlives this process by more than seconds, however that ends.
         """
 
     @abstractmethod
@@ -142,14 +145,17 @@ def follow(engine: Engine, jobs: Sequence[Job], watcher: Watcher) -> list[Outcom
     """Run jobs, tell a watcher of what happens, and return how each ended, in their order."""
     outcomes: dict[int, Outcome] = {}
     with closing(engine.run(jobs)) as messages:
-        for message in messages:
-            if message.kind == "started":
-                watcher.started(message.job)
-            elif message.kind == "event":
-                watcher.event(message.job, message.value)
-            else:
-                outcomes[message.job] = Outcome(message.kind, message.value)
-                watcher.ended(message.job, outcomes[message.job])
+        try:
+            for message in messages:
+                if message.kind == "started":
+                    watcher.started(message.job)
+                elif message.kind == "event":
+                    watcher.event(message.job, message.value)
+                else:
+                    outcomes[message.job] = Outcome(message.kind, message.value)
+                    watcher.ended(message.job, outcomes[message.job])
+        except KeyboardInterrupt as error:
+            messages.throw(error)
     return [outcomes[i] for i in range(len(jobs))]
 
 
@@ -177,8 +183,8 @@ def execute(address: str, payload: Any, emit: Emit) -> tuple[Kind, Any]:
         return "result", find(address)(payload, emit)
     except UserError as error:
         return "refused", str(error)
-    except BrokenPipeError:  # the following process has ended
-        raise
+    except StoppedError as error:
+        return "stopped", f"it was stopped by {error}"
     except Exception as error:  # a plugin's own, among others: its trace is the reason
         traceback.print_exc()
         known = disk_error(error) if isinstance(error, OSError) else None
