@@ -314,8 +314,8 @@ def _each(
             done(position, here(position))
         return
     shared = payload()
-    parts = [list(positions[i::n_jobs]) for i in range(n_jobs)]
-    follow(engine, [Job(function, {**shared, "positions": part}) for part in parts], _Parts(done))
+    parts = [{**shared, "positions": list(positions[i::n_jobs])} for i in range(n_jobs)]
+    follow(engine, [Job(function, part) for part in parts], _Parts(done))
 
 
 class _Parts(Watcher):
@@ -325,8 +325,7 @@ class _Parts(Watcher):
         self._done = done
 
     def event(self, job: int, value: Any) -> None:
-        position, seen = value
-        self._done(position, seen)
+        self._done(*value)
 
     def ended(self, job: int, outcome: Outcome) -> None:
         if outcome.kind == "refused":

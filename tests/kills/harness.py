@@ -1,11 +1,11 @@
 """Kills a run at random moments, resumes it, and compares every byte with a run that nobody disturbed.
 
 `python tests/kills/harness.py --kills 100` kills the command, its worker or both with SIGKILL while data are prepared, a network is
-trained, predicts, is scored, and while the report is written, until as many kills have landed. The command that was killed runs again
-until it ends by itself; then its folder, its prepared data and its report are compared with those of the undisturbed run.
+trained, predicts, is scored, and while the report is written, until as many kills have landed. The command that was killed runs
+again until it ends by itself; then its folder, its prepared data and its report are compared with those of the undisturbed run.
 
-Linux alone. Command and workers are forked from this process, which has imported everything once: the seconds that imports take would be
-hit by most kills. ``--interpreters`` starts workers as the command does.
+Linux alone. Command and workers are forked from this process, which has imported everything once: the seconds that imports take
+would be hit by most kills. ``--interpreters`` starts workers as the command does, ``--latex`` kills the command `report`, too.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -30,7 +31,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
 import matplotlib.pyplot  # noqa: F401  (for the forked processes, as the next ones)
-import statsmodels.stats.multitest  # noqa: F401
+import torch._dynamo  # noqa: F401
+from statsmodels.stats import multitest  # noqa: F401
 
 import mcsr_bench.experiment.trial  # noqa: F401
 from mcsr_bench.cli import main as command_line
@@ -39,7 +41,7 @@ from mcsr_bench.results.bundle import RunFolder
 
 TOYS = Path(__file__).parents[1] / "toys"
 RUN = f"run --dataset toy --scale 2 --methods zerofill,toynet --preset quick --set toynet.budget=60 --plugins {TOYS} --out run"
-REPORT = "report run --to report"
+REPORT = "report run --to report --formats csv,latex,md"
 ORPHANS = 10.0
 """Seconds that a worker may outlive the command."""
 TARGETS = ("command", "worker", "group")
@@ -49,7 +51,7 @@ class Forked(subprocess.Popen[str]):
     """A worker that is forked from the command in place of a fresh interpreter; it runs the same `_main`."""
 
     def _execute_child(self, arguments: list[str], *rest: Any) -> None:
-        environment, (stdin, given, taken, stdout) = rest[5], rest[9:13]
+        environment, stdin, stdout = rest[5], rest[9], rest[12]
         self.pid = os.fork()
         if self.pid == 0:
             with contextlib.suppress(BaseException):
@@ -89,7 +91,7 @@ class Story:
             os.dup2(log, 2)
             if not interpreters:
                 processes.subprocess.Popen = Forked  # type: ignore[misc]
-            sys.argv = ["mcsr-bench", *line.split()]
+            sys.argv = ["mcsr-bench", *line.split(), *(["--jobs", str(self.jobs)] if line == RUN else [])]
             command_line()
             code = 0
         except SystemExit as end:
@@ -184,24 +186,26 @@ def stage(story: Story) -> str:
     return "train"
 
 
-TIMES = {"seconds": {}, "heartbeat": "", "started": "", "pid": 0, "host": "", "git": ""}
+TIMES = {"seconds": {}, "heartbeat": "", "started": "", "pid": 0}
 
 
-def finish(story: Story, interpreters: bool) -> dict[str, bytes]:
-    """Make the report from records without their times, and read every file: the log of the command and the locks are not results."""
-    for place in RunFolder(story.folder / "run").trials():
-        record = json.loads(place.trial.read_text())
-        record |= TIMES
-        for name in ("seconds_per_step", "peak_memory"):
-            record["profile"].pop(name, None)
-        place.trial.write_text(json.dumps(record, sort_keys=True, indent=1))
-    for folder in (story.folder / "run" / "report", story.folder / "report"):
-        shutil.rmtree(folder, ignore_errors=True)
-    for line in (RUN, REPORT):
-        if (status := wait(story.start(f"{line}{f' --jobs {story.jobs}' * (line == RUN)}", interpreters))) != 0:
-            story.fault(f"'{line}' ended with {status}")
-    found = {str(path.relative_to(story.folder)): path for path in sorted(story.folder.rglob("*")) if path.is_file()}
-    return {name: path.read_bytes() for name, path in found.items() if name != "log" and not name.endswith(".lock")}
+def contents(story: Story) -> dict[str, bytes]:
+    """Every file that was made, without the times in records and the numbers on pages (which stand in the CSV files, too).
+
+    The log of the command and the locks are not results.
+    """
+    out = {}
+    for path in sorted(path for path in story.folder.rglob("*") if path.is_file()):
+        name, data = str(path.relative_to(story.folder)), path.read_bytes()
+        if path.name == "trial.json":
+            record = json.loads(data) | TIMES
+            record["profile"].pop("seconds_per_step", None)
+            data = json.dumps(record, sort_keys=True).encode()
+        if path.suffix == ".html":
+            data = re.sub(rb"[0-9.]+", b"", data)
+        if name != "log" and path.suffix != ".lock":
+            out[name] = data
+    return out
 
 
 def temporaries(story: Story) -> list[str]:
@@ -225,6 +229,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--interpreters", action="store_true")
+    parser.add_argument("--latex", action="store_true")
     asked = parser.parse_args()
     draw = random.Random(asked.seed)
     faults: list[str] = []
@@ -233,35 +238,37 @@ def main() -> int:
         calm = Story(Path(root) / "undisturbed", jobs=1)
         began = time.monotonic()
         spans = []
-        for line in (f"{RUN} --jobs 1", REPORT):
+        lines = (RUN, REPORT) if asked.latex else (RUN,)
+        for line in lines:
             if wait(calm.start(line, asked.interpreters)) != 0:
                 sys.exit((calm.folder / "log").read_text())
             spans.append(time.monotonic() - began - sum(spans))
-        whole = finish(calm, asked.interpreters)
+        whole = contents(calm)
         landed, number = 0, 0
         while landed < asked.kills:
             number += 1
             story = Story(Path(root) / f"story{number}", jobs=1 + number % 2)
-            for line, span in ((f"{RUN} --jobs {story.jobs}", spans[0]), (REPORT, spans[1])):
-                while True:
-                    target = TARGETS[landed % 3] if line != REPORT else ("command", "group")[landed % 2]
+            for line, span in zip(lines, spans, strict=True):
+                where = "begin"
+                while where and landed < asked.kills:
+                    target = TARGETS[landed % 3] if line == RUN else ("command", "group")[landed % 2]
                     where = disturbed(story, line, target, draw.uniform(0, span), asked.interpreters)
-                    if not where:
-                        break
-                    landed += 1
+                    landed += bool(where)
                     hit[where, target] += 1
-                    if landed == asked.kills:
-                        break
-                if (status := wait(story.start(line, asked.interpreters))) != 0:
+                if where and (status := wait(story.start(line, asked.interpreters))) != 0:
                     story.fault(f"'{line}' ended with {status}: {(story.folder / 'log').read_text()[-500:]}")
             for left in temporaries(story):
                 story.fault(f"{left} was left")
-            compare(story, finish(story, asked.interpreters), whole)
-            print(f"{landed} kills, {time.monotonic() - began:.0f} s: {len(story.faults)} faults", flush=True)
+            compare(story, contents(story), whole)
+            print(
+                f"{landed} kills, {time.monotonic() - began:.0f} s: {len(story.faults)} faults",
+                *story.faults,
+                flush=True,
+            )
             faults += story.faults
             shutil.rmtree(story.folder)
     for (where, target), count in sorted(hit.items()):
-        print(f"{where:16} {target:8} {count:4}")
+        print(f"{where or 'too late':16} {target:8} {count:4}")
     print(f"{landed} kills in {number} runs; {len(faults)} faults")
     print("\n".join(faults))
     return int(bool(faults))
