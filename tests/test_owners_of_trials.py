@@ -3,8 +3,8 @@
 import json
 import threading
 import time
-import warnings
 
+import fake_run as fake
 import pytest
 
 import mcsr_bench as mb
@@ -49,38 +49,24 @@ def until(condition):
         time.sleep(0.01)
 
 
-@pytest.fixture
-def second(tmp_path):
-    """A second run in a thread, that waits for the trial of toynet, which is claimed by the first."""
-    out, told = tmp_path / "r", Told()
-    thread = threading.Thread(target=run, args=(out, told))
-    with toynet(out).claimed():
-        thread.start()
-        until(lambda: "toy x2 zerofill seed 0 done" in told.said)
-        yield out, told
-        assert not toynet(out).weights.exists()
-    thread.join(120)
-
-
-def test_the_second_run_does_the_others_and_waits_for_the_one_that_is_run(second):
-    out, told = second
-    [waits] = [line for line in told.said if "waited" in line]
-    assert waits.startswith("toy x2 toynet seed 0: process ")
-    assert waits.endswith(" is running it, which is waited for")
-    time.sleep(2.5)  # it looks again, and says nothing more
-    assert told.said[-1] == "toy x2 zerofill seed 0 done"
-
-
-def test_it_goes_on_with_what_the_first_run_left(tmp_path, monkeypatch):
+def test_the_second_run_does_the_others_waits_and_goes_on_with_what_the_first_left(tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "_BETWEEN_LOOKS", 0.01)
     out, told = tmp_path / "r", Told()
     thread = threading.Thread(target=run, args=(out, told))
     with toynet(out).claimed():
         thread.start()
-        until(lambda: any("waited" in line for line in told.said))
+        until(lambda: "toy x2 zerofill seed 0 done" in told.said)
+        time.sleep(0.1)  # it looks again, and says nothing more
+        assert told.said[-1] == "toy x2 zerofill seed 0 done"
+        [waits] = [line for line in told.said if "waited" in line]
+        assert not toynet(out).weights.exists()
     thread.join(120)
+    assert waits.startswith("toy x2 toynet seed 0: process ")
+    assert waits.endswith(" is running it, which is waited for")
     assert told.said[-1] == "toy x2 toynet seed 0 done"
     assert RunFolder(out).read(toynet(out)).status == "done"
+    left = [path for path in (out / ".claims").iterdir() if path.suffix != ".lock" or path.stat().st_size]
+    assert left == []
 
 
 def test_it_takes_what_the_first_run_finished(tmp_path, monkeypatch):
@@ -148,14 +134,6 @@ def test_where_there_are_no_locks_it_is_said(tmp_path, monkeypatch):
     assert told.said[-1] == "toy x2 zerofill seed 0 done"
 
 
-def test_a_finished_run_leaves_no_claims(tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        run(tmp_path / "r")
-    left = [path for path in (tmp_path / "r" / ".claims").iterdir() if path.suffix != ".lock" or path.stat().st_size]
-    assert left == []
-
-
 def test_a_trial_that_is_asked_to_stop_finishes_its_step_and_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     run(tmp_path / "whole", methods=["toynet"])
     out = tmp_path / "r"
@@ -187,3 +165,16 @@ def test_a_trial_that_is_asked_to_stop_finishes_its_step_and_goes_on_to_the_same
     for name in ("weights", "training_log", "volumes"):
         first, second = (getattr(toynet(folder), name).read_bytes() for folder in (tmp_path / "whole", out))
         assert first == second
+
+
+def test_results_name_what_is_running_and_what_only_seems_to(tmp_path):
+    out = tmp_path / "r"
+    for method in ("sanet", "minet", "edsr"):
+        fake.write_trial_of(out, method, fake.draw(method, 8), status="done" if method == "edsr" else "running")
+    sanet = RunFolder(out).trial("knee", 2, "sanet", 0)
+    with sanet.claimed():
+        found = mb.load_results(out)
+    status = found.trials.set_index("method")["status"].to_dict()
+    assert status == {"edsr": "done", "minet": "interrupted", "sanet": "running"}
+    [reason] = found.trials.loc[found.trials["method"] == "minet", "reason"]
+    assert reason.endswith("ended without a word; the same command goes on with it")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +19,7 @@ from mcsr_bench.plugin.registry import methods
 from mcsr_bench.results.bundle import Bundle, BundleFiles, RunFolder, TrialRecord
 from mcsr_bench.system import files
 from mcsr_bench.system.locks import TakenError
+from mcsr_bench.system.owners import Owner
 from mcsr_bench.system.progress import Listener
 
 _BETWEEN_LOOKS = 1.0
@@ -123,8 +124,15 @@ def run_trials(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -
     """
     records: dict[int, TrialRecord] = {}
     told: set[int] = set()
+
+    def tell(taken: Mapping[int, Owner | str]) -> None:
+        for i in sorted(taken.keys() - told):
+            told.add(i)
+            listener.warning(f"{specs[i].label}: {taken[i]} is running it, which is waited for")
+
     while left := [i for i in range(len(specs)) if i not in records]:
         owners = {i: owner for i in left if (owner := specs[i].place.owner()) is not None}
+        tell(owners)
         free = [i for i in left if i not in owners]
         for i in told & set(free):
             if (record := specs[i].done()) is not None:
@@ -132,16 +140,9 @@ def run_trials(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -
                 listener.trial_ended(specs[i].label, record.status, "by the other process")
         free = [i for i in free if i not in records]
         ran = _run_free([specs[i] for i in free], engine, listener)
-        taken: dict[int, object] = dict(owners)
-        for i, (record, by) in zip(free, ran, strict=True):
-            if record is None:
-                taken[i] = by
-            else:
-                records[i] = record
-        for i in sorted(taken.keys() - told):
-            told.add(i)
-            listener.warning(f"{specs[i].label}: {taken[i]} is running it, which is waited for")
-        if len(taken) == len(left):
+        records |= {i: record for i, (record, _) in zip(free, ran, strict=True) if record is not None}
+        tell({i: by for i, (record, by) in zip(free, ran, strict=True) if record is None})
+        if not records.keys() & set(left):
             time.sleep(_BETWEEN_LOOKS)
     return [records[i] for i in range(len(specs))]
 

@@ -252,7 +252,7 @@ def main() -> int:
                 where = "begin"
                 while where and landed < asked.kills:
                     target = TARGETS[landed % 3] if line == RUN else ("command", "group")[landed % 2]
-                    where = disturbed(story, line, target, draw.uniform(0, span), asked.interpreters)
+                    where = disturbed(story, line, target, draw.uniform(0, 0.5 * span), asked.interpreters)
                     landed += bool(where)
                     hit[where, target] += 1
                 if where and (status := wait(story.start(line, asked.interpreters))) != 0:
