@@ -115,7 +115,8 @@ def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[Trial
         _check_results(spec, trials)
         folder = RunFolder(spec.out)
         with locked(folder.grid_lock, lambda: None) as held:
-            _write_spec(merged(spec))  # another run may have written it since
+            _check_folder(spec)  # again, as the next: another run may have written since
+            _write_spec(merged(spec))
             for prepared in ready:
                 write_manifest(folder.split(prepared.label), prepared.manifest)
                 write_registrations(folder.registrations(prepared.label), prepared.store)

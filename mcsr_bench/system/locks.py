@@ -146,9 +146,15 @@ def _dead(found: Owner, file: Path, sign: Path) -> bool:
 
 
 def _age(file: Path, sign: Path) -> float:
-    """Seconds since the newer of two files was written, by the clock of the disk: those of two machines may differ."""
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".now.") as fresh:
-        now = os.stat(fresh.name).st_mtime
+    """Seconds since the newer of two files was written, by the clock of the disk: those of two machines may differ.
+
+    0 where that clock cannot be read, because the folder cannot be written.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=file.parent) as fresh:
+            now = os.fstat(fresh.fileno()).st_mtime
+    except OSError:
+        return 0.0
     written = []
     for path in (file, sign):
         with suppress(OSError):
