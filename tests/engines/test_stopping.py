@@ -15,6 +15,7 @@ from mcsr_bench.engines.base import Job
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.results.bundle import RunFolder
 from mcsr_bench.system import stopping
+from mcsr_bench.weights.tensors import load_tensors
 
 ROOT = Path(__file__).parents[2]
 COMMAND = """
@@ -82,28 +83,26 @@ def start(out, cache, *more):
     )
 
 
-def record(out):
-    found = [place.sound_record() for place in RunFolder(out).trials()]
-    return found[0] if found else None
+def trial(out):
+    return next(RunFolder(out).trials(), None)
 
 
 def check_stop(tmp_path, number, code, *, group=False):
     command = start(
-        tmp_path / "r", tmp_path / "cache", "--set", "toynet.budget=1000000", "--set", "toynet.validations=1"
+        tmp_path / "r", tmp_path / "cache", "--set", "toynet.budget=999999", "--set", "toynet.validations=9999"
     )
-    until(lambda: (found := record(tmp_path / "r")) is not None and "training_flop" in found.profile)
-    time.sleep(1)
+    until(lambda: (found := trial(tmp_path / "r")) is not None and found.checkpoint.is_file(), seconds=300)
     (os.killpg if group else os.kill)(command.pid, number)
     _, said = command.communicate(timeout=120)
     assert command.returncode == code
     name = signal.Signals(number).name
     assert said.splitlines()[-1] == f"mcsr-bench: interrupted by {name}; the same command goes on where it stopped"
     assert "mcsr-bench: stopping after the present step; once more stops at once" in said
-    found = record(tmp_path / "r")
+    place = trial(tmp_path / "r")
+    found = place.read_record()
     assert found.status == "interrupted"
     assert found.reason.startswith(f"it was stopped by {name} on {found.host} at 20")
-    [place] = RunFolder(tmp_path / "r").trials()
-    assert place.checkpoint.is_file()
+    assert load_tensors(place.checkpoint)[1]["step"] > 99
     assert place.owner() is None
 
 
