@@ -153,7 +153,7 @@ def test_version_and_help():
 @pytest.mark.parametrize(
     ("error", "code", "sentence"),
     [
-        (KeyboardInterrupt, 130, "mcsr-bench: interrupted; the same command goes on where it stopped\n"),
+        (KeyboardInterrupt, 130, "mcsr-bench: interrupted by SIGINT; the same command goes on where it stopped\n"),
         (MemoryError, 2, "mcsr-bench: out of memory; fewer --jobs need less\n"),
     ],
 )

@@ -29,7 +29,7 @@ from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.results.bundle import Bundle, BundleFiles, RunFolder, TrialRecord
 from mcsr_bench.results.load import Results, use_results
 from mcsr_bench.results.stress_table import CLEAN, FOREIGN, NOISE, stress_table
-from mcsr_bench.system import files
+from mcsr_bench.system import files, stopping
 from mcsr_bench.system.progress import Listener
 from mcsr_bench.weights.tensors import load_weights
 
@@ -112,6 +112,7 @@ def stress_trial(folder: Path, device: str = "cpu", report: Callable[[int, int],
     test = list(dict.fromkeys(volumes["volume_id"]))
     rows: list[dict[str, Any]] = []
     for number, volume_id in enumerate(test):
+        stopping.check()
         volume = store.volumes[volume_id]
         reference = np.abs(protocol.scoring_reference(np.asarray(volume.target), np.asarray(volume.target_lr)))
         truth = reference.astype(np.float64)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from contextlib import suppress
 from itertools import pairwise
 from typing import Annotated
 
 import typer
 
 from mcsr_bench.errors import DamagedFileError, UserError, disk_error, machine_error
+from mcsr_bench.system.stopping import SignalledError, signals
 
 from .check import check
 from .console import replace_what_is_not_encoded
@@ -27,6 +30,7 @@ from .stress import stress
 from .tune import tune
 
 INTERRUPTED = 130
+NOTICE = "mcsr-bench: stopping after the present step; once more stops at once"
 
 app = typer.Typer(
     name="mcsr-bench",
@@ -64,10 +68,23 @@ def _root(
 
 
 def main() -> None:
-    """The console script: exit code 0 good, 1 a failed trial or a damaged file, 2 a mistake of the user's, in one sentence."""
+    """The console script: exit code 0 good, 1 a failed trial or a damaged file, 2 a mistake of the user's, in one sentence.
+
+    After a signal it is 128 and the signal's number, as in shells.
+    """
     replace_what_is_not_encoded()
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    with signals(NOTICE) as came:
+        try:
+            _command(debug)
+        except SystemExit as end:
+            if end.code != INTERRUPTED:  # how typer ends then, without a word
+                raise
+            _interrupted(came[0] if came else SignalledError(signal.SIGINT))
+
+
+def _command(debug: bool) -> None:
     try:
         _check_empty(sys.argv[1:])
         app()
@@ -84,10 +101,13 @@ def main() -> None:
             raise
         print(f"mcsr-bench: {known}", file=sys.stderr)
         raise SystemExit(1 if isinstance(error, DamagedFileError) else 2) from None
-    except SystemExit as end:
-        if end.code == INTERRUPTED:  # how typer ends then, without a word
-            print("mcsr-bench: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        raise
+
+
+def _interrupted(by: SignalledError) -> None:
+    again = "the same command without --fresh" if "--fresh" in sys.argv else "the same command"
+    with suppress(OSError):
+        print(f"mcsr-bench: interrupted by {by}; {again} goes on where it stopped", file=sys.stderr, flush=True)
+    raise SystemExit(128 + by.number)
 
 
 def _check_empty(arguments: list[str]) -> None:

@@ -64,6 +64,9 @@ class TerminalListener(Listener):
             self._stage[trial] = stage
         self._show(trial, f"{_shown(trial)} {stage}", done, total, _shown(detail))
 
+    def trial_waits(self, trial: str) -> None:
+        self._remove(trial)
+
     def trial_ended(self, trial: str, status: str, detail: str) -> None:
         self._ended += 1
         self._remove(trial)

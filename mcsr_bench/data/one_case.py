@@ -29,7 +29,7 @@ from mcsr_bench.plugin.dataset import Dataset
 from mcsr_bench.plugin.loading import dataset_of
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.roles import ROLES, Role
-from mcsr_bench.system import files
+from mcsr_bench.system import files, stopping
 
 ROI = "roi"
 """The folder of the regions of interest, beside those of the roles."""
@@ -276,8 +276,8 @@ def _each(
             done(position, here(position))
         return
     shared = payload()
-    parts = [list(positions[i::n_jobs]) for i in range(n_jobs)]
-    follow(engine, [Job(function, {**shared, "positions": part}) for part in parts], _Parts(done))
+    parts = [{**shared, "positions": list(positions[i::n_jobs])} for i in range(n_jobs)]
+    follow(engine, [Job(function, part) for part in parts], _Parts(done))
 
 
 class _Parts(Watcher):
@@ -287,8 +287,7 @@ class _Parts(Watcher):
         self._done = done
 
     def event(self, job: int, value: Any) -> None:
-        position, seen = value
-        self._done(position, seen)
+        self._done(*value)
 
     def ended(self, job: int, outcome: Outcome) -> None:
         if outcome.kind == "refused":
@@ -297,7 +296,7 @@ class _Parts(Watcher):
             raise InterruptedWorkError(outcome.value)
         if outcome.kind == "failed":
             raise RuntimeError(f"a worker failed\n{outcome.value}")
-        if outcome.kind == "died":
+        if outcome.kind in ("died", "stopped"):
             raise InterruptedWorkError(
                 f"preparing data failed: {outcome.value}; where memory is short, fewer --jobs need less"
             )
@@ -306,6 +305,7 @@ class _Parts(Watcher):
 def _part(payload: dict[str, Any], emit: Emit, step: Callable[[int], Any]) -> None:
     torch.set_num_threads(1)
     for position in payload["positions"]:
+        stopping.check()
         emit([position, step(position)])
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from mcsr_bench.errors import UserError, disk_error, machine_error, print_trace
 from mcsr_bench.system.progress import Listener
+from mcsr_bench.system.stopping import StoppedError
 
 Emit = Callable[[Any], None]
 """Sends a JSON value to the process that follows the job, without delay."""
@@ -77,7 +78,7 @@ class Job:
         return _address(self.function)
 
 
-Kind = Literal["started", "event", "result", "refused", "unable", "failed", "died", "alive"]
+Kind = Literal["started", "event", "result", "refused", "unable", "failed", "stopped", "died", "alive"]
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,10 @@ class Message:
     """Index of the job."""
     kind: Kind
     """Of an end: ``result``, ``refused`` (a user's mistake), ``unable`` (a fault of the machine, such as a full disk), ``failed``
-    (any other exception) or ``died``. Engines keep ``alive`` to themselves."""
+    (any other exception), ``stopped`` (by a signal, where the job can go on later) or ``died``. Engines keep ``alive`` to themselves."""
     value: Any = None
-    """Of ``refused`` and ``unable`` the sentence, of ``failed`` the trace, of ``died`` the reason as the end of a sentence."""
+    """Of ``refused`` and ``unable`` the sentence, of ``failed`` the trace, of ``stopped`` and ``died`` the reason as the end of a
+    sentence."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,8 @@ class Engine(ABC):
     def run(self, jobs: Sequence[Job]) -> Generator[Message, None, None]:
         """Run the jobs and yield what happens to them, as it happens; each ends exactly once, and none takes another down.
 
-        When the generator is closed, what still runs is ended.
+        When the generator is closed, what still runs is ended; when KeyboardInterrupt is raised in it, jobs are first asked to stop
+        (`mcsr_bench.system.stopping`) and waited for. No job outlives this process by more than seconds, however that ends.
         """
 
     @abstractmethod
@@ -143,14 +146,17 @@ def follow(engine: Engine, jobs: Sequence[Job], watcher: Watcher) -> list[Outcom
     """Run jobs, tell a watcher of what happens, and return how each ended, in their order."""
     outcomes: dict[int, Outcome] = {}
     with closing(engine.run(jobs)) as messages:
-        for message in messages:
-            if message.kind == "started":
-                watcher.started(message.job)
-            elif message.kind == "event":
-                watcher.event(message.job, message.value)
-            else:
-                outcomes[message.job] = Outcome(message.kind, message.value)
-                watcher.ended(message.job, outcomes[message.job])
+        try:
+            for message in messages:
+                if message.kind == "started":
+                    watcher.started(message.job)
+                elif message.kind == "event":
+                    watcher.event(message.job, message.value)
+                else:
+                    outcomes[message.job] = Outcome(message.kind, message.value)
+                    watcher.ended(message.job, outcomes[message.job])
+        except KeyboardInterrupt as error:
+            messages.throw(error)
     return [outcomes[i] for i in range(len(jobs))]
 
 
@@ -179,8 +185,8 @@ def execute(address: str, payload: Any, emit: Emit) -> tuple[Kind, Any]:
     except UserError as error:
         known = machine_error(error)
         return ("unable", str(known)) if known else ("refused", str(error))
-    except BrokenPipeError:  # the following process has ended
-        raise
+    except StoppedError as error:
+        return "stopped", f"it was stopped by {error}"
     except Exception as error:  # a plugin's own, among others: its trace is the reason
         print_trace()
         if known := machine_error(error):

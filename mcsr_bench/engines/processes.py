@@ -2,12 +2,14 @@
 
 A worker runs `_main`: it reads one job per line of standard input, executes it, sends events and the end of the job back, and takes
 the next one, so that importing torch is paid once per worker. No pickle, no import of the caller's script (which multiprocessing's
-spawn would do), and a worker that is killed takes down only its own job.
+spawn would do), and a worker that is killed takes down only its own job. A thread of the worker reads that input, so that a request
+to stop, and the end of the parent, are noticed while a job computes or hangs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import io
 import json
@@ -17,14 +19,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 from mcsr_bench.engines.base import Engine, Job, Kind, Message, Needs, execute
 from mcsr_bench.engines.pulse import BEAT, SILENCE, Silence, beat, silence_limit
 from mcsr_bench.errors import UserError
-from mcsr_bench.system import files
+from mcsr_bench.system import files, stopping
 from mcsr_bench.system.devices import default_jobs
 
 SLOT = "MCSR_BENCH_SLOT"
@@ -32,6 +35,9 @@ SLOT = "MCSR_BENCH_SLOT"
 
 _START = f"import sys; sys.path[:] = sys.argv[1:]; from {__name__} import _main; _main()"
 """A worker imports from where its parent does, and not from the current folder, which may be one of data."""
+
+_PATIENCE = 60.0
+"""Seconds that workers which were asked to stop have for their step and its checkpoint."""
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -76,11 +82,12 @@ class Processes(Engine):
                 yield Message(worker.job, kind, value)
                 if kind == "event":
                     continue
-                if not waiting or kind == "died":
+                gone = kind in ("died", "stopped")
+                if not waiting or gone:
                     busy.discard(worker)
                     worker.end()
                 if waiting:
-                    if kind == "died":
+                    if gone:
                         try:
                             worker = _Worker(worker.slot, cores, messages)
                         except OSError as error:
@@ -89,9 +96,24 @@ class Processes(Engine):
                             continue
                         busy.add(worker)
                     yield _next(worker, waiting)
+        except KeyboardInterrupt as error:
+            _stop(busy, str(error) or "SIGINT")
+            raise
         finally:
             for worker in busy:
+                worker.close()
+            for worker in busy:
                 worker.end()
+
+
+def _stop(workers: Iterable[_Worker], by: str) -> None:
+    """Ask workers to stop where their jobs can go on later, and wait for them."""
+    for worker in workers:
+        worker.send({"stop": by})
+    until = time.monotonic() + _PATIENCE
+    for worker in workers:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.process.wait(timeout=max(0.0, until - time.monotonic()))
 
 
 class _Worker:
@@ -128,23 +150,30 @@ class _Worker:
     def give(self, index: int, job: Job) -> None:
         """Hand a job over; a worker that is dead already is noticed by its messages."""
         self.job = index
-        line = json.dumps([job.address, job.payload, None if job.log is None else str(job.log)])
+        log = None if job.log is None else str(job.log)
+        self.send({"address": job.address, "payload": job.payload, "log": log})
+
+    def send(self, order: dict[str, Any]) -> None:
+        """Write an order to the worker, if it still reads."""
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):
-            self.process.stdin.write(line + "\n")
+            self.process.stdin.write(json.dumps(order) + "\n")
             self.process.stdin.flush()
 
+    def close(self) -> None:
+        """Tell the worker to end at once, whatever it does; for an idle one this is the normal end."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):  # what was not read any more
+            self.process.stdin.close()
+
     def end(self) -> None:
-        """Terminate the process; for an idle one this is the normal end."""
-        self.process.terminate()
+        """As `close`, and wait for it; a worker that does not is killed."""
+        self.close()
         try:
             self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        assert self.process.stdin is not None
-        with contextlib.suppress(OSError):  # what was not read any more
-            self.process.stdin.close()
 
     def _listen(self, messages: queue.Queue[tuple[_Worker, Kind, Any]]) -> None:
         assert self.process.stdout is not None
@@ -209,36 +238,75 @@ _HINTS = {"SIGKILL": " (out of memory?)", "SIGBUS": " (a file that it was readin
 
 
 def _main() -> None:
-    # Events have the real standard output for themselves; whatever a job prints goes to its log.
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    _end_with_parent()
+    # Ctrl-C and the end of a terminal reach all processes of a group: the parent hears them, and asks.
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    jobs: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+
+    def stop(by: str) -> None:
+        stopping.request(by)
+        jobs.put(None)
+
+    signal.signal(signal.SIGTERM, lambda *_: stop("SIGTERM"))
+    # Orders and events have the real standard streams for themselves; whatever a job prints goes to its log.
+    orders, channel = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
     for stream in (sys.stdout, sys.stderr):  # logs are UTF-8 whatever the terminal is
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    threading.Thread(target=_listen_to_parent, args=(orders, jobs, stop), daemon=True).start()
     one_at_a_time = threading.Lock()
 
     def send(kind: Kind, value: Any) -> None:
         line = json.dumps([kind, value]) + "\n"
-        with one_at_a_time:
-            channel.write(line)
-            channel.flush()
+        try:
+            with one_at_a_time:
+                channel.write(line)
+                channel.flush()
+        except OSError:  # the parent has ended, which is not the job's failure
+            os._exit(1)
 
     beat(lambda: send("alive", None))
-    for line in sys.stdin:
-        address, payload, log = json.loads(line)
-        with _log(log) as handle:
+    while not stopping.requested() and (job := jobs.get()) is not None:
+        with _log(job["log"]) as handle:
             os.dup2(handle.fileno(), 1)
             os.dup2(handle.fileno(), 2)
-        kind, value = execute(address, payload, lambda event: send("event", event))
+        kind, value = execute(job["address"], job["payload"], lambda event: send("event", event))
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):  # the disk of the log is full
                 stream.flush()
         send(kind, value)
+    os._exit(0)
 
 
 def _log(path: str | None) -> IO[str]:
     """The file for what a job prints; where it cannot be written, that goes nowhere, and the job will say why."""
     if path and not (os.path.exists(path) and files.not_a_file(Path(path))):  # a pipe would wait for its reader
         with contextlib.suppress(OSError):
-            Path(path).unlink(missing_ok=True)  # a link there, of a run from elsewhere, would empty another file
-            return open(path, "w", encoding="utf-8")
+            if os.path.islink(path):  # of a run from elsewhere: it would empty another file
+                os.unlink(path)
+            return open(path, "a", encoding="utf-8")
     return open(os.devnull, "w", encoding="utf-8")
+
+
+def _listen_to_parent(
+    orders: TextIO, jobs: queue.SimpleQueue[dict[str, Any] | None], stop: Callable[[str], None]
+) -> None:
+    for line in orders:
+        order = json.loads(line)
+        if "stop" in order:
+            stop(order["stop"])
+        else:
+            jobs.put(order)
+    os._exit(1)  # the parent has ended, or wants this end
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends: also while a call that holds Python's lock hangs. Linux alone."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

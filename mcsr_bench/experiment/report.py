@@ -62,8 +62,10 @@ def _build(
     """The report of results; DamagedFileError for the first damaged file that it meets."""
     results = results.of(lambda record: record.preset != SMOKE)
     if results.volumes.empty:
+        running = ", ".join(record.label for record in results.records if record.status == "running")
         raise UserError(
             f"{', '.join(map(str, runs))}: no finished trial to report (trials of preset smoke are not results)"
+            + (f"; still running: {running}" if running else "")
         )
     _check_data(results)
     _check_methods(runs, specs, results)

@@ -16,6 +16,7 @@ from mcsr_bench.results.bundle import Bundle, BundleFiles
 from mcsr_bench.results.predictions import stored_predictions
 from mcsr_bench.system import files
 from mcsr_bench.system.digests import digest_once
+from mcsr_bench.system.locks import TakenError
 from mcsr_bench.system.progress import Listener
 
 _KEYS = ["volume_id", "role", "slice_index"]
@@ -49,7 +50,10 @@ def complete_job(payload: str, emit: Emit) -> str:
         return ""
     bundle = Bundle(place.folder, record)
     try:
-        return complete(bundle)
+        with place.claimed():
+            return complete(bundle)
+    except TakenError as error:
+        return str(error)
     except DamagedFileError as error:
         bundle.set_aside(error.path)
         return f"{_DAMAGED}{error}; it was set aside, and what wrote it runs again"

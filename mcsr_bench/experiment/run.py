@@ -24,6 +24,7 @@ from mcsr_bench.results.bundle import RunFolder, TrialRecord, check_version
 from mcsr_bench.results.load import Results, use_results
 from mcsr_bench.system import files
 from mcsr_bench.system.devices import chosen_device
+from mcsr_bench.system.locks import locked
 from mcsr_bench.system.progress import Listener
 
 T = TypeVar("T")
@@ -64,7 +65,11 @@ def run_then(
         records.update(_run_missing([mine[folder]], engine, listener))
         return True
 
-    results, used = use_results([spec.out], use, damaged)
+    folder = RunFolder(spec.out)
+    with locked(
+        folder.report_lock, lambda: listener.warning(f"another run is writing {folder.report}: waiting for it")
+    ):
+        results, used = use_results([spec.out], use, damaged)
     return results, [records[trial.place.folder] for trial in trials], used
 
 
@@ -72,6 +77,12 @@ def _run_missing(
     trials: Sequence[TrialSpec], engine: Engine, listener: Listener, *, fresh: bool = False
 ) -> dict[Path, TrialRecord]:
     """Run those of the trials that are not finished. Returns the records of all, by folder."""
+    if fresh:
+        for trial in trials:
+            if (owner := trial.place.owner()) is not None:
+                raise UserError(
+                    f"--fresh: {owner} is running {trial.label} in {trial.out}; wait for its end, or choose another --out"
+                )
     there = [trial for trial in trials if finished(trial, listener, fresh=fresh) is not None]
     listener.trials(len(trials), len(there))
     complete_scores([trial.place for trial in there], engine, listener)
@@ -91,7 +102,7 @@ def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[Trial
     data = data.model_copy(update={"standards": smoke_standards(data, method_names(spec), spec.preset)})
     device = chosen_device(spec.device)
     _check_folder(spec)
-    kept = merged(spec)
+    merged(spec)  # refuses what cannot be
     with files.claimed(spec.out):
         ready = prepare_all(data, engine, listener)
         trials = [
@@ -102,10 +113,18 @@ def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[Trial
             for seed in spec.seeds
         ]
         _check_results(spec, trials)
-        _write_spec(kept)
-        for prepared in ready:
-            write_manifest(RunFolder(spec.out).split(prepared.label), prepared.manifest)
-            write_registrations(RunFolder(spec.out).registrations(prepared.label), prepared.store)
+        folder = RunFolder(spec.out)
+        with locked(folder.grid_lock, lambda: None) as held:
+            _check_folder(spec)  # again, as the next: another run may have written since
+            _write_spec(merged(spec))
+            for prepared in ready:
+                write_manifest(folder.split(prepared.label), prepared.manifest)
+                write_registrations(folder.registrations(prepared.label), prepared.store)
+        if not held:
+            listener.warning(
+                f"{spec.out}: its file system has no locks, so a file claims each trial for one process; a trial that is killed on "
+                "another machine can be taken up after ten minutes"
+            )
     return trials
 
 

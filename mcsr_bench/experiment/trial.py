@@ -9,6 +9,7 @@ What the files are called: `mcsr_bench.results.bundle`.
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -42,10 +43,13 @@ from mcsr_bench.results.bundle import Bundle, BundleFiles, DataRecord, RunFolder
 from mcsr_bench.results.heartbeat import Heartbeat
 from mcsr_bench.results.predictions import stored_predictions, write_predictions
 from mcsr_bench.roles import ROLES
-from mcsr_bench.system import files
+from mcsr_bench.system import files, stopping
 from mcsr_bench.system.devices import device_name, device_of
 from mcsr_bench.system.digests import digest_once
+from mcsr_bench.system.locks import TakenError
+from mcsr_bench.system.owners import now
 from mcsr_bench.system.provenance import git_revision, versions
+from mcsr_bench.system.stopping import StoppedError
 from mcsr_bench.training import Loop, training_profile
 from mcsr_bench.weights.tensors import BundleInfo, load_weights, save_weights
 
@@ -54,7 +58,8 @@ Report = Callable[[str, int, int, str], None]
 
 DAMAGED = "damaged"
 """The stage of a report whose detail is a warning: a file was damaged, and is made again."""
-INTERRUPTED = "the run was ended while this trial was at work; the same command goes on with it"
+TAKEN = "taken"
+"""The only key of what `trial_job` returns in place of a record, where another process is running the trial."""
 
 
 class TrialSpec(BaseModel):
@@ -152,6 +157,11 @@ class TrialSpec(BaseModel):
             threads=self.threads,
         )
 
+    def done(self) -> TrialRecord | None:
+        """The record of this trial where it is finished."""
+        record = self.place.sound_record()
+        return record if record is not None and record.status == "done" and record.key == self.key else None
+
     @property
     def place(self) -> BundleFiles:
         """Where the trial's bundle is."""
@@ -162,6 +172,7 @@ class TrialSpec(BaseModel):
 def trial_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """A job: run the trial of a JSON spec; its events are [stage, done, total, detail], its result the record.
 
+    Where another process finished the trial meanwhile that is its record, and where one is running it `TAKEN`.
     UserError where the method's code is not any more what it was when the trial was planned.
     """
     spec = TrialSpec.model_validate(payload)
@@ -181,14 +192,22 @@ def trial_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
             raise UserError(
                 f"the code of method '{spec.method}' changed after the run began; run the same command again"
             )
-        return run_trial(spec, report).model_dump(mode="json")
+        try:
+            with spec.place.claimed():
+                if (record := spec.done()) is None:
+                    if spec.place.log.is_file():
+                        os.truncate(spec.place.log, 0)
+                    record = run_trial(spec, report)
+        except TakenError as error:
+            return {TAKEN: str(error.owner)}
+        return record.model_dump(mode="json")
 
 
 def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:
     """Run or resume a trial and return its record; whatever goes wrong inside is recorded as "failed" with its reason.
 
-    Also where nothing can be written, not even that: then the record that is returned says so. A stop by Ctrl-C is recorded as
-    "interrupted", and goes on.
+    The trial must be claimed. Also where nothing can be written, not even that: then the record that is returned says so. A stop is
+    recorded as "interrupted" and raised again (KeyboardInterrupt, StoppedError).
     """
     report = report or (lambda *_: None)
     bundle = Bundle(spec.place.folder, spec.record())
@@ -204,8 +223,8 @@ def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:
     except Exception as error:  # a trial's error, whatever it is, must not take the others down
         record.status, record.reason = "failed", _reason(error)
         print_trace()
-    except BaseException:
-        record.status, record.reason = "interrupted", INTERRUPTED
+    except BaseException as error:
+        record.status, record.reason = "interrupted", interrupted(error)
         with suppress(OSError):  # what is to be told is the interruption
             bundle.write()
         raise
@@ -224,6 +243,12 @@ def _reason(error: Exception) -> str:
     if known is None and not isinstance(error, UserError):
         return one_line(f"{type(error).__name__}: {error}")
     return str(known or error)
+
+
+def interrupted(error: BaseException) -> str:
+    """The reason of a trial that this error, or a signal (KeyboardInterrupt, StoppedError), ended: by what, where and when."""
+    by = f" by {error}" if isinstance(error, (KeyboardInterrupt, StoppedError)) and str(error) else ""
+    return f"it was stopped{by} on {socket.gethostname()} at {now()}; the same command goes on with it"
 
 
 def _run_stages(spec: TrialSpec, bundle: Bundle, report: Report, heartbeat: Heartbeat) -> None:
@@ -314,6 +339,7 @@ def _predicted(
 ) -> Iterator[tuple[str, Sequence[int], Mapping[str, NDArray[Any]]]]:
     volumes = sampler.test_volumes()
     for number, volume in enumerate(volumes):
+        stopping.check()
         report("predict", number, len(volumes), volume.volume_id)
         batches = sampler.predicting(volume, slices_at_once(spec.device))
         yield volume.volume_id, volume.slice_index, predict_volume(method, batches, spec.device)

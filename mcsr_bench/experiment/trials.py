@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -13,11 +14,16 @@ from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.engines.base import Engine, Job, Needs, Outcome, Steps, follow
 from mcsr_bench.errors import DamagedFileError, InterruptedWorkError
 from mcsr_bench.experiment.grid import Point
-from mcsr_bench.experiment.trial import DAMAGED, INTERRUPTED, TrialSpec, trial_job
+from mcsr_bench.experiment.trial import DAMAGED, TAKEN, TrialSpec, interrupted, trial_job
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.results.bundle import Bundle, BundleFiles, RunFolder, TrialRecord
 from mcsr_bench.system import files
+from mcsr_bench.system.locks import TakenError
+from mcsr_bench.system.owners import Owner
 from mcsr_bench.system.progress import Listener
+
+_BETWEEN_LOOKS = 1.0
+"""Seconds, while all that is left is run by other processes."""
 
 
 def trial_spec(
@@ -54,33 +60,39 @@ def finished(trial: TrialSpec, listener: Listener, *, fresh: bool = False) -> Tr
     """The record of a trial that need not run again, from its record alone; what must not be resumed is cleared away.
 
     A finished trial of another key (its plugin's code has changed) is moved aside, and one whose record is damaged loses that;
-    the listener is told of both. fresh: begin in any case.
+    the listener is told of both. fresh: begin in any case. TakenError where another process is writing what is to be cleared away.
     """
     place = trial.place
     if fresh:
-        files.remove_folder(place.folder)
+        with place.claimed():
+            files.remove_folder(place.folder)
     try:
         record = RunFolder(trial.out).read(place)
     except DamagedFileError as error:
         mend(place, error, listener)
         return None
     if record is not None and record.key != trial.key:
-        if record.status == "done":
-            replace(place, record, listener)
-        else:
-            files.remove_folder(place.folder)
+        with place.claimed():
+            if record.status == "done":
+                replace(place, record, listener)
+            else:
+                files.remove_folder(place.folder)
         return None
     return record if record is not None and record.status == "done" else None
 
 
 def mend(place: BundleFiles, error: DamagedFileError, listener: Listener) -> None:
-    """Set a damaged file of a bundle aside, so that the next run of the trial redoes the stage that wrote it, and say so."""
-    listener.warning(f"{error}; it was set aside, and what wrote it runs again")
-    record = place.sound_record()
-    if record is None:
-        files.set_aside(error.path)
-    else:
-        Bundle(place.folder, record).set_aside(error.path)
+    """Set a damaged file of a bundle aside, so that the next run of the trial redoes the stage that wrote it, and say so.
+
+    Nothing is done while another process is writing there.
+    """
+    with suppress(TakenError), place.claimed():
+        listener.warning(f"{error}; it was set aside, and what wrote it runs again")
+        record = place.sound_record()
+        if record is None:
+            files.set_aside(error.path)
+        else:
+            Bundle(place.folder, record).set_aside(error.path)
 
 
 def replace_others(trials: Sequence[TrialSpec], listener: Listener) -> None:
@@ -91,7 +103,8 @@ def replace_others(trials: Sequence[TrialSpec], listener: Listener) -> None:
         for place in RunFolder(folder).trials():
             record = None if place.folder in mine or place.folder.parent not in code else place.sound_record()
             if record is not None and record.status == "done" and record.code != code[place.folder.parent]:
-                replace(place, record, listener)
+                with place.claimed():
+                    replace(place, record, listener)
 
 
 def replace(place: BundleFiles, record: TrialRecord, listener: Listener) -> None:
@@ -106,8 +119,36 @@ def run_trials(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -
     """Run the trials and return their records in the order of the specs.
 
     A trial that fails, or whose process is killed, is recorded as failed and the others go on. Those at work when the caller is
-    interrupted are recorded as interrupted.
+    interrupted are recorded as interrupted. Trials that another process is running come last: they are waited for, and run where
+    that process did not finish them.
     """
+    records: dict[int, TrialRecord] = {}
+    told: set[int] = set()
+
+    def tell(taken: Mapping[int, Owner | str]) -> None:
+        for i in sorted(taken.keys() - told):
+            told.add(i)
+            listener.warning(f"{specs[i].label}: {taken[i]} is running it, which is waited for")
+
+    while left := [i for i in range(len(specs)) if i not in records]:
+        owners = {i: owner for i in left if (owner := specs[i].place.owner()) is not None}
+        tell(owners)
+        free = [i for i in left if i not in owners]
+        for i in told & set(free):
+            if (record := specs[i].done()) is not None:
+                records[i] = record
+                listener.trial_ended(specs[i].label, record.status, "by the other process")
+        free = [i for i in free if i not in records]
+        ran = _run_free([specs[i] for i in free], engine, listener)
+        records |= {i: record for i, (record, _) in zip(free, ran, strict=True) if record is not None}
+        tell({i: by for i, (record, by) in zip(free, ran, strict=True) if record is None})
+        if not records.keys() & set(left):
+            time.sleep(_BETWEEN_LOOKS)
+    return [records[i] for i in range(len(specs))]
+
+
+def _run_free(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -> list[tuple[TrialRecord | None, str]]:
+    """Run trials: their records, or which process was faster."""
     for spec in specs:
         with suppress(OSError):  # the trial itself says what is wrong
             files.clear_removed(spec.place.folder.parent)
@@ -125,11 +166,13 @@ def run_trials(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -
     watcher = _Trials(specs, jobs, listener)
     try:
         follow(engine, jobs, watcher)
-    except BaseException:  # also Ctrl-C: the workers are gone, and only this can record their trials
+    except (
+        BaseException
+    ) as error:  # also a signal: the workers are gone, and only this can record trials that they did not
         for i in watcher.at_work:
-            watcher.record(i, "interrupted", INTERRUPTED)
+            watcher.record(i, "interrupted", interrupted(error))
         raise
-    return [watcher.records[i] for i in range(len(specs))]
+    return [(watcher.records.get(i), watcher.taken.get(i, "")) for i in range(len(specs))]
 
 
 class _Trials(Steps):
@@ -138,6 +181,8 @@ class _Trials(Steps):
     def __init__(self, specs: Sequence[TrialSpec], jobs: Sequence[Job], listener: Listener) -> None:
         super().__init__(jobs, listener)
         self.records: dict[int, TrialRecord] = {}
+        self.taken: dict[int, str] = {}
+        """By which process."""
         self.at_work: set[int] = set()
         self._specs = specs
 
@@ -154,19 +199,33 @@ class _Trials(Steps):
 
     def ended(self, job: int, outcome: Outcome) -> None:
         self.at_work.discard(job)
+        if outcome.done and TAKEN in outcome.value:
+            self.taken[job] = outcome.value[TAKEN]
+            self._listener.trial_waits(self._labels[job])
+            return
         if outcome.done:
             self.records[job] = TrialRecord.model_validate(outcome.value)
+        elif outcome.kind == "stopped":
+            self.record(job, "interrupted", f"{outcome.reason}; the same command goes on with it")
         else:
             self.record(job, "failed", f"{outcome.reason}; see {self._specs[job].place.log}")
         record = self.records[job]
         self._listener.trial_ended(self._labels[job], record.status, record.reason)
 
     def record(self, job: int, status: Any, reason: str) -> None:
-        """Write the record of a trial that did not end by itself; where the disk takes none, it is told all the same."""
+        """Write the record of a trial that did not end by itself, unless its worker did or another process runs it by now.
+
+        Where the disk takes none, it is told all the same.
+        """
         spec = self._specs[job]
         changes = {"status": status, "reason": reason}
         self.records[job] = spec.record().model_copy(update=changes)
-        with suppress(OSError, InterruptedWorkError):
+        with suppress(OSError, InterruptedWorkError, TakenError):
             if left := spec.place.sound_record():
+                if status == "interrupted" and left.status in ("interrupted", "done"):
+                    self.records[job] = left
+                    return
                 self.records[job] = left.model_copy(update=changes)
+            with spec.place.claimed():
+                Bundle(spec.place.folder, self.records[job]).write()
             Bundle(spec.place.folder, self.records[job]).write()

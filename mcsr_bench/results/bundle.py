@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Container, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -19,8 +20,11 @@ from mcsr_bench.errors import DamagedFileError, InterruptedWorkError, UserError,
 from mcsr_bench.metrics import revisions
 from mcsr_bench.system import files
 from mcsr_bench.system.digests import digest_once
+from mcsr_bench.system.locks import claimed, owner
+from mcsr_bench.system.owners import Owner
 from mcsr_bench.system.received import CardValues, Counts, Name, Plain, Variant
 
+_CLAIMS = ".claims"
 SCHEMA_VERSION: Final = 2
 """Of ``trial.json`` and ``experiment.json``. Files of another version are refused in a sentence."""
 
@@ -214,6 +218,21 @@ class BundleFiles:
         """Of a bundle made from foreign weights: which tensor became which."""
         return self.folder / "import.json"
 
+    @property
+    def claim(self) -> Path:
+        """What `mcsr_bench.system.locks` claims for the one process that may write here: in the run's folder, outside the bundle,
+        which can be moved and removed meanwhile."""
+        dataset, scale, method, seed = self.folder.parts[-4:]
+        return self.folder.parents[3] / _CLAIMS / "~".join((dataset, scale, method, seed))
+
+    def claimed(self) -> AbstractContextManager[None]:
+        """Be the one process that writes here while a block runs. TakenError while another one is."""
+        return claimed(self.claim, str(self.folder), self.trial)
+
+    def owner(self) -> Owner | None:
+        """The process that is writing here now."""
+        return owner(self.claim, self.trial)
+
     def hashed(self) -> tuple[Path, ...]:
         """The files whose SHA-256 the record of a finished trial holds."""
         return (self.weights, self.training_log, self.predictions, self.volumes, self.slices)
@@ -339,6 +358,16 @@ class RunFolder:
             if options
             else ""
         )
+
+    @property
+    def grid_lock(self) -> Path:
+        """For who changes `experiment`, the splits and the registrations."""
+        return self.root / _CLAIMS / "experiment.lock"
+
+    @property
+    def report_lock(self) -> Path:
+        """For who writes `report`."""
+        return self.root / _CLAIMS / "report.lock"
 
     @property
     def report(self) -> Path:

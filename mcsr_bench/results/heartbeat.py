@@ -6,18 +6,13 @@ import os
 import socket
 import threading
 from contextlib import suppress
-from datetime import UTC, datetime
 
 from mcsr_bench.results.bundle import Bundle
 from mcsr_bench.system import files
+from mcsr_bench.system.owners import now
 
 SECONDS = 30.0
 """Between two signs of life."""
-
-
-def now() -> str:
-    """The time in UTC to the second, as ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class Heartbeat:

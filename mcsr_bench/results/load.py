@@ -103,8 +103,18 @@ def _read(roots: tuple[Path, ...], left_out: Container[Path]) -> Results:
         here = list(RunFolder(root).bundles(left_out))
         if not here:
             raise UserError(f"{root}: holds no trial (no trial.json below it)")
-        found += here
+        found += map(_as_it_is, here)
     return _results(roots, found)
+
+
+def _as_it_is(bundle: Bundle) -> Bundle:
+    """The bundle; one whose process ended without recording it, as a killed one does, is not running."""
+    if bundle.record.status != "running" or bundle.owner() is not None:
+        return bundle
+    reason = (
+        f"its process on {bundle.record.host or 'its machine'} ended without a word; the same command goes on with it"
+    )
+    return Bundle(bundle.folder, bundle.record.model_copy(update={"status": "interrupted", "reason": reason}))
 
 
 def _results(roots: tuple[Path, ...], found: Sequence[Bundle]) -> Results:

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from mcsr_bench.errors import machine_error
 from mcsr_bench.system.locks import locked
+from mcsr_bench.system.owners import alive, this_process
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,12 +119,16 @@ def to_disk(handle: IO[bytes]) -> None:
 def replacing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     """A temporary name beside ``path``; when the block ends well it is moved over ``path`` by `settle`, otherwise removed.
 
-    lasting: False for one of many files that are brought to the disk together, before anything says that they are there.
-    An OSError that names no file, or the temporary one, names ``path``.
+    Those that killed processes left of the same path are removed, too. An OSError that names no file, or the temporary one, names
+    ``path``. lasting: False for one of many files that are brought to the disk together, before anything says that they are there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        _clear_temporary(path)
+        owner = this_process()
+        host = digest(owner.host, 8)
+        prefix = f"{_temporary_prefix(path)}{host}-{owner.pid}-{owner.start}."
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=path.parent)
     except OSError as error:
         error.filename = str(path)
         raise
@@ -147,15 +152,30 @@ def replacing(path: Path, *, lasting: bool = True) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _temporary_prefix(path: Path) -> str:
+    return f".{path.name[:150]}."  # names may have 255 characters
+
+
+def _clear_temporary(path: Path) -> None:
+    """Remove the temporary files of a path whose processes, on this machine, do not run any more."""
+    prefix, host = _temporary_prefix(path), digest(this_process().host, 8)
+    with os.scandir(path.parent) as entries:
+        left = [entry.name for entry in entries if entry.name.startswith(prefix) and entry.name.endswith(".tmp")]
+    for name in left:
+        where, _, process = name.removeprefix(prefix).partition("-")
+        pid, _, start = process.rpartition(".tmp")[0].rpartition(".")[0].partition("-")
+        if where == host and pid.isdecimal() and alive(int(pid), start) is False:
+            (path.parent / name).unlink(missing_ok=True)
+
+
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Make a folder, so that one that cannot be written fails first; remove what was made and is empty when the block fails."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with replacing(folder / ".writable"):
+        with tempfile.TemporaryFile(dir=folder):
             pass
-        (folder / ".writable").unlink()
         yield
     except BaseException:
         for path in made:

@@ -23,6 +23,9 @@ class Listener:
     def trial_step(self, trial: str, stage: str, done: int, total: int, detail: str) -> None:
         """A trial has done so much of a stage ("train", "predict"); ``detail``: the loss, for example."""
 
+    def trial_waits(self, trial: str) -> None:
+        """A trial that began is run by another process: it begins again later, or is there then."""
+
     def trial_ended(self, trial: str, status: str, detail: str) -> None:
         """A trial is "done" or "failed"; ``detail`` is its score or its reason."""
 

@@ -1,7 +1,8 @@
 """The one training loop.
 
 Everything random in a step is keyed by (seed, step), and the checkpoint holds everything else, so a run that is killed at any
-step and started again ends with the weights of an uninterrupted one, bit for bit on a CPU.
+step and started again ends with the weights of an uninterrupted one, bit for bit on a CPU. A worker that is asked to stop
+(`mcsr_bench.system.stopping`) finishes its step and writes a checkpoint.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor
 from mcsr_bench.errors import InterruptedWorkError, UserError
 from mcsr_bench.plugin.method import TorchMethod, TrainingData, TrainingSettings
 from mcsr_bench.results.bundle import BundleFiles
-from mcsr_bench.system import files
+from mcsr_bench.system import files, stopping
 from mcsr_bench.weights.tensors import load_tensors, save_tensors
 
 from .budget import training_steps
@@ -113,7 +114,8 @@ class Loop:
             due = state.step in validate_at or time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS
             if self._checkpoint_every:
                 due = state.step % self._checkpoint_every == 0
-            if not (due or state.step in log_at):
+            stop = state.step < steps and bool(stopping.requested())
+            if not (due or stop or state.step in log_at):
                 continue
             state.sums, state.count, unsound = sums.fetch()  # waits for the device: only then have the steps been made
             spent += time.perf_counter() - began
@@ -123,9 +125,11 @@ class Loop:
             if state.step in log_at:
                 self._log(state, factor, method, data, validate=state.step in validate_at)
                 sums = Sums(self.device, state.sums, state.count)
-            if due and state.step < steps:
+            if (due or stop) and state.step < steps:
                 self._save(state, method, optimizers)
                 saved = time.monotonic()
+            if stop:
+                stopping.check()
             began = time.perf_counter()
         if state.step > first:
             self.seconds_per_step = spent / (state.step - first)

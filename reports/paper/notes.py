@@ -76,7 +76,8 @@ def notes(sheet: Sheet, results: Results) -> list[str]:
         if r.status == "done" or not here or r.dataset_label not in sheet.datasets:
             continue
         where = f"{r.method_label} on {r.dataset_label} seed {r.seed}"
-        out.append(f"Failed: {where}: {r.reason}" if r.status == "failed" else f"Unfinished, left out: {where}.")
+        kind = "Still running" if r.status == "running" else "Unfinished"
+        out.append(f"Failed: {where}: {r.reason}" if r.status == "failed" else f"{kind}, left out: {where}.")
     return out
 
 

@@ -16,6 +16,7 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.experiment.report import build_report
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.plugin.registry import reports
+from mcsr_bench.results.bundle import RunFolder
 from mcsr_bench.system import files
 
 reports().load("paper")
@@ -259,7 +260,10 @@ def test_unequal_patients_nan_scores_and_unfinished_trials_are_named(tmp_path):
     text = " ".join(table.notes)
     assert "minet on knee and zerofill are compared on their common patients; 2 were dropped." in text
     assert "edsr on knee: PSNR, SSIM is not finite for at least one patient." in text
-    assert "Unfinished, left out: sanet on knee seed 0." in text
+    assert "Unfinished, left out: sanet on knee seed 0." in text  # its process does not run
+    with RunFolder(out).trial("knee", 2, "sanet", 0).claimed():
+        [during], _ = build_report([out], tmp_path / "during", formats=["md"])
+    assert "Still running, left out: sanet on knee seed 0." in " ".join(during.notes)
     cells = {row[0].text: [cell.text for cell in row] for row in table.rows}
     assert "no test" in cells["edsr"][-1]
     found = pd.read_csv(tmp_path / "to/tables/comparisons.csv")
