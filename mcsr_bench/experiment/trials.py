@@ -228,4 +228,3 @@ class _Trials(Steps):
                 self.records[job] = left.model_copy(update=changes)
             with spec.place.claimed():
                 Bundle(spec.place.folder, self.records[job]).write()
-            Bundle(spec.place.folder, self.records[job]).write()
