@@ -321,6 +321,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - kept)
 """
 
 
+@pytest.mark.slow
 def test_the_worst_need_no_memory(tmp_path: Path) -> None:
     """Files that become gigabytes when they are read: a compressed member, and records and cards that are mostly holes."""
     with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
