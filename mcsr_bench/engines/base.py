@@ -89,7 +89,8 @@ class Message:
     """Index of the job."""
     kind: Kind
     """Of an end: ``result``, ``refused`` (a user's mistake), ``unable`` (a fault of the machine, such as a full disk), ``failed``
-    (any other exception), ``stopped`` (by a signal, where the job can go on later) or ``died``. Engines keep ``alive`` to themselves."""
+    (any other exception), ``stopped`` (by a signal, where the job can go on later) or ``died``. Engines keep ``alive`` to
+    themselves."""
     value: Any = None
     """Of ``refused`` and ``unable`` the sentence, of ``failed`` the trace, of ``stopped`` and ``died`` the reason as the end of a
     sentence."""
