@@ -70,14 +70,15 @@ def tune(
         for point in tuned["points"]
     ]
     smoke = "smoke: not a result. " if tuned["preset"] == "smoke" else ""
-    print(
+    said = (
         f"{smoke}{tuned['method']} on {tuned['dataset']} at {tuned['scale']}x, preset {tuned['preset']}, protocol "
         f"{tuned['protocol']}: {tuned['folds']}-fold cross-validation over {tuned['patients']} development patients, "
         f"{tuned['trials']} points, seed {tuned['seed']}"
     )
+    console.print_lines((said,), sys.stdout)
     console.print_rows(("point", *names, "mean over folds, dB"), rows, file=sys.stdout)
-    for mark in tuned["marks"]:
-        print(f"{tuned['dataset']}: {mark}")
+    if tuned["marks"]:
+        console.print_lines((f"{tuned['dataset']}: {mark}" for mark in tuned["marks"]), sys.stdout)
     print(f"all of it: {api.tuned_file(method, to)}", file=sys.stderr)
     best = tuned["best"]
     if best is None:
