@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -159,6 +159,7 @@ def test_the_best_value_is_marked_where_bold_cannot_be_seen() -> None:
 texts = st.text(st.sampled_from("abcdefg 0123.±"), max_size=40).map(str.strip)
 
 
+@settings(max_examples=40)
 @given(st.data(), st.integers(1, 9), st.integers(0, 7), st.sampled_from((30, 60, 80, 120)))
 def test_whatever_is_in_a_table_it_is_shown(data: st.DataObject, n: int, rows: int, width: int) -> None:
     columns = data.draw(st.lists(texts, min_size=n, max_size=n))
@@ -167,7 +168,9 @@ def test_whatever_is_in_a_table_it_is_shown(data: st.DataObject, n: int, rows: i
     text = shown(table, width)
     assert max(map(len, text.splitlines())) <= width
     got = letters(text)
-    for letter, wanted in ((k, len(list(g))) for k, g in itertools.groupby(letters("".join(columns + sum(cells, []))))):
+    for letter, wanted in (
+        (k, len(list(g))) for k, g in itertools.groupby(letters("".join(itertools.chain(columns, *cells))))
+    ):
         assert got.count(letter) >= wanted
 
 

@@ -65,7 +65,8 @@ def _root(
 def main() -> None:
     """The console script: exit code 0 good, 1 a failed trial or a damaged file, 2 a mistake of the user's, in one sentence."""
     debug = "--debug" in sys.argv
-    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    given = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    sys.argv[1:] = ["--debug", *given] if debug and given else given
     try:
         _check_empty(sys.argv[1:])
         app()

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 from rich.text import Text
+from typer import Context
 
 from mcsr_bench.errors import one_line
 from mcsr_bench.results.table import Cell, Table
@@ -22,6 +23,8 @@ from .fitting import Column, fitted, full_width
 BEST = "*"
 """Stands before the best value of a column where bold cannot be seen."""
 _ENDLESS = 10_000
+_LAST = 40
+"""Lines of a log without a trace."""
 
 
 class TerminalListener(Listener):
@@ -207,6 +210,19 @@ def print_named(rows: Sequence[tuple[str, str]], file: TextIO) -> None:
     for name, text in rows:
         grid.add_row(_text(name), _text(text))
     console.print(grid)
+
+
+def debugging(context: Context) -> bool:
+    """Whether ``--debug`` is on the line."""
+    return bool(context.find_root().params.get("debug"))
+
+
+def print_trace(name: str, text: str) -> None:
+    """The trace of an exception on standard error, under what it is of; of a log, from its first trace on, or its last lines."""
+    before, marker, after = text.partition("Traceback (most recent call last):")
+    lines = (marker + after).splitlines() if marker else before.splitlines()[-_LAST:]
+    for line in (f"{name}:", *lines):
+        print(one_line(line), file=sys.stderr)
 
 
 def _console(file: TextIO) -> Console:

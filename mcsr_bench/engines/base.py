@@ -176,6 +176,8 @@ def execute(address: str, payload: Any, emit: Emit) -> tuple[Kind, Any]:
     try:
         return "result", find(address)(payload, emit)
     except UserError as error:
+        if error.__cause__ is not None:  # a plugin's own exception, told in a sentence: the log has its trace
+            traceback.print_exc()
         return "refused", str(error)
     except BrokenPipeError:  # the following process has ended
         raise
