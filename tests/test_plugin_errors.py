@@ -32,7 +32,7 @@ def raised(folder: Path, code: str, **names: object) -> BaseException:
 
 
 def test_the_last_line_of_the_plugins_own_code_is_named(tmp_path: Path) -> None:
-    error = raised(tmp_path, "import torch\n\ntorch.ones(2).reshape(3)\n")
+    error = raised(tmp_path, "import torch\ndef f():\n    torch.ones(2).reshape(3)\nf()\n")
     assert place(error, tmp_path) == f"{tmp_path / 'network.py'}:3"
     assert told(error, tmp_path) == f"RuntimeError: {error} ({tmp_path / 'network.py'}:3)"
     assert place(error, tmp_path / "other") == ""
