@@ -179,3 +179,15 @@ def test_stress_keeps_the_log_of_the_trial_and_names_its_own(here: Command, tmp_
     assert f"ZeroDivisionError: division by zero ({place_of(code)}:{line}); see {folder / 'stress.log'}" in done.stderr
     assert (folder / "worker.log").read_text(encoding="utf-8") == "what the trial printed\n"
     assert "_ = 1 / 0" in (folder / "stress.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("command", ["prepare", "run"])
+def test_a_mistake_of_a_dataset_is_told_with_its_line(here: Command, tmp_path: Path, command: str, jobs: int) -> None:
+    more = ("--methods", "zerofill", "--out", tmp_path / "r", "--preset", "smoke") if command == "run" else ()
+    asked = (command, "--dataset", "toy", "--scale", 2, "--plugins", TOYS, "--set", "toy.fault=bug", "--jobs", jobs)
+    done = here(*asked, *more)
+    assert done.returncode == 2
+    code = TOYS / "toy" / "__init__.py"
+    line = 1 + code.read_text(encoding="utf-8").split("raise ZeroDivisionError")[0].count("\n")
+    assert f"mcsr-bench: ZeroDivisionError: a mistake of the plugin's ({place_of(code)}:{line})" in done.stderr

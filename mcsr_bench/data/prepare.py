@@ -18,6 +18,7 @@ from mcsr_bench.data.spec import DataSpec, Preparation
 from mcsr_bench.data.store import MAGNITUDES, Store, build_store
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.errors import UserError
+from mcsr_bench.plugin.blame import blamed
 from mcsr_bench.plugin.case import Case, Finding
 from mcsr_bench.plugin.dataset import Dataset
 from mcsr_bench.plugin.registry import datasets
@@ -143,20 +144,21 @@ def tell(found: Sequence[Finding], listener: Listener) -> None:
 
 def prepare_all(spec: DataSpec, engine: Engine | None = None, listener: Listener | None = None) -> list[Prepared]:
     """Validate and prepare the datasets asked for, each at its scales. UserError for anything that cannot be had."""
-    return [
-        replace(prepared, changes=spec.changes(dataset))
-        for dataset in spec.load()
-        for prepared in prepare(
-            dataset,
-            get_protocol(spec.protocol),
-            spec.scales,
-            split_file=spec.split,
-            preparation=spec.preparation,
-            engine=engine,
-            listener=listener,
-            plugins=spec.plugins,
-        )
-    ]
+    out: list[Prepared] = []
+    for dataset in spec.load():
+        with blamed(datasets().folder(dataset.name)):
+            ready = prepare(
+                dataset,
+                get_protocol(spec.protocol),
+                spec.scales,
+                split_file=spec.split,
+                preparation=spec.preparation,
+                engine=engine,
+                listener=listener,
+                plugins=spec.plugins,
+            )
+        out += [replace(prepared, changes=spec.changes(dataset)) for prepared in ready]
+    return out
 
 
 def write_folds(spec: DataSpec, k: int, to: Path, seed: int = 0) -> list[Path]:
