@@ -107,13 +107,17 @@ class InterruptedWorkError(UserError):
     """Work ended by no fault of its data: what was done so far is kept, and the same command goes on."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is not there, with the nearest one: "no method 'sanett'; did you mean 'sanet'?"."""
+def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UserError:
+    """The error for a name that is not there, with the nearest one: "no method 'sanett'; did you mean 'sanet'?".
+
+    hint: what else may be the reason, in brackets behind it.
+    """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    behind = f" ({hint})" if hint else ""
     if near:
-        return UserError(f"no {kind} '{name}'; did you mean '{near[0]}'?")
-    return UserError(f"no {kind} '{name}'; there are: {', '.join(names) or 'none'}")
+        return UserError(f"no {kind} '{name}'; did you mean '{near[0]}'?{behind}")
+    return UserError(f"no {kind} '{name}'; there are: {', '.join(names) or 'none'}{behind}")
 
 
 def disk_error(error: OSError) -> UserError | None:

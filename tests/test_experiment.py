@@ -134,6 +134,11 @@ def test_settings_make_a_variant_of_their_own(tmp_path):
     results = run(tmp_path / "r", settings={"toynet": {"width": 6}, "toy": {"patients": 8}})
     assert sorted(p.name.split("@")[0] for p in (tmp_path / "r").glob("toy*/x2/toynet*")) == ["toynet", "toynet"]
     assert len(results.trials) == 4
+    by_variant = {record.variant: record for record in results.records if record.method == "toynet"}
+    [record] = [record for variant, record in by_variant.items() if variant]
+    assert (record.changes, record.dataset_changes) == ({"width": 6}, {"patients": 8})
+    assert record.label == "toy (patients=8) x2 toynet (width=6) seed 0"
+    assert by_variant[""].label == "toy x2 toynet seed 0"
     same = run(tmp_path / "s", settings={"toynet": {"width": 4}})  # the preset's own value
     assert list(same.trials["variant"]) == ["", ""]
 

@@ -176,7 +176,16 @@ def test_one_file_knows_the_names_of_a_bundles_files():
             "training.csv",
             "predictions.h5",
         ),
-        *("volumes.csv", "slices.csv", "stress.csv", "worker.log", "import.json", "registration.csv", "split.json"),
+        *(
+            "volumes.csv",
+            "slices.csv",
+            "stress.csv",
+            "worker.log",
+            "stress.log",
+            "import.json",
+            "registration.csv",
+            "split.json",
+        ),
     }
     wrong = []
     for folder in (ENGINE, ROOT / "methods", ROOT / "datasets", ROOT / "reports"):

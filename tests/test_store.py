@@ -106,7 +106,7 @@ def test_bad_data_leave_no_store(fault, sentence, jobs):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_mistake_of_a_plugin_is_told_and_leaves_no_store(jobs):
-    with pytest.raises((ZeroDivisionError, RuntimeError), match="a mistake of the plugin's"):
+    with pytest.raises((ZeroDivisionError, UserError), match="a mistake of the plugin's"):
         prepared(fault="bug", jobs=jobs)
     assert list(store_root().iterdir()) == []
 

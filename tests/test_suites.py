@@ -123,7 +123,8 @@ def test_a_suite_runs_and_prints_its_table_by_the_papers_names(here, tmp_path):
     out = here(*command, "--out", tmp_path / "r")
     assert out.returncode == 0, out.stderr
     printed = " ".join(out.stdout.split())
-    assert printed.startswith("smoke: not a result. brain-sim@")
+    assert printed.startswith("smoke: not a result. brain-sim (subjects=5), 2x")
+    assert "│ sanet (L1, width=4, groups=1, blocks=1) │" in printed
     assert (
         ", 2x, T2w, preset smoke: L1 against L2 as SANet's loss (laid out as Table IV; the paper's data: SMS)"
         in printed

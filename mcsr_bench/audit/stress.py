@@ -21,6 +21,7 @@ from mcsr_bench.data.store import Store, StoredVolume, open_store
 from mcsr_bench.engines.base import Emit, Engine, Job, Needs, Steps, follow, registered
 from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.blame import blamed
 from mcsr_bench.plugin.loading import method_of
 from mcsr_bench.plugin.predicted import magnitude, predict_volume, slices_at_once
 from mcsr_bench.plugin.registry import add_plugins, methods
@@ -151,7 +152,9 @@ def stress_job(payload: dict[str, Any], emit: Emit) -> None:
     for path in payload["plugins"]:
         add_plugins(Path(path))
     torch.set_num_threads(1)
-    stress_trial(Path(payload["folder"]), payload["device"], lambda done, total: emit(["stress", done, total, ""]))
+    folder = Path(payload["folder"])
+    with blamed(methods().folder(payload["method"])):
+        stress_trial(folder, payload["device"], lambda done, total: emit(["stress", done, total, ""]))
 
 
 def stress_run(
@@ -208,9 +211,14 @@ def _stress(
     work = [
         Job(
             stress_job,
-            {"folder": str(bundle.folder), "device": device, "plugins": [str(path) for path in plugins]},
+            {
+                "folder": str(bundle.folder),
+                "method": bundle.record.method,
+                "device": device,
+                "plugins": [str(path) for path in plugins],
+            },
             label=bundle.record.label,
-            log=bundle.log,
+            log=bundle.stress_log,
             needs=Needs(gpus=int(device.startswith("cuda"))),
         )
         for bundle in chosen

@@ -74,7 +74,8 @@ def main() -> None:
     """
     replace_what_is_not_encoded()
     debug = "--debug" in sys.argv
-    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    given = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    sys.argv[1:] = ["--debug", *given] if debug and given else given
     with signals(NOTICE) as came:
         try:
             _command(debug)

@@ -5,17 +5,27 @@ from __future__ import annotations
 import io
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
+from rich.text import Text
+from typer import Context
 
 from mcsr_bench.errors import one_line
-from mcsr_bench.results.table import Table
+from mcsr_bench.results.table import Cell, Table
 from mcsr_bench.system.progress import Listener
+
+from .fitting import Column, fitted, full_width
+
+BEST = "*"
+"""Stands before the best value of a column where bold cannot be seen."""
+_ENDLESS = 10_000
+_LAST = 40
+"""Lines of a log without a trace."""
 
 
 class TerminalListener(Listener):
@@ -158,39 +168,86 @@ def replace_what_is_not_encoded() -> None:
             stream.reconfigure(errors="replace")
 
 
-def say(*lines: str, file: TextIO | None = None) -> None:
-    """Print lines, on standard output if not told otherwise; what is in them was read from data, and must not act on a terminal."""
-    for line in lines:
-        print(one_line(line), file=file or sys.stdout)
-
-
 def listener() -> TerminalListener | LineListener:
     """The one that suits where standard error goes."""
     return TerminalListener(Console(stderr=True)) if sys.stderr.isatty() else LineListener()
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO) -> None:
-    """Rows of text as a table, wrapped on a terminal and never cut elsewhere."""
-    terminal = file.isatty()
-    console = Console(file=file) if terminal else Console(file=file, width=10_000, force_terminal=False)
-    out = RichTable(show_lines=terminal)
-    for column in columns:
-        out.add_column(_shown(column), no_wrap=not terminal, overflow="fold")
-    for row in rows:
-        out.add_row(*map(_shown, row))
-    console.print(out)
+    """Rows of text as a table: as wide as a terminal is, and never folded elsewhere."""
+    console = _console(file)
+    _print(console, [Column(_text(head), tuple(_text(row[i]) for row in rows)) for i, head in enumerate(columns)])
 
 
-def print_table(table: Table) -> None:
-    """A table with its title and notes on standard output; on anything but a terminal it is never cut to a width."""
-    console = Console() if sys.stdout.isatty() else Console(width=10_000, force_terminal=False)
-    console.print(_shown(table.title), style="bold", highlight=False)
-    out = RichTable()
-    for number, column in enumerate(table.columns):
-        out.add_column(_shown(column), no_wrap=True, justify="left" if number == 0 else "right")
-    for row in table.rows:
-        out.add_row(*(f"[bold]{_shown(cell.text)}[/]" if cell.best else _shown(cell.text) for cell in row))
-    console.print(out)
-    for note in table.notes:
-        console.print(_shown(note), style="dim", highlight=False)
+def print_table(table: Table, console: Console | None = None) -> None:
+    """A table with its title and notes, on standard output unless another console is given.
+
+    The best values are bold; where that cannot be seen, in a file or a pipe, `BEST` stands before them, and a note says so.
+    """
+    console = console or _console(sys.stdout)
+    marked = console.color_system is None and any(cell.best for row in table.rows for cell in row)
+    console.print(_text(table.title, "bold"), highlight=False)
+
+    def shown(cell: Cell) -> Text:
+        return _text(f"{BEST} {cell.text}" if marked and cell.best else cell.text, "bold" if cell.best else "")
+
+    columns = enumerate(table.columns)
+    _print(console, [Column(_text(head), tuple(shown(row[i]) for row in table.rows), i > 0) for i, head in columns])
+    for note in (*((f"{BEST} stands for bold: the best of its column.",) if marked else ()), *table.notes):
+        console.print(_text(note, "dim"), highlight=False)
     console.print()
+
+
+def print_lines(lines: Iterable[str], file: TextIO) -> None:
+    """Lines of text: folded at words on a terminal; nothing that was read from data acts on it."""
+    if not file.isatty():
+        for line in lines:
+            print(one_line(line), file=file)
+        return
+    console = _console(file)
+    for line in lines:
+        console.print(_text(line), highlight=False)
+
+
+def print_named(rows: Sequence[tuple[str, str]], file: TextIO) -> None:
+    """Names, each with a text beside it, which is folded within its own column on a terminal."""
+    widest = max((len(name) for name, _ in rows), default=0)
+    if not file.isatty():
+        print_lines((f"{name:<{widest}}  {text}" for name, text in rows), file)
+        return
+    console = _console(file)
+    grid = RichTable.grid(padding=(0, 2, 0, 0))
+    grid.add_column(width=min(widest, console.width // 2), overflow="fold")
+    grid.add_column(overflow="fold")
+    for name, text in rows:
+        grid.add_row(_text(name), _text(text))
+    console.print(grid)
+
+
+def debugging(context: Context) -> bool:
+    """Whether ``--debug`` is on the line."""
+    return bool(context.find_root().params.get("debug"))
+
+
+def print_trace(name: str, text: str) -> None:
+    """The trace of an exception on standard error, under what it is of; of a log, from its first trace on, or its last lines."""
+    before, marker, after = text.partition("Traceback (most recent call last):")
+    lines = (marker + after).splitlines() if marker else before.splitlines()[-_LAST:]
+    for line in (f"{name}:", *lines):
+        print(one_line(line), file=sys.stderr)
+
+
+def _console(file: TextIO) -> Console:
+    """For a stream: of the width of a terminal, and of no width that matters elsewhere."""
+    return Console(file=file) if file.isatty() else Console(file=file, width=_ENDLESS, force_terminal=False)
+
+
+def _print(console: Console, columns: Sequence[Column]) -> None:
+    if not console.is_terminal:
+        console.width = max(console.width, full_width(columns))
+    for part in fitted(columns, console.width if console.is_terminal else None):
+        console.print(part)
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(one_line(text), style)

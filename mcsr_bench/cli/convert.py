@@ -30,5 +30,5 @@ def convert(
             raise mb.UserError(f"{item}: {name} is given twice")
         given[name] = Path(file)
     for note in mb.convert(given, to, patient_id=patient_id, site=site, overwrite=overwrite):
-        console.say(f"mcsr-bench: {note}", file=sys.stderr)
+        console.print_lines((f"mcsr-bench: {note}",), sys.stderr)
     print(to)

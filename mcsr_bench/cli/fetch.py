@@ -48,5 +48,5 @@ def fetch(
     except mb.AccessError as error:
         print(error)
         return
-    console.say(*outcome.lines())
-    console.say(*outcome.notes(), file=sys.stderr)
+    console.print_lines(outcome.lines(), sys.stdout)
+    console.print_lines(outcome.notes(), sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,6 @@ def import_weights(
             plugins=plugins or (),
         )
     except mb.MismatchError as error:
-        console.say(*error.lines())
+        console.print_lines(error.lines(), sys.stdout)
         raise
-    console.say(*outcome.lines())
+    console.print_lines(outcome.lines(), sys.stdout)

@@ -34,7 +34,7 @@ def info(
         print(json.dumps(found, indent=1))
         return
     lines, differences = described(what, name, plugins or ())
-    console.say(*lines)
+    console.print_lines(lines, sys.stdout)
     if differences:
-        print("\nWhere paper and released code disagree:", flush=True)
+        console.print_lines(("", "Where paper and released code disagree:"), sys.stdout)
         console.print_rows(("topic", "paper", "released code", "here", "setting"), differences, file=sys.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -23,9 +24,10 @@ def list_(
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    width = max((len(row["name"]) for row in rows), default=0)
-    for row in rows:
-        console.say(
-            f"{row['name']:<{width}}  {row['title']}"
-            + ("" if row["available"] else f"  [not available: {row['reason']}]")
-        )
+    console.print_named(
+        [
+            (row["name"], row["title"] + ("" if row["available"] else f"  [not available: {row['reason']}]"))
+            for row in rows
+        ],
+        sys.stdout,
+    )

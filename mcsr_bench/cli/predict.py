@@ -27,5 +27,5 @@ def predict(
 ) -> None:
     """Super-resolve a volume of your own with stored weights."""
     outcome = mb.predict(bundle, target, to, auxiliary, device=device, plugins=plugins or ())
-    console.say(*outcome.lines(), file=sys.stderr)
+    console.print_lines(outcome.lines(), sys.stderr)
     print(to)

@@ -87,12 +87,11 @@ def _print_prepared(prepared: Sequence[Prepared], as_json: bool) -> None:
         counts = ", ".join(
             f"{part} {n} patients / {record['slices'][part]} slices" for part, n in record["patients"].items()
         )
-        console.say(
+        said = (
             f"{record['store']}: {counts}; {record['target']} with {record['auxiliary']}; "
             f"split {record['split_hash']}: {record['split_rule']}"
         )
-        for mark in record["marks"]:
-            console.say(f"  {mark}")
+        console.print_lines((said, *(f"  {mark}" for mark in record["marks"])), sys.stdout)
 
 
 def _print_checked(checked: Sequence[Checked], as_json: bool) -> None:
@@ -103,10 +102,9 @@ def _print_checked(checked: Sequence[Checked], as_json: bool) -> None:
         return
     for one in checked:
         split = ", ".join(f"{part} {n}" for part, n in one.patients.items())
-        console.say(
-            f"{one.dataset} ({one.track} track); patients: {split or 'no split'}; {one.split_rule or 'none made'}"
-        )
+        head = f"{one.dataset} ({one.track} track); patients: {split or 'no split'}; {one.split_rule or 'none made'}"
+        console.print_lines((head,), sys.stdout)
         if one.rows:  # a column per contrast: eleven columns would not fit a terminal
             first, *others = zip(one.columns, *one.rows, strict=True)
             console.print_rows(first, others, file=sys.stdout)
-        console.say(*one.lines())
+        console.print_lines(one.lines(), sys.stdout)

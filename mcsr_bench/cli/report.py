@@ -50,5 +50,5 @@ class _LeftOut(Listener):
     any = False
 
     def warning(self, message: str) -> None:
-        console.say(f"warning: {message}", file=sys.stderr)
+        console.print_lines((f"warning: {message}",), sys.stderr)
         self.any = True

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import mcsr_bench as mb
+from mcsr_bench.results.bundle import RunFolder, TrialRecord
 
 from . import console
 from .options import DataRoot, Jobs, Plugins, Register, Set, SplitFile, StoreDtype, names, numbers, settings
 
 
 def run(
+    context: typer.Context,
     methods: Annotated[str | None, typer.Option(help="Names separated by commas, or all.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Names separated by commas.")] = None,
     scale: Annotated[str | None, typer.Option(help="2, 3, 4 or 8; several separated by commas.")] = None,
@@ -62,8 +65,18 @@ def run(
         )
     for table in results.tables:
         console.print_table(table)
+    if console.debugging(context):
+        _print_traces(results.folders[0], results.asked)
     failed = sum(record.status != "done" for record in results.asked)
     summary = f"{len(results.asked) - failed} done, {failed} failed; results in {results.folders[0]}"
     print(summary + (f"; open {results.files[0]}" if results.files else ""), file=sys.stderr)
     if failed:
         raise typer.Exit(1)
+
+
+def _print_traces(folder: Path, asked: Sequence[TrialRecord]) -> None:
+    """What the workers of failed trials printed last."""
+    for record in asked:
+        place = RunFolder(folder).trial(record.dataset_label, record.scale, record.method_label, record.seed)
+        if record.status == "failed" and place.log.is_file():
+            console.print_trace(str(place.log), place.log.read_text(encoding="utf-8", errors="replace"))

@@ -25,6 +25,6 @@ def stress(
         table, failed = mb.stress(run, plugins=plugins or (), device=device, jobs=jobs, listener=listener)
     console.print_table(table)
     for sentence in failed:
-        console.say(sentence, file=sys.stderr)
+        console.print_lines((sentence,), sys.stderr)
     if failed:
         raise typer.Exit(1)

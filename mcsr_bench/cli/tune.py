@@ -70,21 +70,22 @@ def tune(
         for point in tuned["points"]
     ]
     smoke = "smoke: not a result. " if tuned["preset"] == "smoke" else ""
-    console.say(
+    said = (
         f"{smoke}{tuned['method']} on {tuned['dataset']} at {tuned['scale']}x, preset {tuned['preset']}, protocol "
         f"{tuned['protocol']}: {tuned['folds']}-fold cross-validation over {tuned['patients']} development patients, "
         f"{tuned['trials']} points, seed {tuned['seed']}"
     )
+    console.print_lines((said,), sys.stdout)
     console.print_rows(("point", *names, "mean over folds, dB"), rows, file=sys.stdout)
-    for mark in tuned["marks"]:
-        console.say(f"{tuned['dataset']}: {mark}")
+    if tuned["marks"]:
+        console.print_lines((f"{tuned['dataset']}: {mark}" for mark in tuned["marks"]), sys.stdout)
     print(f"all of it: {api.tuned_file(method, to)}", file=sys.stderr)
     best = tuned["best"]
     if best is None:
         print("no point has a score: in each a trial failed", file=sys.stderr)
         raise typer.Exit(1)
     chosen = " ".join(f"--set {shlex.quote(item)}" for item in tuned["set"])
-    console.say(f"best: point {best['number']:03d}, {best['score']:.3f} dB: {chosen}")
+    console.print_lines((f"best: point {best['number']:03d}, {best['score']:.3f} dB: {chosen}",), sys.stdout)
 
 
 def _text(value: object) -> str:

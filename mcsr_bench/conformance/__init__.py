@@ -55,7 +55,7 @@ def check_method(name: str, settings: Mapping[str, Any] | None = None) -> list[O
     UserError for an unknown plugin or setting; a plugin that is disabled fails ``loads``.
     """
     if name not in methods().plugins():
-        raise unknown_name("method", name, methods().plugins())
+        raise unknown_name("method", name, methods().plugins(), methods().hint())
     subject = Subject(name, dict(settings or {}))
     subject.refuse_bad_arguments()
     predicting, learning = Predicting(subject), Learning(subject)
@@ -79,6 +79,7 @@ def check_method(name: str, settings: Mapping[str, Any] | None = None) -> list[O
             "gpu": predicting.gpu,
         },
         _NEEDS,
+        methods().folder(name),
     )
 
 
@@ -87,11 +88,11 @@ def check_dataset(
 ) -> list[Outcome]:
     """Every check of a dataset. UserError for an unknown name or setting, or a missing data root: the checks cannot run then."""
     if name not in datasets().plugins():
-        raise unknown_name("dataset", name, datasets().plugins())
+        raise unknown_name("dataset", name, datasets().plugins(), datasets().hint())
     root = None if data_root is None else Path(data_root)
     reading = Reading(name, root, dict(settings or {}))
     reading.refuse_bad_arguments()
-    return run_checks(reading.checks(), _DATA_NEEDS)
+    return run_checks(reading.checks(), _DATA_NEEDS, datasets().folder(name))
 
 
 def check_all() -> dict[str, list[Outcome]]:
@@ -124,4 +125,5 @@ def check(
             return {what: check_method(what, settings)}
         if what in datasets().plugins():
             return {what: check_dataset(what, data_root, settings)}
-        raise unknown_name("method or dataset", what, [*methods().plugins(), *datasets().plugins()])
+        known = [*methods().plugins(), *datasets().plugins()]
+        raise unknown_name("method or dataset", what, known, methods().hint())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, NoReturn
 
-from mcsr_bench.errors import UserError
+from mcsr_bench.plugin.blame import told
 
 Check = Callable[[], str]
 """Returns what was found in order, in a few words; raises `FailedError`, `SkippedError`, or anything, which fails it too."""
@@ -21,6 +23,8 @@ class Outcome:
     status: Literal["pass", "fail", "skip"]
     detail: str
     """What was seen, or why it failed or was left out; one sentence."""
+    trace: str = field(default="", repr=False, compare=False)
+    """Of an exception that failed it: where it arose, as Python prints it."""
 
 
 class FailedError(Exception):
@@ -41,35 +45,30 @@ def skip(text: str) -> NoReturn:
     raise SkippedError(text)
 
 
-def run_checks(checks: Mapping[str, Check], needs: Mapping[str, tuple[str, ...]]) -> list[Outcome]:
+def run_checks(
+    checks: Mapping[str, Check], needs: Mapping[str, tuple[str, ...]], folder: Path = Path()
+) -> list[Outcome]:
     """Every check in turn; whatever one raises is its outcome, and the others go on.
 
     needs: by check, the earlier checks without which it would only repeat their failure: it is skipped when one of them failed,
-    or was itself skipped for that reason.
+    or was itself skipped for that reason; its outcome names the one that failed. folder: that of the plugin's code.
     """
     outcomes: list[Outcome] = []
-    broken: set[str] = set()
+    broken: dict[str, str] = {}
     for name, check in checks.items():
         missing = [n for n in needs.get(name, ()) if n in broken]
         if missing:
-            broken.add(name)
-            outcomes.append(Outcome(name, "skip", f"not run, because '{missing[0]}' did not pass"))
+            broken[name] = broken[missing[0]]
+            outcomes.append(Outcome(name, "skip", f"not run, because '{broken[name]}' did not pass"))
             continue
         try:
             outcomes.append(Outcome(name, "pass", check()))
         except SkippedError as reason:
             outcomes.append(Outcome(name, "skip", str(reason)))
         except FailedError as reason:
-            broken.add(name)
+            broken[name] = name
             outcomes.append(Outcome(name, "fail", str(reason)))
         except Exception as error:  # the plugin's own code: whatever it raises is what the check found
-            broken.add(name)
-            outcomes.append(Outcome(name, "fail", _sentence(error)))
+            broken[name] = name
+            outcomes.append(Outcome(name, "fail", told(error, folder), traceback.format_exc()))
     return outcomes
-
-
-def _sentence(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    if isinstance(error, UserError):  # a sentence already
-        return str(error)
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

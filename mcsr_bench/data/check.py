@@ -18,8 +18,10 @@ from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.data.store_findings import registration_findings
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.errors import UserError
+from mcsr_bench.plugin.blame import blamed
 from mcsr_bench.plugin.case import BadDataError, Case, Finding
 from mcsr_bench.plugin.dataset import Dataset
+from mcsr_bench.plugin.registry import datasets
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.system.progress import Listener
 
@@ -72,7 +74,11 @@ def check_datasets(spec: DataSpec, engine: Engine | None = None, listener: Liste
     """Inspect the datasets asked for. UserError only for options that cannot be had: what is wrong with data is a finding."""
     listener = listener or Listener()
     protocol = get_protocol(spec.protocol)
-    return [_check(dataset, protocol, spec, engine, listener) for dataset in spec.load()]
+    out = []
+    for dataset in spec.load():
+        with blamed(datasets().folder(dataset.name)):
+            out.append(_check(dataset, protocol, spec, engine, listener))
+    return out
 
 
 def _check(dataset: Dataset, protocol: Protocol, spec: DataSpec, engine: Engine | None, listener: Listener) -> Checked:

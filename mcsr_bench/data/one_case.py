@@ -24,9 +24,11 @@ from mcsr_bench.data.spec import Preparation
 from mcsr_bench.engines.base import Emit, Engine, Job, JobFunction, Needs, Outcome, Watcher, follow, registered
 from mcsr_bench.errors import InterruptedWorkError, UserError, machine_error
 from mcsr_bench.kspace import crop_centre
+from mcsr_bench.plugin.blame import blamed
 from mcsr_bench.plugin.case import BadDataError, Case
 from mcsr_bench.plugin.dataset import Dataset
 from mcsr_bench.plugin.loading import dataset_of
+from mcsr_bench.plugin.registry import add_plugins, datasets
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.roles import ROLES, Role
 from mcsr_bench.system import files, stopping
@@ -65,8 +67,6 @@ class Work:
     @staticmethod
     def of(payload: Mapping[str, Any]) -> Work:
         """The work of a payload, in a worker."""
-        from mcsr_bench.plugin.registry import add_plugins
-
         for path in payload["plugins"]:
             add_plugins(Path(path))
         dataset = dataset_of(payload["dataset"], payload["data_root"], payload["settings"])
@@ -114,13 +114,8 @@ def degrade_volumes(
     done: Done,
 ) -> None:
     """Write the LR versions of the HR volumes at these positions into ``folder``."""
-    fixed = {
-        "folder": str(folder),
-        "hr_folder": str(hr_folder),
-        "protocol": protocol.id,
-        "scale": scale,
-        "dtype": dtype,
-    }
+    folders = {"folder": str(folder), "hr_folder": str(hr_folder)}
+    fixed = {**folders, "protocol": protocol.id, "scale": scale, "dtype": dtype}
 
     def here(position: int) -> None:
         degrade_volume(folder, hr_folder, position, protocol, scale, dtype)
@@ -132,14 +127,16 @@ def degrade_volumes(
 def prepare_part(payload: dict[str, Any], emit: Emit) -> None:
     """A job: `prepare_case` for some positions; its events are [position, None]."""
     work = Work.of(payload)
-    _part(payload, emit, lambda p: prepare_case(work, Path(payload["folder"]), p))
+    with blamed(datasets().folder(work.dataset.name)):
+        _part(payload, emit, lambda p: prepare_case(work, Path(payload["folder"]), p))
 
 
 @registered
 def inspect_part(payload: dict[str, Any], emit: Emit) -> None:
     """A job: `inspect_case` for some positions; its events are [position, what was seen]."""
     work = Work.of(payload)
-    _part(payload, emit, lambda p: inspect_case(work, p))
+    with blamed(datasets().folder(work.dataset.name)):
+        _part(payload, emit, lambda p: inspect_case(work, p))
 
 
 @registered

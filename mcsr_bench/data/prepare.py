@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -17,12 +18,14 @@ from mcsr_bench.data.spec import DataSpec, Preparation
 from mcsr_bench.data.store import MAGNITUDES, Store, build_store
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.errors import UserError
+from mcsr_bench.plugin.blame import blamed
 from mcsr_bench.plugin.case import Case, Finding
 from mcsr_bench.plugin.dataset import Dataset
 from mcsr_bench.plugin.registry import datasets
 from mcsr_bench.plugin.split import Split
 from mcsr_bench.protocol import Protocol, get_protocol
-from mcsr_bench.results.bundle import DataRecord, label
+from mcsr_bench.results.bundle import DataRecord
+from mcsr_bench.results.naming import label, variant_of
 from mcsr_bench.system import files
 from mcsr_bench.system.progress import Listener
 
@@ -39,8 +42,13 @@ class Prepared:
     data: DataRecord
     findings: tuple[Finding, ...]
     """What was found while it was prepared."""
-    variant: str = ""
-    """Of the dataset's settings, see `DataSpec.variant`."""
+    changes: dict[str, Any] = field(default_factory=dict)
+    """The dataset's settings that make it a variant, see `DataSpec.changes`."""
+
+    @property
+    def variant(self) -> str:
+        """Of the dataset's settings; "" where they are the usual ones."""
+        return variant_of(self.changes)
 
     @property
     def label(self) -> str:
@@ -136,20 +144,21 @@ def tell(found: Sequence[Finding], listener: Listener) -> None:
 
 def prepare_all(spec: DataSpec, engine: Engine | None = None, listener: Listener | None = None) -> list[Prepared]:
     """Validate and prepare the datasets asked for, each at its scales. UserError for anything that cannot be had."""
-    return [
-        replace(prepared, variant=spec.variant(dataset))
-        for dataset in spec.load()
-        for prepared in prepare(
-            dataset,
-            get_protocol(spec.protocol),
-            spec.scales,
-            split_file=spec.split,
-            preparation=spec.preparation,
-            engine=engine,
-            listener=listener,
-            plugins=spec.plugins,
-        )
-    ]
+    out: list[Prepared] = []
+    for dataset in spec.load():
+        with blamed(datasets().folder(dataset.name)):
+            ready = prepare(
+                dataset,
+                get_protocol(spec.protocol),
+                spec.scales,
+                split_file=spec.split,
+                preparation=spec.preparation,
+                engine=engine,
+                listener=listener,
+                plugins=spec.plugins,
+            )
+        out += [replace(prepared, changes=spec.changes(dataset)) for prepared in ready]
+    return out
 
 
 def write_folds(spec: DataSpec, k: int, to: Path, seed: int = 0) -> list[Path]:

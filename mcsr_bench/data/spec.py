@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,7 +14,7 @@ from mcsr_bench.plugin.dataset import Dataset
 from mcsr_bench.plugin.loading import dataset_of
 from mcsr_bench.plugin.registry import add_plugins, datasets
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.system import files
+from mcsr_bench.results.naming import changed
 
 Register = Literal["none", "rigid", "affine"]
 
@@ -102,18 +101,11 @@ class DataSpec(BaseModel):
             for name in self.names
         ]
 
-    def variant(self, dataset: Dataset) -> str:
-        """The name of a dataset's settings: 8 digits over what differs from card and preset, "" where nothing does."""
+    def changes(self, dataset: Dataset) -> dict[str, Any]:
+        """A dataset's settings that differ from card and preset."""
         usual = (
             type(dataset)
             .Settings(**datasets().card(dataset.name).settings | self.standards.get(dataset.name, {}))
             .model_dump(mode="json")
         )
-        return variant_of(usual, dataset.settings.model_dump(mode="json"))
-
-
-def variant_of(standard: Mapping[str, Any], settings: Mapping[str, Any], name: str = "") -> str:
-    """The name of settings: a suite's, and 8 digits over what differs from the standard."""
-    differs = {key: value for key, value in settings.items() if standard.get(key) != value}
-    digits = files.digest(differs, 8) if differs else ""
-    return "-".join(part for part in (name, digits) if part)
+        return changed(usual, dataset.settings.model_dump(mode="json"))

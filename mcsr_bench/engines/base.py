@@ -184,6 +184,8 @@ def execute(address: str, payload: Any, emit: Emit) -> tuple[Kind, Any]:
     try:
         return "result", find(address)(payload, emit)
     except UserError as error:
+        if error.__cause__ is not None:  # a plugin's own exception, told in a sentence: the log has its trace
+            print_trace()
         known = machine_error(error)
         return ("unable", str(known)) if known else ("refused", str(error))
     except StoppedError as error:

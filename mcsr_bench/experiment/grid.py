@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mcsr_bench.data.spec import DataSpec, variant_of
+from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.errors import UserError, unknown_name
 from mcsr_bench.experiment.suites import Row, Suite, defaults, get_suite
 from mcsr_bench.plugin.loading import SMOKE, check_method, smoke_settings
 from mcsr_bench.plugin.registry import datasets, methods
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results.bundle import SCHEMA_VERSION
+from mcsr_bench.results.naming import changed, variant_of
 
 
 class ExperimentSpec(BaseModel):
@@ -56,6 +57,8 @@ class Point:
     variant: str
     settings: dict[str, Any]
     scale: int
+    changes: dict[str, Any] = field(default_factory=dict)
+    """Of the settings, those that differ from the preset and from the suite's row."""
 
 
 def points(spec: ExperimentSpec) -> list[Point]:
@@ -102,7 +105,8 @@ def point_of(row: Row, scale: int, preset: str, changes: Mapping[str, Any]) -> P
     """A suite's row with changes of its settings. UserError for a name, scale, preset or setting that cannot be had."""
     standard = check_method(row.method, scale, preset, row.settings).model_dump(mode="json")
     settings = check_method(row.method, scale, preset, {**row.settings, **changes}).model_dump(mode="json")
-    return Point(row.method, variant_of(standard, settings, row.name), settings, scale)
+    differs = changed(standard, settings)
+    return Point(row.method, variant_of(differs, row.name), settings, scale, differs)
 
 
 def smoke_standards(data: DataSpec, methods_used: Sequence[str], preset: str) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mcsr_bench.experiment.grid import ExperimentSpec, point_of, suite_rows
 from mcsr_bench.experiment.suites import Suite, get_suite
 from mcsr_bench.plugin.report import Layout, LayoutRow
-from mcsr_bench.results.bundle import label
+from mcsr_bench.results.naming import label, shown, variant_of
 
 
 def layouts(spec: ExperimentSpec) -> tuple[Layout, ...]:
@@ -24,10 +24,13 @@ def _layout(spec: ExperimentSpec, suite: Suite) -> Layout:
     scales = spec.data.scales or suite.scales
     rows = []
     for row in suite_rows(spec, suite):
-        variant = point_of(row, scales[0], spec.preset, spec.settings.get(row.method, {})).variant
+        point = point_of(row, scales[0], spec.preset, spec.settings.get(row.method, {}))
+        variant = point.variant
         # A row that --set changed is no longer the paper's; a row with settings is one only where the suite gives its name there.
         paper = row.paper if variant == row.name and (row.paper or not row.name) else None
-        rows.append(LayoutRow(row.method, variant, row.label or row.name or row.method, paper))
+        own = shown(row.label, variant_of(point.changes), point.changes)
+        text = own if row.label else shown(row.method, variant, point.changes)
+        rows.append(LayoutRow(row.method, variant, text, paper, row.name))
     asked = spec.against if spec.against_given else suite.against
     return Layout(
         name=suite.id,

@@ -30,8 +30,9 @@ from mcsr_bench.data.scoring import Rows, score_rows
 from mcsr_bench.data.store import StoredVolume, open_store
 from mcsr_bench.engines.base import Emit, registered
 from mcsr_bench.engines.processes import SLOT
-from mcsr_bench.errors import DamagedFileError, UserError, disk_error, machine_error, one_line, print_trace
+from mcsr_bench.errors import DamagedFileError, UserError, disk_error, machine_error, print_trace
 from mcsr_bench.metrics import revisions
+from mcsr_bench.plugin.blame import told
 from mcsr_bench.plugin.cards import MethodCard
 from mcsr_bench.plugin.loading import method_of
 from mcsr_bench.plugin.method import Method, TorchMethod
@@ -39,8 +40,9 @@ from mcsr_bench.plugin.predicted import predict_volume, slices_at_once
 from mcsr_bench.plugin.registry import methods, scoped_plugins
 from mcsr_bench.plugin.split import Split
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.results.bundle import Bundle, BundleFiles, DataRecord, RunFolder, TrialRecord, label
+from mcsr_bench.results.bundle import Bundle, BundleFiles, DataRecord, RunFolder, TrialRecord
 from mcsr_bench.results.heartbeat import Heartbeat
+from mcsr_bench.results.naming import label, shown
 from mcsr_bench.results.predictions import stored_predictions, write_predictions
 from mcsr_bench.roles import ROLES
 from mcsr_bench.system import files, stopping
@@ -75,8 +77,12 @@ class TrialSpec(BaseModel):
     """Of a third party's method: the hash of its code, see `mcsr_bench.plugin.registry.Plugin`."""
     settings: dict[str, Any]
     """All settings of the method."""
+    changes: dict[str, Any] = {}
+    """Of the settings, those that differ from the preset and from the suite's."""
     dataset_variant: str = ""
     dataset_settings: dict[str, Any]
+    dataset_changes: dict[str, Any] = {}
+    """The same of the dataset's settings, which differ from its card."""
     scale: int
     seed: int
     preset: str
@@ -118,8 +124,9 @@ class TrialSpec(BaseModel):
 
     @property
     def label(self) -> str:
-        """For people: "brain-sim x4 sanet seed 0"."""
-        return f"{self.dataset_label} x{self.scale} {self.method_label} seed {self.seed}"
+        """For people: "brain-sim x4 sanet (budget=100) seed 0"."""
+        dataset = shown(self.data.name, self.dataset_variant, self.dataset_changes)
+        return f"{dataset} x{self.scale} {shown(self.method, self.variant, self.changes)} seed {self.seed}"
 
     @property
     def dataset_label(self) -> str:
@@ -149,6 +156,8 @@ class TrialSpec(BaseModel):
             protocol_hash=get_protocol(self.protocol).hash,
             settings=self.settings,
             dataset_settings=self.dataset_settings,
+            changes=self.changes,
+            dataset_changes=self.dataset_changes,
             card=card.model_dump(mode="json", exclude={"presets", "differences"}),
             data=self.data,
             versions=versions(),
@@ -221,7 +230,7 @@ def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:
             _run_stages(spec, bundle, report, heartbeat)
         record.status = "done"
     except Exception as error:  # a trial's error, whatever it is, must not take the others down
-        record.status, record.reason = "failed", _reason(error)
+        record.status, record.reason = "failed", _reason(error, spec)
         print_trace()
     except BaseException as error:
         record.status, record.reason = "interrupted", interrupted(error)
@@ -232,17 +241,16 @@ def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:
         bundle.write()
     except OSError as error:
         if record.status == "done":
-            record.status, record.reason = "failed", _reason(error)
+            record.status, record.reason = "failed", _reason(error, spec)
         print_trace()
     return record
 
 
-def _reason(error: Exception) -> str:
-    """Why a trial failed, in a sentence."""
+def _reason(error: Exception, spec: TrialSpec) -> str:
+    """Why a trial failed, in a sentence: the machine's fault, or the line of the method's code, and where the trace is."""
     known = machine_error(error) or (disk_error(error) if isinstance(error, OSError) else None)
-    if known is None and not isinstance(error, UserError):
-        return one_line(f"{type(error).__name__}: {error}")
-    return str(known or error)
+    log = f"; see {spec.place.log}" if spec.place.log.is_file() else ""
+    return (str(known) if known else told(error, methods().folder(spec.method))) + log
 
 
 def interrupted(error: BaseException) -> str:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ValidationError
 
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import UserError, unknown_name
 from mcsr_bench.plugin.cards import DatasetCard, MethodCard
 from mcsr_bench.plugin.dataset import Dataset
 from mcsr_bench.plugin.method import Method
-from mcsr_bench.plugin.registry import checked, datasets, methods, scoped_plugins
+from mcsr_bench.plugin.registry import datasets, methods, scoped_plugins
 
 SMOKE = "smoke"
 """The preset for tests: ``quick`` cut to ten steps. Its numbers are not results."""
@@ -124,3 +125,36 @@ def dataset_of(name: str, root: Path | None, settings: Mapping[str, Any]) -> Dat
     if dataset_class.needs_root:
         _ = loaded.root
     return loaded
+
+
+def checked(model: type[BaseModel], values: dict[str, Any], where: str) -> Any:
+    """Build a settings model; UserError "where.key must ..." when a value is unknown or out of range."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        if first["type"] == "extra_forbidden":
+            raise unknown_name(f"setting of {where}", key, model.model_fields) from None
+        if not key:  # settings that contradict each other
+            raise UserError(f"--set {where}...: {_said(first)}") from None
+        raise UserError(f"--set {where}.{key}={first.get('input')}: {_allowed(model, key, first)}") from None
+
+
+def _allowed(model: type[BaseModel], key: str, first: Any) -> str:
+    """What a setting may be, e.g. "alpha must lie in 0..1"."""
+    bounds: dict[str, Any] = {}
+    for item in getattr(model.model_fields.get(key), "metadata", ()):
+        bounds.update({n: getattr(item, n) for n in ("ge", "gt", "le", "lt") if getattr(item, n, None) is not None})
+    if first["type"].startswith(("greater_than", "less_than")):
+        if {"ge", "le"} <= bounds.keys():
+            return f"{key} must lie in {bounds['ge']}..{bounds['le']}"
+        words = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
+        return f"{key} must be " + " and ".join(f"{words[n]} {v}" for n, v in bounds.items())
+    return f"{key}: {_said(first)}"
+
+
+def _said(first: Any) -> str:
+    """pydantic's message as a clause."""
+    text = str(first["msg"]).removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]

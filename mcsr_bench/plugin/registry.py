@@ -22,9 +22,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from mcsr_bench.errors import UserError, explain, one_line, unknown_name
+from mcsr_bench.plugin.blame import told
 from mcsr_bench.plugin.cards import Card, DatasetCard, MethodCard, ReportCard
 from mcsr_bench.system import files
 from mcsr_bench.system.digests import code_digest
@@ -131,10 +132,23 @@ class Registry(Generic[C]):
         """The card of a usable plugin; UserError with the nearest name, or with the reason why it is disabled."""
         plugin = self.plugins().get(name)
         if plugin is None:
-            raise unknown_name(self.kind, name, self.plugins())
+            raise unknown_name(self.kind, name, self.plugins(), self.hint())
         if plugin.card is None or plugin.reason:
             raise UserError(f"{self.kind} '{name}' is disabled: {plugin.reason}")
         return plugin.card
+
+    def hint(self) -> str:
+        """Where else a plugin that is not there may be: behind ``--plugins``, unless that was given."""
+        scope = _scope.get()
+        looked = dict.fromkeys((*self._extra, *(scope.folders if scope else ())))
+        if looked:
+            return f"there is none in --plugins {', '.join(map(str, looked))} either"
+        return f"a {self.kind} of your own needs --plugins PATH, the folder above its own"
+
+    def folder(self, name: str) -> Path:
+        """The folder of the code that a plugin of this name runs."""
+        plugin = self._coded(name)
+        return plugin.folder if plugin is not None else Path(name)
 
     def code(self, name: str) -> str:
         """The `Plugin.code` by name: it enters the keys of all that the plugin computes; "" also for what is no plugin.
@@ -163,12 +177,14 @@ class Registry(Generic[C]):
         plugin = self.plugins()[name]
         try:
             module = self._import(plugin)
-            found = getattr(module, card.class_name)
         except (
             Exception,
             SystemExit,
         ) as error:  # a plugin's own code: whatever it raises must not take the others down
-            raise UserError(f"{self.kind} '{name}' cannot be imported: {type(error).__name__}: {error}") from error
+            raise UserError(f"{self.kind} '{name}' cannot be imported: {told(error, plugin.folder)}") from error
+        if not hasattr(module, card.class_name):
+            raise UserError(f"{plugin.folder / '__init__.py'}: has no class '{card.class_name}', which {_CARD} names")
+        found = getattr(module, card.class_name)
         if not isinstance(found, type):
             raise UserError(f"{self.kind} '{name}': {card.class_name} in its __init__.py is not a class")
         return found
@@ -315,39 +331,6 @@ def _missing_requirement(requires: tuple[str, ...]) -> str:
         if not found:
             return f"needs the Python module '{name}', which is not installed"
     return ""
-
-
-def checked(model: type[BaseModel], values: dict[str, Any], where: str) -> Any:
-    """Build a settings model; UserError "where.key must ..." when a value is unknown or out of range."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0]) if first["loc"] else ""
-        if first["type"] == "extra_forbidden":
-            raise unknown_name(f"setting of {where}", key, model.model_fields) from None
-        if not key:  # settings that contradict each other
-            raise UserError(f"--set {where}...: {_said(first)}") from None
-        raise UserError(f"--set {where}.{key}={first.get('input')}: {_allowed(model, key, first)}") from None
-
-
-def _allowed(model: type[BaseModel], key: str, first: Any) -> str:
-    """What a setting may be, e.g. "alpha must lie in 0..1"."""
-    bounds: dict[str, Any] = {}
-    for item in getattr(model.model_fields.get(key), "metadata", ()):
-        bounds.update({n: getattr(item, n) for n in ("ge", "gt", "le", "lt") if getattr(item, n, None) is not None})
-    if first["type"].startswith(("greater_than", "less_than")):
-        if {"ge", "le"} <= bounds.keys():
-            return f"{key} must lie in {bounds['ge']}..{bounds['le']}"
-        words = {"ge": "at least", "gt": "greater than", "le": "at most", "lt": "less than"}
-        return f"{key} must be " + " and ".join(f"{words[n]} {v}" for n, v in bounds.items())
-    return f"{key}: {_said(first)}"
-
-
-def _said(first: Any) -> str:
-    """pydantic's message as a clause."""
-    text = str(first["msg"]).removeprefix("Value error, ")
-    return text[:1].lower() + text[1:]
 
 
 _PACKAGE = Path(__file__).parents[1]

@@ -29,6 +29,8 @@ class LayoutRow:
     label: str
     paper: str | None
     """The paper's name for this line (empty: the method as it is); None: the paper has no such line."""
+    name: str = ""
+    """The suite's name for its settings; in a sweep ``KEY=VALUE``."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.blame import blamed
 from mcsr_bench.plugin.loading import method_of
 from mcsr_bench.plugin.method import Method, TorchMethod
 from mcsr_bench.plugin.predicted import predict_volume, slices_at_once
@@ -74,7 +75,8 @@ def predict_files(
     if any(to.resolve() == path.resolve() for path in (target, auxiliary) if path is not None):
         raise UserError(f"{to}: would be written over a file that is read")
     info = read_bundle(bundle)
-    method = _loaded(bundle, info, device)
+    with blamed(methods().folder(info.method)):
+        method = _loaded(bundle, info, device)
     if auxiliary is None and method.card.contrasts == "multi":
         raise UserError(f"--auxiliary is missing: {info.method} uses the auxiliary contrast")
     pair = read_pair(target, auxiliary, info.scale, joint=method.joint)
@@ -86,7 +88,8 @@ def predict_files(
         for first in range(0, total, at_once)
     )
     tell = report or (lambda *_: None)
-    volume = predict_volume(method, batches, device, lambda done: tell(done, total))["target"]
+    with blamed(methods().folder(info.method)):
+        volume = predict_volume(method, batches, device, lambda done: tell(done, total))["target"]
     write_volume(to, volume, pair.space, info.scale)
     return PredictionOutcome(
         info, to, len(volume), volume.shape[1:], (*_notes(method, auxiliary, pair), *method.notes())

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mcsr_bench.errors import DamagedFileError, InterruptedWorkError, UserError, damaged, explain
 from mcsr_bench.metrics import revisions
+from mcsr_bench.results.naming import label, shown
 from mcsr_bench.system import files
 from mcsr_bench.system.digests import digest_once
 from mcsr_bench.system.locks import claimed, owner
@@ -116,6 +117,10 @@ class TrialRecord(_Record):
     settings: dict[str, Any] = {}
     """Of the method, all of them."""
     dataset_settings: dict[str, Any] = {}
+    changes: CardValues = {}
+    """Of `settings`, those that differ from the preset and from the suite's: with the suite's name they are the variant."""
+    dataset_changes: CardValues = {}
+    """The same of `dataset_settings`, which differ from the dataset's card."""
     card: CardValues = {}
     """The method's card, without its presets."""
     data: DataRecord
@@ -153,13 +158,18 @@ class TrialRecord(_Record):
 
     @property
     def label(self) -> str:
-        """For people: "brain-sim x4 sanet seed 0"."""
-        return f"{self.dataset_label} x{self.scale} {self.method_label} seed {self.seed}"
+        """For people: "brain-sim x4 sanet (budget=100) seed 0"."""
+        return f"{self.shown_dataset} x{self.scale} {self.shown_method} seed {self.seed}"
 
+    @property
+    def shown_dataset(self) -> str:
+        """What people read in place of `dataset_label`."""
+        return shown(self.dataset, self.dataset_variant, self.dataset_changes)
 
-def label(name: str, variant: str) -> str:
-    """``NAME[@VARIANT]``."""
-    return f"{name}@{variant}" if variant else name
+    @property
+    def shown_method(self) -> str:
+        """What people read in place of `method_label`."""
+        return shown(self.method, self.variant, self.changes)
 
 
 @dataclass(frozen=True)
@@ -212,6 +222,11 @@ class BundleFiles:
     def log(self) -> Path:
         """What the worker printed."""
         return self.folder / "worker.log"
+
+    @property
+    def stress_log(self) -> Path:
+        """What the worker printed that stressed the trial."""
+        return self.folder / "stress.log"
 
     @property
     def import_report(self) -> Path:

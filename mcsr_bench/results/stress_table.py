@@ -9,6 +9,7 @@ import pandas as pd
 
 from mcsr_bench.errors import DamagedFileError, damaged
 from mcsr_bench.results.bundle import Bundle
+from mcsr_bench.results.naming import shown_names
 from mcsr_bench.results.statistics import compare_pairs
 from mcsr_bench.results.table import Cell, Table, number, p_text
 from mcsr_bench.system import files
@@ -28,6 +29,9 @@ def stress_table(bundles: Sequence[Bundle]) -> Table | None:
     against the right one, paired over patients.
     """
     parts = []
+    records = [bundle.record for bundle in bundles]
+    called = shown_names((r.method, r.variant, r.changes) for r in records)
+    called_data = shown_names((r.dataset, r.dataset_variant, r.dataset_changes) for r in records)
     for bundle in bundles:
         record = bundle.record
         if bundle.stress.is_file() and record.status == "done":
@@ -45,7 +49,8 @@ def stress_table(bundles: Sequence[Bundle]) -> Table | None:
             part.pivot_table(index="patient_id", columns="perturbation", values=column)
             for column in ("psnr", "loss_db", "below_zerofill_db")
         )
-        cells = [Cell(str(method)), Cell(f"{dataset} {scale}x"), Cell(number(psnr[CLEAN].mean(), ".2f"))]
+        data = Cell(f"{called_data[dataset]} {scale}x", name=f"{dataset} {scale}x")
+        cells = [Cell(called[method], name=method), data, Cell(number(psnr[CLEAN].mean(), ".2f"))]
         for name in names:
             mark = " ‡" if below[name].mean() > 0 else ""
             cells.append(Cell(number(loss[name].mean(), "+.2f") + mark))

@@ -32,6 +32,13 @@ class Cell:
     text: str
     best: bool = False
     """The best value of its column among those that may be ranked together: printed bold."""
+    name: str = ""
+    """Of a method or data set: its ``NAME[@VARIANT]``, which CSV files have in place of the text."""
+
+    @property
+    def csv(self) -> str:
+        """What a CSV file has in this place; nothing where nothing is defined."""
+        return self.name or ("" if self.text == UNDEFINED else self.text)
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,9 @@ class Table:
     """For the names of its files, which `system.files.file_name` makes of it."""
     title: str
     columns: tuple[str, ...]
-    """The first one is the registry name of the method."""
+    """The first one is the method, as `mcsr_bench.results.naming.shown` calls it."""
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
     """Protocol, preset, seeds, patients, data track, assumptions: one sentence each, under the table."""
+    names: tuple[str, ...] = ()
+    """The heads of the columns in a CSV file where they are not `columns`: those of methods are their ``NAME[@VARIANT]``."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mcsr_bench.errors import one_line
 from mcsr_bench.metrics import METRICS
-from mcsr_bench.plugin.report import FORMATS, UNDEFINED, Layout, Report, Table
+from mcsr_bench.plugin.report import FORMATS, Layout, Report, Table
 from mcsr_bench.results.load import Results
 from mcsr_bench.results.statistics import COLUMNS, spread
 from mcsr_bench.system import files
@@ -82,8 +82,8 @@ class PaperReport(Report):
                 means = [spread(results.volumes, m).assign(metric=m) for m in METRICS if m in results.volumes]
                 scores["metrics.csv"] = pd.concat(means)
             for one in more:
-                cells = [["" if cell.text == UNDEFINED else cell.text for cell in row] for row in one.rows]
-                scores[f"{files.file_name(one.name)}.csv"] = pd.DataFrame(cells, columns=list(one.columns))
+                cells = [[cell.csv for cell in row] for row in one.rows]
+                scores[f"{files.file_name(one.name)}.csv"] = pd.DataFrame(cells, columns=list(one.names or one.columns))
             for name, frame in scores.items():
                 files.write_table(to / "tables" / name, _for_file(frame))
                 written.append(to / "tables" / name)

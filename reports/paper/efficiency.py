@@ -31,7 +31,7 @@ def efficiency(sheet: Sheet, results: Results) -> Table | None:
         slices = trials[0].data.slices["test"]
         rows.append(
             (
-                Cell(row.label),
+                sheet.cell(row.method, row.variant),
                 Cell(f"{found.parameters:,}" if found else _profile(trials, "parameters", ",.0f")),
                 Cell(f"{found.dead_parameters:,}" if found else UNDEFINED),
                 Cell(number(found.macs / 1e9, ".2f") if found else UNDEFINED),

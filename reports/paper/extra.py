@@ -41,14 +41,14 @@ def seeds(sheet: Sheet, results: Results) -> Table | None:
     for row in sheet.rows:
         for one in found[(found["method"] == row.method) & (found["variant"] == row.variant)].to_dict("records"):
             cells = (
-                row.label,
-                one["dataset"],
+                sheet.cell(row.method, row.variant),
+                sheet.data_cell(str(one["dataset"])),
                 number(one["mean"], ".2f"),
                 number(one["sd_patients"], ".3f"),
                 number(one["sd_seeds"], ".3f"),
                 str(one["n_seeds"]),
             )
-            rows.append(tuple(Cell(str(text)) for text in cells))
+            rows.append(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells))
     columns = ("method", "dataset", "PSNR (dB)", "sd over patients", "sd over seeds", "seeds")
     note = "sd over patients: of means over seeds. sd over seeds: of means over patients; another initialisation changes them so."
     return Table(f"seeds-{sheet.name}", title(sheet, "patients and seeds"), columns, tuple(rows), (note,))
@@ -65,10 +65,11 @@ def patients(sheet: Sheet, results: Results) -> Table | None:
     for where, values in zip(wide.index, wide[keys].to_numpy(), strict=True):
         best = max((v for v in values if np.isfinite(v)), default=np.nan)
         cells = [Cell(number(v, ".2f"), best=v == best) for v in values]
-        rows.append((Cell(str(where[1])), Cell(str(where[0])), *cells))
+        rows.append((Cell(str(where[1])), sheet.data_cell(str(where[0])), *cells))
     columns = ("patient", "dataset", *(sheet.label(*key) for key in keys))
+    names = ("patient", "dataset", *(sheet.cell(*key).csv for key in keys))
     note = "PSNR (dB) per patient, mean over volumes and seeds; bold: best for the patient."
-    return Table(f"patients-{sheet.name}", title(sheet, "per patient"), columns, tuple(rows), (note,))
+    return Table(f"patients-{sheet.name}", title(sheet, "per patient"), columns, tuple(rows), (note,), names)
 
 
 def stress(sheet: Sheet, results: Results) -> Table | None:

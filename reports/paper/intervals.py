@@ -18,19 +18,14 @@ def intervals(sheet: Sheet, results: Results) -> Table | None:
     for (dataset, method, variant), entry in sheet.entries.items():
         for reference, found in entry.comparisons.items():
             for metric, one in found.items():
-                cells = (
-                    *(
-                        sheet.label(method, variant),
-                        dataset,
-                        METRICS[metric].title,
-                        reference,
-                        number(one["mean_difference"], "+.3g"),
-                    ),
+                texts = (
+                    number(one["mean_difference"], "+.3g"),
                     *(_between(one["ci_low"], one["ci_high"]), number(one["minimal_detectable"]), one["about"]),
                     *(number(one["d_z"], "+.2f"), p_text(one["p_wilcoxon"])),
                     *(_between(one["ci_boot_low"], one["ci_boot_high"]), one["dominant_patient"] or UNDEFINED),
                 )
-                rows.append(tuple(map(Cell, cells)))
+                head = sheet.cell(method, variant), sheet.data_cell(dataset), Cell(METRICS[metric].title)
+                rows.append((*head, Cell(sheet.called(reference), name=reference), *map(Cell, texts)))
     if not rows:
         return None
     columns = (

@@ -19,7 +19,7 @@ def basis(sheet: Sheet) -> str:
         d = next(r.data for r in sheet.records if r.dataset_label == dataset)
         simulated = "" if d.real else ", simulated"
         data.append(
-            f"{dataset}{simulated} ({d.fingerprint[:12]}, {d.patients['test']} patients, {d.slices['test']} slices, "
+            f"{sheet.data(dataset)}{simulated} ({d.fingerprint[:12]}, {d.patients['test']} patients, {d.slices['test']} slices, "
             f"{d.track} track)"
         )
     seeds = ", ".join(map(str, sorted({r.seed for r in sheet.records})))
@@ -51,21 +51,21 @@ def notes(sheet: Sheet, results: Results) -> list[str]:
             else f"{data.auxiliary} super-resolved jointly with {data.target}"
         )
         out.append(
-            f"{dataset}: {kind}, {data.track} track; {how}; "
+            f"{sheet.data(dataset)}: {kind}, {data.track} track; {how}; "
             f"{data.patients['test']} test patients, {data.slices['test']} slices; fingerprint {data.fingerprint[:12]}, "
             f"split {data.split_hash} ({data.split_rule})."
         )
-        out += [f"{dataset}: {mark}" for mark in data.marks]
+        out += [f"{sheet.data(dataset)}: {mark}" for mark in data.marks]
     out += _seeds(sheet)
     out += _references(sheet)
     out += _gaps(sheet)
-    out += [f"No p-values against {name}: it was not run here." for name in sheet.missing_references]
-    phase = sorted({r.method_label for r in sheet.records if r.method_track == "complex"})
+    out += [f"No p-values against {sheet.called(name)}: it was not run here." for name in sheet.missing_references]
+    phase = sorted({sheet.label(r.method, r.variant) for r in sheet.records if r.method_track == "complex"})
     if phase and len(phase) < len(sheet.rows):
         out.append(f"Methods on complex data, with phase: {', '.join(phase)}; the others use magnitudes.")
     out += _training(sheet)
     out += _preset(sheet)
-    out += list(dict.fromkeys(f"{r.method_label}: {note}" for r in sheet.records for note in r.notes))
+    out += list(dict.fromkeys(f"{sheet.label(r.method, r.variant)}: {note}" for r in sheet.records for note in r.notes))
     if sheet.protocol == "sanet-2021":
         out.append(
             "sanet-2021 follows the published code: its validation list is the test set, and alignment is unknown. "
@@ -75,7 +75,7 @@ def notes(sheet: Sheet, results: Results) -> list[str]:
         here = (r.scale, r.preset, r.protocol_hash) == (sheet.scale, sheet.preset, sheet.protocol_hash)
         if r.status == "done" or not here or r.dataset_label not in sheet.datasets:
             continue
-        where = f"{r.method_label} on {r.dataset_label} seed {r.seed}"
+        where = f"{r.shown_method} on {r.shown_dataset} seed {r.seed}"
         kind = "Still running" if r.status == "running" else "Unfinished"
         out.append(f"Failed: {where}: {r.reason}" if r.status == "failed" else f"{kind}, left out: {where}.")
     return out
@@ -85,11 +85,13 @@ def _gaps(sheet: Sheet) -> list[str]:
     """Patients that only one of two methods has, and scores that are not finite."""
     out = []
     for (dataset, method, variant), entry in sheet.entries.items():
-        name = f"{sheet.label(method, variant)} on {dataset}"
+        name = f"{sheet.label(method, variant)} on {sheet.data(dataset)}"
         for reference, found in entry.comparisons.items():
             dropped = max((int(one["n_dropped"]) for one in found.values()), default=0)
             if dropped:
-                out.append(f"{name} and {reference} are compared on their common patients; {dropped} were dropped.")
+                out.append(
+                    f"{name} and {sheet.called(reference)} are compared on their common patients; {dropped} were dropped."
+                )
         wrong = sorted(METRICS[m].title for m, value in entry.mean.items() if not np.isfinite(value))
         if wrong:
             out.append(f"{name}: {', '.join(wrong)} is not finite for at least one patient.")
@@ -122,14 +124,14 @@ def _references(sheet: Sheet) -> list[str]:
     """What p-values compare with, and when that was chosen."""
     cell = " / ".join(f"p({METRICS[m].title})" for m in sheet.metrics)
     test = "t-test with patients and seeds random" if sheet.seeds_vary else "paired t-test over patients"
-    fixed = [name for name in sheet.references if name not in sheet.exploratory]
+    fixed = [sheet.called(name) for name in sheet.references if name not in sheet.exploratory]
     out = [f"{cell}: {test} against {' and '.join(fixed)}, fixed before looking; not corrected."] if fixed else []
     if any(one["reason"] == TOO_FEW for one in sheet.found):
         out.append(f"No p-value with fewer than {FEWEST_PATIENTS} patients.")
     if sheet.exploratory:
         out.append(
-            f"{cell} against {' and '.join(sheet.exploratory)}: exploratory, because this reference was chosen after the run; "
-            "not corrected."
+            f"{cell} against {' and '.join(map(sheet.called, sheet.exploratory))}: exploratory, because this reference was "
+            "chosen after the run; not corrected."
         )
     return out
 
@@ -140,7 +142,8 @@ def _training(sheet: Sheet) -> list[str]:
     for r in sheet.records:
         if {"steps", "training_pixels", "training_flop"} <= r.profile.keys():
             steps, pixels, flop = (r.profile[key] for key in ("steps", "training_pixels", "training_flop"))
-            found[r.method_label] = f"{r.method_label} {steps:,.0f} steps, {pixels / 1e6:,.1f}, {flop / 1e12:,.3g}"
+            name = sheet.label(r.method, r.variant)
+            found[name] = f"{name} {steps:,.0f} steps, {pixels / 1e6:,.1f}, {flop / 1e12:,.3g}"
     if not found:
         return []
     return [f"Training (HR Mpixels seen, TFLOP): {'; '.join(found.values())}."]

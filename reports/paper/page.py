@@ -45,7 +45,10 @@ def page(tables: Sequence[Table], more: Sequence[Table], pictures: Sequence[Pict
         more=more,
         pictures=pictures,
         records=[
-            r.model_dump() | {"method_label": r.method_label, "dataset_label": r.dataset_label} for r in results.records
+            r.model_dump()
+            | {"method_label": r.method_label, "shown_method": r.shown_method}
+            | {"dataset_label": r.dataset_label, "shown_dataset": r.shown_dataset}
+            for r in results.records
         ],
     )
 

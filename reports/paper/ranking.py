@@ -27,9 +27,9 @@ def ranks(sheets: Sequence[Sheet], results: Results) -> Iterator[Table]:
         preset, protocol, track = group
         table = _tested(tested[group]) if group in tested else _over_patients(members, results)
         if table is not None:
-            title, columns, rows, note = table
+            title, columns, rows, note, names = table
             under = (note, *dict.fromkeys(map(basis, members)))
-            yield Table(f"ranks-{preset}-{protocol}-{track}", title, columns, rows, under)
+            yield Table(f"ranks-{preset}-{protocol}-{track}", title, columns, rows, under, names)
 
 
 def friedman_groups(sheets: Sequence[Sheet]) -> dict[Group, Friedman]:
@@ -61,8 +61,8 @@ def _groups(sheets: Sequence[Sheet]) -> dict[Group, list[Sheet]]:
     return out
 
 
-_Parts = tuple[str, tuple[str, ...], tuple[tuple[Cell, ...], ...], str]
-"""Title, columns, rows and note of a table."""
+_Parts = tuple[str, tuple[str, ...], tuple[tuple[Cell, ...], ...], str, tuple[str, ...]]
+"""Title, columns, rows, note and `Table.names` of a table."""
 
 
 def _tested(found: Friedman) -> _Parts:
@@ -72,11 +72,12 @@ def _tested(found: Friedman) -> _Parts:
         f"Friedman's test over {found.n_blocks} data sets (scales averaged) by PSNR: chi-squared {number(found.statistic, '.2f')}, "
         f"p {p}. Exploratory: pairwise comparisons (Nemenyi) are in the figure's CSV."
     )
-    return "Mean ranks over data sets", ("method", "mean rank"), rows, note
+    return "Mean ranks over data sets", ("method", "mean rank"), rows, note, ()
 
 
 def _over_patients(sheets: Sequence[Sheet], results: Results) -> _Parts | None:
     columns: dict[str, pd.Series] = {}
+    heads: list[str] = []
     for sheet in sheets:
         scores = patient_scores(volumes(sheet, results), PSNR)
         scores = scores[scores["variant"] == ""]
@@ -84,6 +85,7 @@ def _over_patients(sheets: Sequence[Sheet], results: Results) -> _Parts | None:
             wide = part.pivot(index="patient_id", columns="method", values="score")
             if wide.shape[1] > 1:
                 columns[f"{dataset} {sheet.scale}x"] = mean_ranks(wide)
+                heads.append(f"{sheet.data(str(dataset))} {sheet.scale}x")
     if not columns:
         return None
     table = pd.DataFrame(columns)
@@ -93,4 +95,4 @@ def _over_patients(sheets: Sequence[Sheet], results: Results) -> _Parts | None:
         "Rank by PSNR among these methods, patient by patient, averaged over patients; 1 is best. No test: Friedman's needs "
         f"at least {FEWEST_BLOCKS} data sets with patients of their own, and two scales of the same patients are not independent."
     )
-    return "Mean ranks over patients", ("method", *table.columns), rows, note
+    return "Mean ranks over patients", ("method", *heads), rows, note, ("method", *table.columns)

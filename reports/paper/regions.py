@@ -44,7 +44,7 @@ def regions(sheet: Sheet, results: Results) -> Table | None:
             key = (dataset, row.method, row.variant)
             if key not in sheet.entries:
                 continue
-            cells = [Cell(row.label), Cell(dataset)]
+            cells = [sheet.cell(row.method, row.variant), sheet.data_cell(dataset)]
             for name, values in found.items():
                 if key not in values.index:
                     cells.append(Cell(UNDEFINED))

@@ -20,8 +20,8 @@ def reported(sheet: Sheet, results: Results) -> Table | None:
             digits = METRICS[metric].decimals
             rows.append(
                 (
-                    Cell(sheet.label(method, variant)),
-                    Cell(dataset),
+                    sheet.cell(method, variant),
+                    sheet.data_cell(dataset),
                     Cell(PAPER_METRICS[metric]),
                     Cell(f"{paper.text}" + (f" ({paper.note})" if paper.note else "")),
                     Cell(score_text(entry, metric)),
@@ -43,7 +43,8 @@ def _why(sheet: Sheet) -> tuple[str, ...]:
     paper = sheet.layout.paper_dataset
     if paper and aliases != {paper}:
         out.append(
-            f"The paper's values are for {paper}, ours for {', '.join(sheet.datasets)}: only their order can be compared."
+            f"The paper's values are for {paper}, ours for {', '.join(map(sheet.data, sheet.datasets))}: only their order "
+            "can be compared."
         )
     if sheet.preset != "paper":
         out.append(f"Preset {sheet.preset} is not the paper's size and budget.")

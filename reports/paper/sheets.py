@@ -11,9 +11,10 @@ import pandas as pd
 
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.plugin.published import Published, published
-from mcsr_bench.plugin.report import Layout, LayoutRow
-from mcsr_bench.results.bundle import Bundle, TrialRecord, label
+from mcsr_bench.plugin.report import Cell, Layout, LayoutRow
+from mcsr_bench.results.bundle import Bundle, TrialRecord
 from mcsr_bench.results.load import Results
+from mcsr_bench.results.naming import label, shown, shown_names
 from mcsr_bench.results.statistics import comparisons, patient_scores, sample_sd
 
 _PAPER_TABLE = {2: "I", 4: "II"}
@@ -106,6 +107,25 @@ class Sheet:
         """How the sheet calls a row."""
         return next(row.label for row in self.rows if (row.method, row.variant) == (method, variant))
 
+    def called(self, reference: str) -> str:
+        """How the sheet calls a ``METHOD[@VARIANT]``: as its row, if it has one."""
+        labels = {label(row.method, row.variant): row.label for row in self.rows}
+        name, _, variant = reference.partition("@")
+        return labels.get(reference) or shown(name, variant, {})
+
+    def cell(self, method: str, variant: str) -> Cell:
+        """The first cell of a row."""
+        return Cell(self.label(method, variant), name=label(method, variant))
+
+    def data(self, dataset: str) -> str:
+        """What people read in place of one of `datasets`."""
+        of = ((r.dataset, r.dataset_variant, r.dataset_changes) for r in self.records)
+        return shown_names(of)[dataset]
+
+    def data_cell(self, dataset: str) -> Cell:
+        """The cell of one of `datasets`."""
+        return Cell(self.data(dataset), name=dataset)
+
     def trials(self, dataset: str, method: str, variant: str) -> list[Bundle]:
         """The finished trials of a row on a dataset, by seed."""
         key = (dataset, method, variant)
@@ -187,8 +207,9 @@ def _label(row: LayoutRow) -> str:
 def _standard(results: Results, against: Sequence[str]) -> Layout:
     order = {record.method: record.card.get("order", 100) for record in results.records}
     names = {(r.method, r.variant) for r in results.records}
+    called = shown_names((r.method, r.variant, r.changes) for r in results.records)
     rows = [
-        LayoutRow(method, variant, label(method, variant), None if variant else "")
+        LayoutRow(method, variant, called[label(method, variant)], None if variant else "")
         for method, variant in sorted(names, key=lambda r: (order[r[0]], r))
     ]
     scales = tuple(sorted({r.scale for r in results.records}))

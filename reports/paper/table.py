@@ -32,16 +32,16 @@ def table(sheet: Sheet, results: Results) -> Table:
     has_paper = any(entry.printed for entry in sheet.entries.values())
     columns = [_first_column(sheet)]
     for dataset in sheet.datasets:
-        head = f"{dataset}: " if several else ""
+        head = f"{sheet.data(dataset)}: " if several else ""
         columns += [f"{head}{metric_name(m)}" for m in sheet.shown]
         for name in sheet.references:
-            columns.append(f"{head}p against {name}")
-            columns += [f"{head}these weights: p against {name}"] if sheet.seeds_vary else []
+            columns.append(f"{head}p against {sheet.called(name)}")
+            columns += [f"{head}these weights: p against {sheet.called(name)}"] if sheet.seeds_vary else []
         columns += [f"{head}in the paper{_where_printed(sheet, dataset)}"] if has_paper else []
         columns += [f"{head}{_EXTRA[name][0]}" for name in sheet.layout.columns]
     rows = []
     for row in sheet.rows:
-        cells = [Cell(row.label)]
+        cells = [sheet.cell(row.method, row.variant)]
         for dataset in sheet.datasets:
             entry = sheet.entries.get((dataset, row.method, row.variant))
             cells += _cells(sheet, dataset, entry, has_paper)
@@ -65,7 +65,9 @@ def title(sheet: Sheet, part: str = "") -> str:
     Data other than the paper's are noted. part: what another table of the sheet shows, such as "cost"; it has its own layout.
     """
     smoke = "smoke: not a result. " if sheet.preset == "smoke" else ""
-    begin = f"{smoke}{', '.join(sheet.datasets)}, {sheet.scale}x, {sheet.contrast}, preset {sheet.preset}"
+    begin = (
+        f"{smoke}{', '.join(map(sheet.data, sheet.datasets))}, {sheet.scale}x, {sheet.contrast}, preset {sheet.preset}"
+    )
     where, _, suite = sheet.layout.title.rpartition(": ")
     suite = _AT_SCALE.sub("", suite)  # the scale of this sheet is at the beginning
     if part:

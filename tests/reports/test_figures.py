@@ -107,7 +107,8 @@ def test_curves_are_the_training_logs(four):
 def suite_run(tmp_path, suite, better):
     [layout] = layouts(experiment_spec(suite=suite, preset="small"))
     for row in layout.rows:
-        psnr = fake.draw(row.label, 9, better=better(row.label))
+        name = row.name or row.label
+        psnr = fake.draw(name, 9, better=better(name))
         fake.write_trial_of(tmp_path / "s", row.method, psnr, variant=row.variant)
     return drawn(tmp_path / "s", shown=(layout,)), layout
 

@@ -28,7 +28,7 @@ class Row(BaseModel):
     name: str = Field(default="", pattern=r"^[A-Za-z0-9_.=-]*$")
     """The trial's variant; empty: the preset as it is."""
     label: str = ""
-    """What the table calls it; empty: name, or method."""
+    """What the table calls it; empty: method, with the name in brackets."""
     settings: dict[str, Any] = {}
     """What differs from the preset."""
     paper: str = ""

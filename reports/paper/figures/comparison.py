@@ -149,7 +149,7 @@ def comparison(sheet: Sheet, results: Results, dataset: str, rule: Rule = "media
     truth = _magnitude(scored[0])
     shown = next((p for p in panels if p.name == _label(sheet, chosen.reference)), panels[0])
     return Comparison(
-        title=f"{dataset}, {sheet.scale}x, {rule} patient",
+        title=f"{sheet.data(dataset)}, {sheet.scale}x, {rule} patient",
         low=_magnitude(images[1][position]) / protocol.lr_gain(sheet.scale),
         auxiliary=_magnitude(images[2][position]),
         truth=truth,
@@ -157,7 +157,7 @@ def comparison(sheet: Sheet, results: Results, dataset: str, rule: Rule = "media
         box=inset(np.abs(shown.image - truth), _inside(images[0], position)),
         caption=(
             f"{sheet.contrast} at {sheet.scale}x with {data.auxiliary if sheet.role == 'target' else data.target} beside it. "
-            f"Patient {chosen.patient} (the {rule} of {chosen.reference.method_label} by PSNR, {volume.volume_id}), slice "
+            f"Patient {chosen.patient} (the {rule} of {_label(sheet, chosen.reference)} by PSNR, {volume.volume_id}), slice "
             f"{volume.slice_index[position]} (the middle one). Inset: where {shown.name} errs most inside the object. Errors are "
             "|SR - HR|, all on one scale. Numbers are PSNR (dB) / SSIM of this slice with the volume's maximum."
             + ("" if data.real else " Simulated, not real data.")

@@ -53,7 +53,8 @@ def curves(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
             for ax in axes:
                 ax.set_xlabel("step")
             figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+        data_name = sheet.data(dataset)
         caption = (
-            f"{title(sheet, 'training')} on {dataset}: losses of different methods cannot be compared. {note(sheet)}"
+            f"{title(sheet, 'training')} on {data_name}: losses of different methods cannot be compared. {note(sheet)}"
         )
-        yield Drawing(f"curves-{dataset}-{sheet.name}", f"Training on {dataset}", caption, figure, data)
+        yield Drawing(f"curves-{dataset}-{sheet.name}", f"Training on {data_name}", caption, figure, data)

@@ -117,6 +117,6 @@ def _drawings(
             for kind in kinds
             for s in stages
         ]
-        caption = f"{name} on {record.dataset_label}, {where}: {what}. {note(sheet)}"
+        caption = f"{name} on {record.shown_dataset}, {where}: {what}. {note(sheet)}"
         label = f"{file}-{record.dataset_label}-{sheet.name}"
         yield Drawing(label, f"{name}: {file}", caption, figure, pd.DataFrame(rows))

@@ -82,8 +82,8 @@ def ablation(sheet: Sheet, results: Results) -> Iterator[Drawing]:
                 ax.set_ylabel(metric_name(metric))
                 ax.grid(axis="x", visible=False)
         shown = title(sheet, "mean and 95 % interval over patients")
-        caption = f"{shown} on {dataset}; the axis does not begin at 0. {note(sheet)}"
-        yield Drawing(f"ablation-{dataset}-{sheet.name}", f"Ablation on {dataset}", caption, figure, here)
+        caption = f"{shown} on {sheet.data(dataset)}; the axis does not begin at 0. {note(sheet)}"
+        yield Drawing(f"ablation-{dataset}-{sheet.name}", f"Ablation on {sheet.data(dataset)}", caption, figure, here)
 
 
 def sweep(sheet: Sheet, results: Results) -> Iterator[Drawing]:
@@ -91,7 +91,8 @@ def sweep(sheet: Sheet, results: Results) -> Iterator[Drawing]:
     if sheet.layout.kind != "sweep" or len(sheet.rows) < 2:
         return
     data = by_row(sheet, results)
-    parts = data["label"].str.partition("=")
+    named = {(row.method, row.variant): row.name for row in sheet.rows}
+    parts = pd.Series([named[key] for key in zip(data["method"], data["variant"], strict=True)]).str.partition("=")
     data["setting"], data["value"] = parts[0], pd.to_numeric(parts[2], errors="coerce")
     data = data.dropna(subset=["value"]).sort_values(["dataset", "metric", "value"])
     chosen = {name.partition("@")[2].partition("=")[2] for name in sheet.references}
@@ -112,7 +113,7 @@ def sweep(sheet: Sheet, results: Results) -> Iterator[Drawing]:
                 ax.set_ylabel(metric_name(metric))
         marked = f" Dashed: the paper's choice ({', '.join(sorted(chosen - {''}))})." if chosen - {""} else ""
         shown = title(sheet, "mean and 95 % interval over patients")
-        caption = f"{shown} on {dataset}.{marked} {note(sheet)}"
+        caption = f"{shown} on {sheet.data(dataset)}.{marked} {note(sheet)}"
         yield Drawing(f"sweep-{dataset}-{sheet.name}", sheet.layout.title, caption, figure, here)
 
 
@@ -153,15 +154,15 @@ def differences(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Dr
                     ax.set_yticks(range(len(labels)), labels if metric == STANDARD_METRICS[0] else [""] * len(labels))
                     ax.invert_yaxis()
                     better = "right" if METRICS[metric].higher_is_better else "left"
-                    ax.set_xlabel(f"{metric_name(metric)} minus {reference}'s ({better} is better)")
+                    ax.set_xlabel(f"{metric_name(metric)} minus {sheet.called(reference)}'s ({better} is better)")
+            shown = title(sheet, f"difference to {sheet.called(reference)}")
             caption = (
-                f"{title(sheet, f'difference to {reference}')} on {dataset}: every patient (grey), mean and 95 % interval. "
-                f"{note(sheet)}"
+                f"{shown} on {sheet.data(str(dataset))}: every patient (grey), mean and 95 % interval. {note(sheet)}"
             )
             safe = reference.replace("@", "-")
             yield Drawing(
                 f"differences-{dataset}-{safe}-{sheet.name}",
-                f"Against {reference}, patient by patient",
+                f"Against {sheet.called(reference)}, patient by patient",
                 caption,
                 figure,
                 here,

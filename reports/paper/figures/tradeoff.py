@@ -81,10 +81,12 @@ def pareto(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
                 ax.margins(0.18, 0.15)
             axes[0].set_ylabel("PSNR (dB)")
         caption = (
-            f"{title(sheet, 'score against size and arithmetic')} on {dataset}; grey line: the Pareto front. {note(sheet)} "
-            "Dotted: the best interpolation."
+            f"{title(sheet, 'score against size and arithmetic')} on {sheet.data(dataset)}; grey line: the Pareto front. "
+            f"{note(sheet)} Dotted: the best interpolation."
         )
-        yield Drawing(f"pareto-{dataset}-{sheet.name}", f"Score against cost on {dataset}", caption, figure, data)
+        yield Drawing(
+            f"pareto-{dataset}-{sheet.name}", f"Score against cost on {sheet.data(dataset)}", caption, figure, data
+        )
 
 
 def _names(ax: mpl.axes.Axes, x: np.ndarray, y: np.ndarray, labels: list[str]) -> None:
