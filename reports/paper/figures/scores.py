@@ -83,7 +83,9 @@ def ablation(sheet: Sheet, results: Results) -> Iterator[Drawing]:
                 ax.grid(axis="x", visible=False)
         shown = title(sheet, "mean and 95 % interval over patients")
         caption = f"{shown} on {dataset}; the axis does not begin at 0. {note(sheet)}"
-        yield Drawing(f"ablation-{dataset}-{sheet.name}", f"Ablation on {dataset}", caption, figure, here)
+        yield Drawing(
+            f"ablation-{dataset}-{sheet.name}", f"Ablation on {dataset}, {sheet.scale}x", caption, figure, here
+        )
 
 
 def sweep(sheet: Sheet, results: Results) -> Iterator[Drawing]:
@@ -113,7 +115,7 @@ def sweep(sheet: Sheet, results: Results) -> Iterator[Drawing]:
         marked = f" Dashed: the paper's choice ({', '.join(sorted(chosen - {''}))})." if chosen - {""} else ""
         shown = title(sheet, "mean and 95 % interval over patients")
         caption = f"{shown} on {dataset}.{marked} {note(sheet)}"
-        yield Drawing(f"sweep-{dataset}-{sheet.name}", sheet.layout.title, caption, figure, here)
+        yield Drawing(f"sweep-{dataset}-{sheet.name}", f"{sheet.layout.title}: {dataset}", caption, figure, here)
 
 
 def differences(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing]:
@@ -145,10 +147,13 @@ def differences(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Dr
                     for i, label in enumerate(labels):
                         values = here[(here["label"] == label) & (here["metric"] == metric)]["difference"].to_numpy()
                         jitter = (np.arange(len(values)) % 5 - 2) * 0.07
-                        ax.plot(values, i + jitter, "o", color="#999999", markersize=2.5)
+                        ax.plot(values, i + jitter, "o", color="#c4c4c4", markersize=2.5, zorder=1)
                         mean, ends = _compared(sheet, str(dataset), label, reference, metric)
                         colour, marker = palette.colour(label), palette.marker(label)
-                        ax.errorbar(mean, i, xerr=ends, capsize=3, color=colour, marker=marker)
+                        ax.errorbar(mean, i, xerr=ends, capsize=3, color=colour, zorder=2)
+                        ax.plot(
+                            mean, i, marker, color=colour, markersize=6.5, markeredgecolor="white", markeredgewidth=0.6
+                        )
                     ax.axvline(0, color="black", linewidth=0.8)
                     ax.set_yticks(range(len(labels)), labels if metric == STANDARD_METRICS[0] else [""] * len(labels))
                     ax.invert_yaxis()
@@ -161,7 +166,7 @@ def differences(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Dr
             safe = reference.replace("@", "-")
             yield Drawing(
                 f"differences-{dataset}-{safe}-{sheet.name}",
-                f"Against {reference}, patient by patient",
+                f"Against {reference}, patient by patient: {dataset}, {sheet.scale}x",
                 caption,
                 figure,
                 here,
