@@ -128,8 +128,10 @@ def test_another_patients_auxiliary_costs_and_the_table_says_how_much(run_folder
     below = data[data["perturbation"] == "zero"]["below_zerofill_db"].mean() > 0
     assert cells["zero"].endswith("‡") == below
     p = stats.ttest_rel(by_patient["clean"], by_patient["another patient"]).pvalue
-    shown = cells["p, clean against another patient"]
-    assert shown == ("<0.001" if p < 0.001 else f"{p:.3f}")
+    shown = cells["p (95 % interval of the loss), another patient"]
+    d = by_patient["clean"] - by_patient["another patient"]
+    low, high = stats.t.interval(0.95, len(d) - 1, loc=d.mean(), scale=stats.sem(d))
+    assert shown == ("<0.001" if p < 0.001 else f"{p:.3f}") + f" ({low:+.2f} to {high:+.2f})"
 
 
 def test_stress_is_no_part_of_a_trial_and_single_contrast_methods_are_left_alone(run_folder):

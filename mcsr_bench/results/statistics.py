@@ -40,6 +40,7 @@ COLUMNS = (
     *("mean_difference", "ci_low", "ci_high", "ci_boot_low", "ci_boot_high", "p_t", "p_t_holm", "p_wilcoxon", "d_z"),
     *("minimal_detectable", "about", "p_weights", "n_seeds", "n_seeds_reference", "dominant_patient"),
     *("protocol_hash", "track", "n_dropped", "n_comparisons", "reason", "p_slice_invalid"),
+    *("ci_weights_low", "ci_weights_high"),
 )
 """Of `comparisons`, and of ``tables/comparisons.csv``."""
 
@@ -80,6 +81,9 @@ class Comparison:
     ci_low: float = np.nan
     ci_high: float = np.nan
     """95 % interval of the mean difference; of the t-test, where it is about these weights."""
+    ci_weights_low: float = np.nan
+    ci_weights_high: float = np.nan
+    """95 % interval of ``p_weights``."""
     ci_boot_low: float = np.nan
     ci_boot_high: float = np.nan
     """95 % BCa bootstrap interval over patients, of these weights; from 20 patients on."""
@@ -168,6 +172,7 @@ def compare_pairs(
     )
     p_weights = float(stats.ttest_rel(*over_seeds).pvalue)
     ci_low, ci_high = interval(head.mean_difference, terms, freedom)
+    weights_low, weights_high = interval(head.mean_difference, terms[:1], freedom[:1])
     ci_boot_low, ci_boot_high = _bca(d) if bootstrap and n >= FEWEST_FOR_BOOTSTRAP else (np.nan, np.nan)
     at = dominant(d)
     return replace(
@@ -175,6 +180,8 @@ def compare_pairs(
         about=WEIGHTS if len(terms) == 1 and (a_trains or b_trains) else METHODS,
         ci_low=ci_low,
         ci_high=ci_high,
+        ci_weights_low=weights_low,
+        ci_weights_high=weights_high,
         ci_boot_low=ci_boot_low,
         ci_boot_high=ci_boot_high,
         p_t=p_weights if len(terms) == 1 else p_value(head.mean_difference, terms, freedom),

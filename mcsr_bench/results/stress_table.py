@@ -55,12 +55,13 @@ def stress_table(bundles: Sequence[Bundle]) -> Table | None:
             mark = " ‡" if below[name].mean() > 0 else ""
             cells.append(Cell(number(loss[name].mean(), "+.2f") + mark))
         found = compare_pairs(psnr[CLEAN].to_numpy(), psnr[FOREIGN].to_numpy(), bootstrap=False)
-        cells.append(Cell(found.reason or p_text(found.p_t)))
+        ends = f" ({found.ci_low:+.2f} to {found.ci_high:+.2f})"
+        cells.append(Cell(found.reason or p_text(found.p_t) + ends))
         rows.append(tuple(cells))
-    columns = ("method", "data", "clean PSNR (dB)", *names, f"p, clean against {FOREIGN}")
+    columns = ("method", "data", "clean PSNR (dB)", *names, f"p (95 % interval of the loss), {FOREIGN}")
     notes = (
         "dB of PSNR (volume maximum) lost when the auxiliary is wrong while predicting, mean over patients; weights unchanged. "
-        "p: paired t-test over patients, about these weights.",
+        f"p: paired t-test over patients, clean against {FOREIGN}, about these weights; a positive loss: the right one helped.",
         f"zero: all zero. {FOREIGN}: the next test patient's. rotated: about the centre. noise: complex, {NOISE:.0%} of the 99th "
         "percentile of the auxiliary. ‡ below zero-filling: the method would have done better without this auxiliary.",
     )

@@ -1,10 +1,12 @@
-"""What numbers were computed with: versions and commit. Read once per process, because they cannot change within one."""
+"""What numbers were computed with: command, versions and commit. The latter are read once per process: they cannot change."""
 
 from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +26,13 @@ def _versions() -> dict[str, str]:
 def versions() -> dict[str, str]:
     """Of Python, this package and the packages that compute, by name."""
     return dict(_versions())
+
+
+def command() -> str:
+    """The command line of this process, as a shell takes it."""
+    program = Path(sys.argv[0])
+    name = f"python -m {program.parent.name}" if program.name == "__main__.py" else program.name or "python"
+    return " ".join((name, *map(shlex.quote, sys.argv[1:])))
 
 
 @cache

@@ -18,15 +18,14 @@ from mcsr_bench.results.statistics import COLUMNS, spread
 from mcsr_bench.system import files
 
 from .extra import extra_tables
-from .figures import Drawing, drawings
+from .figures import Drawing, Undrawn, drawings
 from .figures import brief as brief_drawings
 from .figures.style import SETTINGS
 from .latex import latex
 from .page import Picture, markdown, page
 from .sheets import compared, sheets, standard_layouts
+from .status import status
 from .table import numbers, table
-
-_DPI = 150
 
 
 class PaperReport(Report):
@@ -59,17 +58,18 @@ class PaperReport(Report):
         if not brief:
             found = compared(results, standard_layouts(results, against, layouts), METRICS)
         groups = sheets(results, against, layouts, found, exploratory)
-        tables = [table(sheet, results) for sheet in groups]
+        tables = [table(sheet, results, intervals=True) for sheet in groups]
         more = [] if brief else list(extra_tables(groups, results))
         shown_figures = brief_drawings(groups, results) if brief else drawings(groups, results)
         wanted = {"html", "latex"} & set(formats)
         pictures = list(_pictures(shown_figures, to, formats)) if wanted else []
+        state = status(results, [one for one in pictures if isinstance(one, Undrawn)])
         written: list[Path] = []
         if "html" in formats:
-            files.write_text(to / "index.html", page(tables, more, pictures, results))
+            files.write_text(to / "index.html", page(tables, more, pictures, results, state, csv="csv" in formats))
             written.append(to / "index.html")
         if "md" in formats:
-            files.write_text(to / "report.md", markdown([*tables, *more]))
+            files.write_text(to / "report.md", markdown([*tables, *more], state))
             written.append(to / "report.md")
         if "latex" in formats:
             for one in (*tables, *more):
@@ -87,22 +87,33 @@ class PaperReport(Report):
             for name, frame in scores.items():
                 files.write_table(to / "tables" / name, _for_file(frame))
                 written.append(to / "tables" / name)
-        return [*written, *(to / "figures" / p.name for p in pictures)]
+        drawn = [one for one in pictures if isinstance(one, Picture)]
+        return [*written, *(to / "figures" / f"{one.name}.png" for one in drawn)]
 
 
-def _pictures(drawings: Iterator[Drawing], to: Path, formats: tuple[str, ...]) -> Iterator[Picture]:
-    """Each drawing into ``figures/``: PNG, CSV, and PDF where LaTeX is asked for."""
+def _pictures(drawings: Iterator[Drawing | Undrawn], to: Path, formats: tuple[str, ...]) -> Iterator[Picture | Undrawn]:
+    """Each drawing into ``figures/``: PNG in full size, CSV, and PDF where LaTeX is asked for; the page shows a smaller PNG."""
     for one in drawings:
-        image, name = io.BytesIO(), files.file_name(one.name)
-        with mpl.rc_context(SETTINGS):  # type: ignore[arg-type]
-            one.figure.savefig(image, format="png", dpi=_DPI, metadata={"Software": None})
-            if "latex" in formats:
-                with files.replacing(to / "figures" / f"{name}.pdf") as temporary:
-                    one.figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})
-        with files.replacing(to / "figures" / f"{name}.png") as temporary:
-            temporary.write_bytes(image.getvalue())
-        files.write_table(to / "figures" / f"{name}.csv", _for_file(one.data))
-        yield Picture(f"{name}.png", one.title, image.getvalue(), one.caption)
+        if isinstance(one, Undrawn):
+            yield one
+            continue
+        shown = _png(one, Drawing.dpi)
+        full = shown if one.dpi == Drawing.dpi else _png(one, one.dpi)
+        place, name = to / "figures", files.file_name(one.name)
+        if "latex" in formats:
+            with mpl.rc_context(SETTINGS), files.replacing(place / f"{name}.pdf") as temporary:  # type: ignore[arg-type]
+                one.figure.savefig(temporary, format="pdf", dpi=one.dpi, metadata={"CreationDate": None})
+        with files.replacing(place / f"{name}.png") as temporary:
+            temporary.write_bytes(full)
+        files.write_table(place / f"{name}.csv", _for_file(one.data))
+        yield Picture(name, one.title, shown, one.caption, (".png", ".pdf") if "latex" in formats else (".png",))
+
+
+def _png(drawing: Drawing, dpi: int) -> bytes:
+    image = io.BytesIO()
+    with mpl.rc_context(SETTINGS):  # type: ignore[arg-type]
+        drawing.figure.savefig(image, format="png", dpi=dpi, metadata={"Software": None})
+    return image.getvalue()
 
 
 def _for_file(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,10 +1,10 @@
-"""The self-contained page: tables, images and what they rest on, without a script or a network request."""
+"""The self-contained page: status, tables, images and what they rest on, without a script or a network request."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
@@ -13,16 +13,26 @@ from mcsr_bench.errors import one_line
 from mcsr_bench.plugin.report import Table, number
 from mcsr_bench.results.load import Results
 
+from .figures import Undrawn
+from .fitting import blocks
+from .status import Status
+
+_PRINTED = 700.0
+"""Points: the width of A4 across, less the margins and what sans serif letters are wider than those that `blocks` knows."""
+
 
 @dataclass(frozen=True)
 class Picture:
     """A PNG with its caption."""
 
     name: str
-    """Of its file."""
+    """Of its files in ``figures/``, without suffix."""
     title: str
     png: bytes
+    """As it is shown within the page."""
     caption: str
+    suffixes: tuple[str, ...] = (".png",)
+    """Of the files that hold it in full size."""
 
     @property
     def uri(self) -> str:
@@ -30,8 +40,16 @@ class Picture:
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
 
-def page(tables: Sequence[Table], more: Sequence[Table], pictures: Sequence[Picture], results: Results) -> str:
-    """HTML; every text is escaped. more: tables that are folded until they are opened."""
+def page(
+    tables: Sequence[Table],
+    more: Sequence[Table],
+    figures: Sequence[Picture | Undrawn],
+    results: Results,
+    status: Status,
+    *,
+    csv: bool = True,
+) -> str:
+    """HTML; every text is escaped. more: the tables after the figures. csv: whether ``tables/`` has the numbers."""
     environment = Environment(
         loader=PackageLoader(__package__, "templates"),
         autoescape=select_autoescape(default=True),
@@ -39,11 +57,19 @@ def page(tables: Sequence[Table], more: Sequence[Table], pictures: Sequence[Pict
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = number
+    environment.filters |= {"number": number, "parts": parts}
+    groups = (
+        ("Tables", [(f"table-{one.name}", one.title) for one in tables]),
+        ("Figures", [(f"figure-{one.name}", one.title) for one in figures]),
+        ("More tables", [(f"table-{one.name}", one.title) for one in more]),
+    )
     return environment.get_template("page.html").render(
+        status=status,
+        contents=[*((name, entries) for name, entries in groups if entries), ("Trials", []), ("Made with", [])],
         tables=tables,
         more=more,
-        pictures=pictures,
+        figures=figures,
+        csv=csv,
         records=[
             r.model_dump()
             | {"method_label": r.method_label, "shown_method": r.shown_method}
@@ -58,16 +84,30 @@ def _shown(value: Any) -> Any:
     return one_line(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
-def markdown(tables: Sequence[Table]) -> str:
-    """The tables and their notes as Markdown."""
-    out = []
+def parts(table: Table) -> list[Table]:
+    """A table as it is printed: as it is, or, where it is wider than a page, its columns in several, the first one in each."""
+    found = []
+    for block in blocks(table, _PRINTED):
+        columns = tuple(table.columns[k] for k in block.columns)
+        rows = tuple(tuple(row[k] for k in block.columns) for row in table.rows)
+        found.append(replace(table, columns=columns, rows=rows))
+    return found
+
+
+def markdown(tables: Sequence[Table], status: Status) -> str:
+    """The status, the tables and their notes, and what they were made with, as Markdown."""
+    out = [_plain(status.summary), "", *(f"- **{_plain(problem)}**" for problem in status.problems), ""]
     for table in tables:
         out += [f"## {_plain(table.title)}", ""]
         out.append("| " + " | ".join(map(_plain, table.columns)) + " |")
         out.append("|" + "---|" * len(table.columns))
         for row in table.rows:
-            out.append("| " + " | ".join(f"**{_plain(c.text)}**" if c.best else _plain(c.text) for c in row) + " |")
+            cells = ("<br>".join(map(_plain, c.text.split("\n"))) for c in row)
+            out.append(
+                "| " + " | ".join(f"**{text}**" if c.best else text for c, text in zip(row, cells, strict=True)) + " |"
+            )
         out += ["", *(f"- {_plain(note)}" for note in table.notes), ""]
+    out += ["---", "", *(f"- {name}: {_plain(text)}" for name, text in status.made), ""]
     return "\n".join(out)
 
 

@@ -54,7 +54,11 @@ def regions(sheet: Sheet, results: Results) -> Table | None:
                     cells.append(Cell(number(100 * mean, ".0f")))
                 else:
                     best = _best(values, dataset, higher=METRICS[name].higher_is_better)
-                    cells.append(Cell(plus_minus(mean, std, METRICS[name].decimals), best=mean == best))
+                    zero = (
+                        round(mean, METRICS[name].decimals) == 0
+                    )  # of zero-filling itself, a rounding error: not "-0.00"
+                    shown = plus_minus(0.0 if zero else mean, std, METRICS[name].decimals)
+                    cells.append(Cell(shown, best=mean == best))
             rows.append(tuple(cells))
     notes = (
         "gain: score minus that of |zero-filled| in the same region, because a region that is easy is easy for every method; "

@@ -245,9 +245,9 @@ def _sheet(
     labels = [_label(row) for row in rows]
     asked = [name for name in layout.against if name in labels]
     here = {metric: _where(scores[metric], chosen) for metric in _shown(layout) if metric in scores}
-    named = {(row.method, row.variant) for row in rows}
     mine = [(d, m, v) for d, m, v in part[["dataset", "method", "variant"]].drop_duplicates().itertuples(index=False)]
-    mine = [key for key in mine if (key[1], key[2]) in named]
+    place = {(row.method, row.variant): k for k, row in enumerate(rows)}
+    mine = sorted((key for key in mine if key[1:] in place), key=lambda key: (key[0], place[key[1:]]))
     datasets = tuple(sorted({key[0] for key in mine}))
     found = tuple(bundle for bundle in results.bundles if _belongs(bundle.record, chosen, set(mine)))
     records = [bundle.record for bundle in found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
@@ -24,10 +25,14 @@ _DIGITS = {"psnr@volume-max": 2, "ssim@volume-max": 4}
 _AT_SCALE = re.compile(r" at \d+x$")
 _HOLM, _DOMINATED = "†", "§"
 _CONVERGED = 0.99
+_COMPARED = {"difference": "mean_difference"} | {k: k for k in ("p_t", "p_weights", "ci_low", "ci_high")}
 
 
-def table(sheet: Sheet, results: Results) -> Table:
-    """One sheet as a table with its notes."""
+def table(sheet: Sheet, results: Results, *, intervals: bool = False) -> Table:
+    """One sheet as a table with its notes.
+
+    intervals: differences to the references and their 95 % intervals stand beside the p-values, a line per metric in each cell.
+    """
     several = len(sheet.datasets) > 1
     has_paper = any(entry.printed for entry in sheet.entries.values())
     columns = [_first_column(sheet)]
@@ -35,8 +40,11 @@ def table(sheet: Sheet, results: Results) -> Table:
         head = f"{sheet.data(dataset)}: " if several else ""
         columns += [f"{head}{metric_name(m)}" for m in sheet.shown]
         for name in sheet.references:
+            columns += [f"{head}minus {sheet.called(name)} (95 % interval)"] if intervals else []
             columns.append(f"{head}p against {sheet.called(name)}")
-            columns += [f"{head}these weights: p against {sheet.called(name)}"] if sheet.seeds_vary else []
+            if sheet.seeds_vary:
+                columns += [f"{head}these weights: 95 % interval"] if intervals else []
+                columns.append(f"{head}these weights: p against {sheet.called(name)}")
         columns += [f"{head}in the paper{_where_printed(sheet, dataset)}"] if has_paper else []
         columns += [f"{head}{_EXTRA[name][0]}" for name in sheet.layout.columns]
     rows = []
@@ -44,11 +52,13 @@ def table(sheet: Sheet, results: Results) -> Table:
         cells = [sheet.cell(row.method, row.variant)]
         for dataset in sheet.datasets:
             entry = sheet.entries.get((dataset, row.method, row.variant))
-            cells += _cells(sheet, dataset, entry, has_paper)
+            cells += _cells(sheet, dataset, entry, has_paper, intervals)
             trials = sheet.trials(dataset, row.method, row.variant)
             cells += [Cell(_EXTRA[name][1](trials)) for name in sheet.layout.columns]
         rows.append(tuple(cells))
     under = notes(sheet, results)
+    if intervals and sheet.references:
+        under.append(_direction(sheet))
     if any(_HOLM in cell.text for row in rows for cell in row):
         under.append(f"{_HOLM} no longer below 0.05 after Holm's correction over the other rows of this table.")
     if any(_DOMINATED in cell.text for row in rows for cell in row):
@@ -116,9 +126,8 @@ def numbers(sheet: Sheet) -> pd.DataFrame:
             row = {**head, "reference": reference}
             for metric in sheet.metrics:
                 short = _short(metric)
-                row[f"{short}_difference"] = found[metric]["mean_difference"] if metric in found else np.nan
-                row[f"{short}_p_t"] = found[metric]["p_t"] if metric in found else np.nan
-                row[f"{short}_p_weights"] = found[metric]["p_weights"] if metric in found else np.nan
+                for column, key in _COMPARED.items():
+                    row[f"{short}_{column}"] = found[metric][key] if metric in found else np.nan
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -150,6 +159,12 @@ def score_text(entry: Entry, metric: str) -> str:
     return plus_minus(entry.mean[metric], entry.std[metric], _DIGITS.get(metric, METRICS[metric].decimals))
 
 
+def _direction(sheet: Sheet) -> str:
+    lower = [METRICS[m].title for m in sheet.metrics if not METRICS[m].higher_is_better]
+    better = f" (of {' and '.join(lower)}: a negative one)" if lower else ""
+    return f"minus: the method's mean minus the reference's; a positive difference{better} is better."
+
+
 def _first_column(sheet: Sheet) -> str:
     return "method" if all(row.label.startswith(row.method) for row in sheet.rows) else "setting"
 
@@ -160,30 +175,61 @@ def _where_printed(sheet: Sheet, dataset: str) -> str:
     return f" (on {paper})" if paper and paper != alias else ""
 
 
-def _cells(sheet: Sheet, dataset: str, entry: Entry | None, has_paper: bool) -> list[Cell]:
+def _cells(sheet: Sheet, dataset: str, entry: Entry | None, has_paper: bool, intervals: bool) -> list[Cell]:
+    per_reference = (1 + sheet.seeds_vary) * (1 + intervals)
     if entry is None:
-        tests = len(sheet.references) * (1 + sheet.seeds_vary)
-        return [Cell(UNDEFINED)] * (len(sheet.shown) + tests + has_paper)
+        return [Cell(UNDEFINED)] * (len(sheet.shown) + len(sheet.references) * per_reference + has_paper)
     cells = [
         Cell(score_text(entry, m), best=entry.mean[m] == sheet.best(dataset, m)) if m in entry.mean else Cell(UNDEFINED)
         for m in sheet.shown
     ]
     for reference in sheet.references:
         found = entry.comparisons.get(reference)
-        if not found:
-            cells += [Cell("reference" if found is None else UNDEFINED)] + [Cell(UNDEFINED)] * sheet.seeds_vary
-            continue
-        texts = [tested(found[m]) for m in sheet.metrics]
-        words = len(set(texts)) == 1 and not any(c.isdigit() for c in texts[0])
-        text = texts[0] if words else " / ".join(texts)
-        slices = [found[m]["p_slice_invalid"] for m in sheet.metrics]
-        invalid = " / ".join(number(p, ".2g") for p in slices) if np.isfinite(slices).any() else ""
-        cells.append(Cell(text + (f"  [slices, invalid: {invalid}]" if invalid else "")))
-        if sheet.seeds_vary:
-            cells.append(Cell(" / ".join(p_text(found[m]["p_weights"]) for m in sheet.metrics)))
+        if found:
+            cells += _compared(sheet, found, intervals)
+        else:
+            cells += [Cell("reference" if found is None else UNDEFINED)] + [Cell(UNDEFINED)] * (per_reference - 1)
     if has_paper:
         cells.append(Cell(" / ".join(entry.printed[m].text for m in sheet.metrics if m in entry.printed) or UNDEFINED))
     return cells
+
+
+def _compared(sheet: Sheet, found: dict[str, Found], intervals: bool) -> list[Cell]:
+    """A row's cells for one reference."""
+    between = "\n" if intervals else " / "
+    texts = [tested(found[m]) for m in sheet.metrics]
+    words = len(set(texts)) == 1 and not any(c.isdigit() for c in texts[0])
+    slices = [found[m]["p_slice_invalid"] for m in sheet.metrics]
+    invalid = " / ".join(number(p, ".2g") for p in slices) if np.isfinite(slices).any() else ""
+    p = (texts[0] if words else between.join(texts)) + (f"  [slices, invalid: {invalid}]" if invalid else "")
+    cells = [Cell(p)]
+    if intervals:
+        lines = (f"{METRICS[m].title} {difference(found[m])}" for m in sheet.metrics)
+        cells.insert(0, Cell(between.join(lines)))
+    if sheet.seeds_vary:
+        ends = [ends_text(found[m]["ci_weights_low"], found[m]["ci_weights_high"]) for m in sheet.metrics]
+        cells += [Cell(between.join(ends))] if intervals else []
+        cells.append(Cell(between.join(p_text(found[m]["p_weights"]) for m in sheet.metrics)))
+    return cells
+
+
+def difference(found: Found) -> str:
+    """Method minus reference with its sign, and the 95 % interval where there is one: "+0.52 (+0.31 to +0.73)"."""
+    low, high = found["ci_low"], found["ci_high"]
+    shown = number(found["mean_difference"], _digits(low, high))
+    return shown if (ends := ends_text(low, high)) == UNDEFINED else f"{shown} ({ends})"
+
+
+def ends_text(low: float, high: float) -> str:
+    """An interval of differences, with signs."""
+    ends = number(low, _digits(low, high)), number(high, _digits(low, high))
+    return UNDEFINED if UNDEFINED in ends else " to ".join(ends)
+
+
+def _digits(low: float, high: float) -> str:
+    """The format of a difference: two digits of the half width of its interval."""
+    half = (high - low) / 2
+    return f"+.{max(1 - math.floor(math.log10(half)), 0)}f" if half > 0 and math.isfinite(half) else "+.3g"
 
 
 def _parameters(trials: list[Bundle]) -> str:

@@ -1,12 +1,15 @@
 """The figures: every number behind them against an independent computation, every picture drawn and not blank."""
 
 import io
+from types import SimpleNamespace
 
 import fake_run as fake
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from scipy import stats
+from skimage.color import rgb2lab
 
 from mcsr_bench.api import experiment_spec
 from mcsr_bench.experiment.layout import layouts
@@ -15,8 +18,8 @@ from mcsr_bench.results.load import load_results
 from mcsr_bench.system import files
 
 reports().load("paper")
-from mcsr_bench.reports.paper.figures import drawings  # noqa: E402
-from mcsr_bench.reports.paper.figures.comparison import chosen_slice, inset  # noqa: E402
+from mcsr_bench.reports.paper.figures import Drawing, drawings  # noqa: E402
+from mcsr_bench.reports.paper.figures.comparison import Comparison, Panel, chosen_slice, comparisons, draw, inset  # noqa: E402
 from mcsr_bench.reports.paper.figures.ranks import cliques  # noqa: E402
 from mcsr_bench.reports.paper.figures.style import Palette  # noqa: E402
 from mcsr_bench.reports.paper.figures.tradeoff import front  # noqa: E402
@@ -28,7 +31,8 @@ METHODS = ("zerofill", "edsr", "zeng", "sanet")
 
 def drawn(out, against=("zerofill",), shown=()):
     results = load_results(out)
-    return {one.name: one for one in drawings(sheets(results, against, shown), results)}
+    found = drawings(sheets(results, against, shown), results)
+    return {one.name: one for one in found if isinstance(one, Drawing)}
 
 
 def one(found, beginning):
@@ -172,10 +176,39 @@ def test_the_inset_is_where_the_error_inside_the_object_is_largest():
 
 
 def test_methods_look_the_same_everywhere_and_differ_without_colour():
-    palette = Palette(METHODS)
-    assert len({palette.colour(m) for m in METHODS}) == len(METHODS)
-    assert len({palette.marker(m) for m in METHODS}) == len(METHODS)
-    assert len({str(palette.line(m)) for m in METHODS}) == len(METHODS)
+    names = [f"method{k}" for k in range(11)]  # as many as the default table has rows
+    palette = Palette(names)
+    for k, a in enumerate(names):
+        for b in names[:k]:
+            assert palette.colour(a) != palette.colour(b)
+            assert palette.marker(a) != palette.marker(b)
+            lightness = [rgb2lab(np.array(to_rgb(palette.colour(name))))[0] for name in (a, b)]
+            assert palette.line(a) != palette.line(b) or abs(np.subtract(*lightness)) > 15, (a, b)
+
+
+@pytest.mark.parametrize(
+    ("n", "lines"), [(1, [1]), (5, [5]), (6, [6]), (7, [4, 3]), (10, [5, 5]), (11, [6, 5]), (13, [5, 5, 3])]
+)
+def test_the_images_of_ten_methods_are_two_lines_of_five(n, lines):
+    image = np.random.default_rng(0).random((16, 16))
+    panels = tuple(Panel(f"m{k}", image, 30.0, 0.5) for k in range(n))
+    figure = draw(Comparison("t", image[::4, ::4], image, image, panels, (0, 0, 4, 4), "c"))
+    figure.draw_without_rendering()
+    tops = [round(ax.get_position().y1, 2) for ax in figure.axes if ax.get_title().startswith("m")]
+    assert [tops.count(top) for top in dict.fromkeys(tops)] == lines
+    columns = [round(ax.get_position().x0, 2) for ax in figure.axes if ax.get_title().startswith("m")]
+    assert columns[: len(columns[lines[0] :])] == columns[lines[0] :] or len(lines) > 2  # one below the other
+
+
+def test_a_full_size_picture_loses_no_pixel(monkeypatch):
+    image = np.zeros((400, 500))
+    panels = (Panel("m", image, 30.0, 0.5),)
+    shown = Comparison("t", image[::4, ::4], image, image, panels, (0, 0, 4, 4), "c")
+    monkeypatch.setattr("mcsr_bench.reports.paper.figures.comparison.comparison", lambda *_: shown)
+    [drawing] = comparisons(SimpleNamespace(datasets=("d",), name="s"), None, ("median",))
+    drawing.figure.set_dpi(drawing.dpi)
+    drawing.figure.draw_without_rendering()
+    assert min(ax.get_window_extent().width for ax in drawing.figure.axes if ax.images) >= 500
 
 
 def test_images_and_attention_of_a_real_run_are_chosen_by_rule(here, tmp_path):

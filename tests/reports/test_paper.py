@@ -1,5 +1,6 @@
 """The tables in the paper's form: what is bold, beside what, and never ranked together; and a page that runs nothing."""
 
+import math
 import re
 from html.parser import HTMLParser
 
@@ -9,7 +10,13 @@ import pytest
 from scipy import stats
 
 from mcsr_bench.plugin.registry import reports
-from mcsr_bench.results.load import load_results
+from mcsr_bench.results.bundle import RunFolder
+from mcsr_bench.results.load import load_results, use_results
+from mcsr_bench.system.provenance import versions
+
+reports().load("paper")
+from mcsr_bench.reports.paper.intervals import intervals  # noqa: E402
+from mcsr_bench.reports.paper.sheets import compared, sheets, standard_layouts  # noqa: E402
 
 AGAINST = ("zerofill",)
 
@@ -159,7 +166,8 @@ def test_the_page_escapes_everything_and_asks_nobody(tmp_path):
     assert "script" not in page.tags
     assert "&lt;script&gt;" in text
     links = [value for name, value in page.attributes if name in ("src", "href", "srcset", "data")]
-    assert not [v for v in links if v and not v.startswith(("data:", "#"))]
+    beside = {v for v in links if v and not v.startswith(("data:", "#"))}
+    assert beside == {p.relative_to(tmp_path / "to").as_posix() for p in (tmp_path / "to" / "figures").iterdir()}
     assert not re.search(r"@import|url\(", text)
     markdown = (tmp_path / "to" / "report.md").read_text(encoding="utf-8")
     assert "<script>" not in markdown
@@ -171,3 +179,76 @@ def test_cleared_prepared_data_cost_the_picture_not_the_table(three, tmp_path):
     names = {p.name for p in written}
     assert {"index.html", "report.md", "scores.csv", "comparisons.csv"} <= names
     assert not any(p.name.startswith("comparison-") for p in written)
+    for name in ("index.html", "report.md"):
+        text = (tmp_path / "to" / name).read_text(encoding="utf-8")
+        assert "Not drawn: Images: knee, 2x, median, worst and best patient" in text, name
+        assert "Attention and features of sanet: knee, 2x" in text, name
+        assert re.search(r"the prepared data knee.none.x0 are not in .*: run the experiment again to build them", text)
+
+
+def test_a_page_begins_with_what_failed_and_ends_with_how_it_was_made(three, tmp_path, monkeypatch):
+    broken = (
+        ("edsr", "failed", "RuntimeError: out of memory"),
+        ("zeng", "interrupted", "SIGTERM"),
+        ("lyu", "running", ""),
+    )
+    for method, state, reason in broken:
+        fake.write_trial_of(three, method, [1.0], status=state, reason=reason, started="2026-01-02T03:04:05+00:00")
+    damaged = fake.write_trial_of(three, "bicubic", [1.0])
+    (damaged / "trial.json").write_text("{")
+    monkeypatch.setattr("sys.argv", ["/usr/bin/mcsr-bench", "report", "a run"])
+    results, folders = [], RunFolder(three).bundles({damaged})
+    use_results([three], results.append, lambda error: False)
+    assert len(list(folders)) == 6
+    reports().load("paper")().write(results[-1], tmp_path / "to", against=AGAINST, formats=("html", "md", "csv"))
+    for name in ("index.html", "report.md"):
+        text = (tmp_path / "to" / name).read_text(encoding="utf-8").replace("\\", "")
+        said = (
+            "6 trials: 3 done, 1 failed, 1 interrupted, 1 running.",
+            "Failed: knee x2 edsr seed 0: RuntimeError: out of memory",
+            "Interrupted: knee x2 zeng seed 0: SIGTERM",
+            "Running: knee x2 lyu seed 0",
+            f"Left out: {damaged}: a file of this trial is damaged",
+        )
+        assert sorted(text.index(one) for one in said) == [text.index(one) for one in said], name
+        assert text.index(said[-1]) < text.index("p against zerofill"), name
+        assert "mcsr-bench report &#39;a run&#39;" in text or "mcsr-bench report 'a run'" in text
+        assert re.search(r"20\d\d-\d\d-\d\d \d\d:\d\d UTC", text)
+        assert "2026-01-02" in text
+        assert f"torch {versions()['torch']}" in text
+
+
+def test_every_p_value_of_a_page_has_direction_and_interval(three, tmp_path):
+    found = compared(load_results(three), standard_layouts(load_results(three), AGAINST, ()), ("psnr@volume-max",))
+    one = found[found["method"] == "minet"].iloc[0]
+    write(three, tmp_path / "to")
+    text = (tmp_path / "to" / "report.md").read_text(encoding="utf-8")
+    half = (one["ci_high"] - one["ci_low"]) / 2
+    digits = 1 - math.floor(math.log10(half))
+    shown = [f"{one[key]:+.{digits}f}" for key in ("mean_difference", "ci_low", "ci_high")]
+    [line] = [
+        row for row in text.splitlines() if row.startswith("| minet") and "in the paper" not in row and "<br>" in row
+    ]
+    assert f"PSNR {shown[0]} ({shown[1]} to {shown[2]})<br>SSIM +" in line
+    heads = [row for row in text.splitlines() if row.startswith("| ") and "| p against" in row]
+    assert heads
+    for head in heads:
+        assert "| minus zerofill (95 % interval) | p against zerofill |" in head
+    scores = pd.read_csv(tmp_path / "to" / "tables" / "scores.csv").set_index("method")
+    assert scores.loc["minet", ["psnr_ci_low", "psnr_ci_high"]].tolist() == pytest.approx(
+        [one["ci_low"], one["ci_high"]]
+    )
+
+
+def test_a_worse_method_has_a_negative_difference_and_the_rows_keep_their_order(three, tmp_path):
+    fake.write_trial_of(
+        three, "bicubic", fake.draw("bicubic", 9, better=-2.0), data=fake.data_record("knee", patients=9)
+    )
+    results = load_results(three)
+    [sheet] = sheets(results, AGAINST, ())
+    rows = [[cell.text for cell in row] for row in intervals(sheet, results).rows if row[2].text == "PSNR"]
+    assert [row[0] for row in rows] == ["bicubic", "minet", "sanet"]
+    assert rows[0][4].startswith("-1.9")
+    low, high = rows[0][5].split(" to ")
+    assert float(low) < float(rows[0][4]) < float(high) < 0
+    assert rows[0][6:8] == ["<0.001", "<0.001"]

@@ -1,8 +1,6 @@
 """``report``: from run folders to files, every number against an independent computation on the same CSV, LaTeX that compiles."""
 
 import re
-import shutil
-import subprocess
 
 import fake_run as fake
 import numpy as np
@@ -73,6 +71,8 @@ def test_comparisons_equal_scipy_and_statsmodels_on_the_same_csv(run_folder, tmp
                 "p_wilcoxon": stats.wilcoxon(a, b).pvalue,
                 "ci_low": low,
                 "ci_high": high,
+                "ci_weights_low": d.mean() - stats.t.ppf(0.975, 8) * d.std(ddof=1) / 3,
+                "ci_weights_high": d.mean() + stats.t.ppf(0.975, 8) * d.std(ddof=1) / 3,
                 "d_z": d.mean() / d.std(ddof=1),
             }
             for name, value in expected.items():
@@ -183,41 +183,6 @@ def test_the_command_prints_the_table(here, run_folder, tmp_path):
     assert "open" in out.stderr
 
 
-def test_latex_is_strict_and_compiles_where_there_is_a_tex(run_folder, tmp_path):
-    build_report([run_folder], tmp_path / "to", formats=["latex"])
-    found = sorted((tmp_path / "to" / "tables").glob("*.tex"))
-    assert found
-    for path in found:
-        check_latex(path.read_text(encoding="utf-8"))
-    tex = shutil.which("pdflatex")
-    if tex is None:
-        pytest.skip("no pdflatex here: the strict reading above stands in for it")
-    body = "".join(rf"\input{{{path}}}" + "\n" for path in found)
-    (tmp_path / "main.tex").write_text(
-        r"\documentclass{article}\usepackage{booktabs}\begin{document}" + body + r"\end{document}"
-    )
-    call = [tex, "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "main.tex"]
-    out = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, errors="replace")
-    assert out.returncode == 0, out.stdout[-2000:]
-
-
-def check_latex(text):
-    """Balanced groups and environments, as many cells as columns, nothing unescaped, ASCII."""
-    assert text.isascii()
-    bare = re.sub(r"\\[\\{}&%$#_]", "", text)
-    assert bare.count("{") == bare.count("}")
-    assert bare.count("$") % 2 == 0
-    assert re.findall(r"\\begin\{(\w+)\}", text) == list(reversed(re.findall(r"\\end\{(\w+)\}", text))) or sorted(
-        re.findall(r"\\begin\{(\w+)\}", text)
-    ) == sorted(re.findall(r"\\end\{(\w+)\}", text))
-    [columns] = re.findall(r"\\begin\{tabular\}\{([lr]+)\}", text)
-    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert rows
-    for row in rows:
-        assert len(re.findall(r"(?<!\\)&", row)) == len(columns) - 1
-        assert not re.search(r"(?<!\\)[%#_]", row)
-
-
 def test_latex_escapes_what_users_write():
     evil = r"\input{/etc/passwd} 100% a_b #1 $x$ {} ~ ^ < > | ± × α ☃"
     check = escape(evil)
@@ -226,26 +191,6 @@ def test_latex_escapes_what_users_write():
     assert "?" in check
     for sign in "%_#":
         assert not re.search(rf"(?<!\\){sign}", check)
-
-
-def test_the_page_opens_in_a_browser_without_error_or_request(run_folder, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium here")
-    build_report([run_folder], tmp_path / "to", formats=["html"])
-    log = tmp_path / "net.json"
-    call = [
-        *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--enable-logging=stderr", "--v=0"),
-        *(f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}", "--disable-background-networking"),
-        *("--disable-component-update", "--no-first-run", f"file://{tmp_path / 'to' / 'index.html'}"),
-    ]
-    out = subprocess.run(call, capture_output=True, text=True, timeout=120)
-    assert "Reported against reproduced" in out.stdout
-    assert "CONSOLE" not in out.stderr
-    asked = set(re.findall(r'"url":"(https?://[^"/]+)', log.read_text(errors="replace")))
-    page = (tmp_path / "to" / "index.html").read_text(encoding="utf-8")
-    assert not {host for host in asked if host in page}
-    assert "<script" not in page
 
 
 def test_unequal_patients_nan_scores_and_unfinished_trials_are_named(tmp_path):

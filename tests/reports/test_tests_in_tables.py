@@ -80,7 +80,7 @@ def test_a_comparison_that_one_patient_dominates_is_marked(tmp_path):
     assert "§ one patient dominates the differences (Grubbs' statistic beyond its two-sided 1 % point)" in notes
     [row] = [row for row in intervals(sheet, load_results(tmp_path / "r")).rows if row[2].text == "PSNR"]
     assert row[-1].text == "p004"
-    assert r"\S{}" in latex(table_of(sheet, load_results(tmp_path / "r")))
+    assert r"$\S$" in latex(table_of(sheet, load_results(tmp_path / "r")))
 
 
 def test_holm_runs_over_the_rows_of_one_table(tmp_path):

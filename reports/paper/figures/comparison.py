@@ -5,6 +5,7 @@ Slices are chosen by rule, never by eye: the median, the worst and the best pati
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -32,12 +33,14 @@ from mcsr_bench.results.predictions import stored_predictions
 from mcsr_bench.system import files
 
 from ..sheets import STANDARD_METRICS, Sheet
-from .drawing import Drawing
+from .drawing import Drawing, Undrawn
 from .style import SETTINGS
 
 Rule = Literal["median", "worst", "best"]
 RULES: tuple[Rule, ...] = ("median", "worst", "best")
 _PER_LINE = 6
+_CELL = 1.75
+"""Inches of a panel's width, with what is around it."""
 _GRAY, _ERROR = "gray", "magma"
 _BOX = "#56b4e9"
 _ZOOM = 4
@@ -80,22 +83,26 @@ class Comparison:
     caption: str
 
 
-def comparisons(sheet: Sheet, results: Results, rules: tuple[Rule, ...] = RULES) -> Iterator[Drawing]:
-    """One figure per dataset and rule; none where the prepared data were cleared from the cache."""
+def comparisons(sheet: Sheet, results: Results, rules: tuple[Rule, ...] = RULES) -> Iterator[Drawing | Undrawn]:
+    """One figure per dataset and rule; one `Undrawn` per dataset where the prepared data or predictions were cleared away."""
     for dataset in sheet.datasets:
+        name = f"comparison-{dataset}-{sheet.name}"
         for rule in rules:
             try:
                 shown = comparison(sheet, results, dataset, rule)
             except DamagedFileError:
                 raise
-            except UserError:  # tables do not need the prepared data, pictures do
-                continue
+            except UserError as error:  # tables do not need these files, pictures do
+                patients = " and ".join(filter(None, (", ".join(rules[:-1]), rules[-1])))
+                yield Undrawn(name, f"Images: {sheet.data(dataset)}, {sheet.scale}x, {patients} patient", f"{error}.")
+                break
             if shown is None:
                 continue
             data = pd.DataFrame([{"panel": p.name, "psnr": p.psnr, "ssim": p.ssim} for p in shown.panels])
             data[["box_top", "box_left", "box_height", "box_width"]] = shown.box
             suffix = "" if rule == "median" else f"-{rule}"
-            yield Drawing(f"comparison-{dataset}-{sheet.name}{suffix}", shown.title, shown.caption, draw(shown), data)
+            sharp = math.ceil(1.1 * shown.truth.shape[1] / _CELL)  # no pixel of an image is lost in full size
+            yield Drawing(f"{name}{suffix}", shown.title, shown.caption, draw(shown), data, max(Drawing.dpi, sharp))
 
 
 def chosen_slice(sheet: Sheet, results: Results, dataset: str, rule: Rule = "median") -> Chosen | None:
@@ -149,7 +156,7 @@ def comparison(sheet: Sheet, results: Results, dataset: str, rule: Rule = "media
     truth = _magnitude(scored[0])
     shown = next((p for p in panels if p.name == _label(sheet, chosen.reference)), panels[0])
     return Comparison(
-        title=f"{sheet.data(dataset)}, {sheet.scale}x, {rule} patient",
+        title=f"Images: {sheet.data(dataset)}, {sheet.scale}x, {rule} patient",
         low=_magnitude(images[1][position]) / protocol.lr_gain(sheet.scale),
         auxiliary=_magnitude(images[2][position]),
         truth=truth,
@@ -174,13 +181,20 @@ def inset(error: Image, inside: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return int(top), int(left), h, w
 
 
+def lines_of(n: int) -> tuple[int, int]:
+    """Into how many lines n panels go, and how many are in a line: as few lines as there can be, of equal length."""
+    lines = -(-n // _PER_LINE)
+    return lines, -(-n // lines)
+
+
 def draw(shown: Comparison) -> Figure:
-    """LR over auxiliary at the left, the methods in lines of six with their errors below, HR over the error scale at the right."""
+    """LR over auxiliary at the left, the methods in lines with their errors below, HR over the error scale at the right.
+
+    No line has more than six methods, and all have as many as each other, but for the last one: ten methods are 5 + 5.
+    """
     H, W = shown.truth.shape
-    n_lines = -(-len(shown.panels) // _PER_LINE)
-    n_columns = min(len(shown.panels), _PER_LINE)
-    cell = 1.75
-    size = (cell * (n_columns + 2), (cell * H / W + 0.36) * 2 * n_lines + 0.35)
+    n_lines, n_columns = lines_of(len(shown.panels))
+    size = (_CELL * (n_columns + 2), (_CELL * H / W + 0.36) * 2 * n_lines + 0.35)
     with mpl.rc_context(SETTINGS):  # type: ignore[arg-type]
         figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01))
         grid = figure.add_gridspec(2 * n_lines, n_columns + 2)
@@ -200,7 +214,7 @@ def draw(shown: Comparison) -> Figure:
         _show(truth, shown.truth, _GRAY, white, "HR")
         _zoom(truth, shown.truth, shown.box, white)
         for k, (panel, error) in enumerate(zip(shown.panels, errors, strict=True)):
-            line, column = divmod(k, _PER_LINE)
+            line, column = divmod(k, n_columns)
             upper = figure.add_subplot(grid[2 * line, column + 1])
             _show(upper, panel.image, _GRAY, white, panel.name)
             _zoom(upper, panel.image, shown.box, white)

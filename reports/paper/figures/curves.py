@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib.ticker import StrMethodFormatter
 
 from mcsr_bench.results.load import Results, training_log
 
@@ -13,7 +14,7 @@ from ..sheets import Sheet
 from ..table import title
 from .drawing import Drawing
 from .scores import note
-from .style import PAGE, SETTINGS, Palette, canvas
+from .style import PAGE, SETTINGS, Palette, canvas, log_axis
 
 
 def curves(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing]:
@@ -46,10 +47,11 @@ def curves(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
                     marker=palette.marker(label),
                     label=first,
                 )
-                axes[1].plot(one["step"], one["loss"], color=colour, linestyle=line, linewidth=0.8)
+                axes[1].plot(one["step"], one["loss"], color=colour, linestyle=line, linewidth=0.9)
             axes[0].set_ylabel("validation PSNR (dB)")
             axes[1].set_ylabel("training loss")
             axes[1].set_yscale("log")
+            log_axis(axes[1].yaxis, data["loss"].min(), data["loss"].max(), StrMethodFormatter("{x:g}"))
             for ax in axes:
                 ax.set_xlabel("step")
             figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
@@ -57,4 +59,4 @@ def curves(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
         caption = (
             f"{title(sheet, 'training')} on {data_name}: losses of different methods cannot be compared. {note(sheet)}"
         )
-        yield Drawing(f"curves-{dataset}-{sheet.name}", f"Training on {data_name}", caption, figure, data)
+        yield Drawing(f"curves-{dataset}-{sheet.name}", f"Training: {data_name}, {sheet.scale}x", caption, figure, data)

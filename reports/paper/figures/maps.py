@@ -14,6 +14,7 @@ from mcsr_bench.data.store import StoredVolume
 from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.loading import method_of
+from mcsr_bench.plugin.method import Method
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results.bundle import Bundle, TrialRecord
 from mcsr_bench.results.load import Results
@@ -21,7 +22,7 @@ from mcsr_bench.weights.tensors import load_weights
 
 from ..sheets import Sheet
 from .comparison import chosen_slice
-from .drawing import Drawing
+from .drawing import Drawing, Undrawn
 from .scores import note
 from .style import PAGE, SETTINGS, canvas
 
@@ -29,13 +30,27 @@ Maps = dict[str, NDArray[np.float64]]
 _PRIORS, _FEATURES = ("prior_high", "prior_low"), ("high", "low")
 
 
-def maps(sheet: Sheet, results: Results) -> Iterator[Drawing]:
-    """For the first trial on each dataset whose method hands out pairs of maps per stage ("prior_high_1", "prior_low_1", ...)."""
+def maps(sheet: Sheet, results: Results) -> Iterator[Drawing | Undrawn]:
+    """For the first trial on each dataset whose method hands out pairs of maps per stage ("prior_high_1", "prior_low_1", ...).
+
+    An `Undrawn` where it could, but its weights or the prepared data were cleared away.
+    """
     if sheet.role != "target":
         return
     for dataset in sheet.datasets:
         for bundle in (b for b in sheet.bundles if b.record.dataset_label == dataset):
-            found = _maps(bundle, sheet, results) if bundle.record.card.get("contrasts") == "multi" else None
+            name = sheet.label(bundle.record.method, bundle.record.variant)
+            try:
+                found = _maps(bundle, sheet, results) if bundle.record.card.get("contrasts") == "multi" else None
+            except DamagedFileError:
+                raise
+            except UserError as error:
+                yield Undrawn(
+                    f"attention-{dataset}-{sheet.name}",
+                    f"Attention and features of {name}: {dataset}, {sheet.scale}x",
+                    f"{error}.",
+                )
+                break
             if found is None:
                 continue
             volume, position, images = found
@@ -44,18 +59,21 @@ def maps(sheet: Sheet, results: Results) -> Iterator[Drawing]:
 
 
 def _maps(bundle: Bundle, sheet: Sheet, results: Results) -> tuple[StoredVolume, int, Maps] | None:
-    """The maps of the median patient's middle slice, each (H, W): a mean over channels of absolute values."""
+    """The maps of the median patient's middle slice, each (H, W): a mean over channels of absolute values.
+
+    None where the method hands out none, or is not here any more. UserError where weights or prepared data were cleared away.
+    """
     record = bundle.record
-    if not bundle.weights.is_file():
-        return None
     try:
-        chosen = chosen_slice(sheet, results, record.dataset_label)
         method = method_of(record.method, record.scale, record.preset, record.settings)
-        load_weights(method, bundle.checked(bundle.weights), key=record.key)
-    except DamagedFileError:
-        raise
-    except UserError:  # prepared data cleared, or a method that is not here any more
+    except UserError:
         return None
+    if type(method).maps is Method.maps:
+        return None
+    if not bundle.weights.is_file():
+        raise UserError(f"{bundle.weights}: no weights there; run with --fresh trains them again")
+    chosen = chosen_slice(sheet, results, record.dataset_label)
+    load_weights(method, bundle.checked(bundle.weights), key=record.key)
     if chosen is None:
         return None
     volume, position = chosen.volume, chosen.position
@@ -102,9 +120,12 @@ def _drawings(
                 top = 1.0 if file == "attention" else max(float(np.percentile(s, 99.7)) for s in shown) or 1.0
                 for k, image in enumerate(shown):
                     ax = axes[row * columns + 1 + k]
-                    ax.imshow(image, cmap="viridis", vmin=0, vmax=top)
-                    if row == 0:
-                        ax.set_title(f"stage {stages[k]}")
+                    shown_as = ax.imshow(image, cmap="viridis", vmin=0, vmax=top)
+                    ax.set_title(f"stage {stages[k]}, {('bright', 'rest')[row]}")
+                bar = figure.colorbar(
+                    shown_as, cax=axes[columns].inset_axes((0.1, 0.9 - 0.5 * row, 0.8, 0.08)), orientation="horizontal"
+                )
+                bar.set_label(("bright", "rest")[row])
             for ax in axes:
                 ax.axis("off")
         rows = [
@@ -119,4 +140,10 @@ def _drawings(
         ]
         caption = f"{name} on {record.shown_dataset}, {where}: {what}. {note(sheet)}"
         label = f"{file}-{record.dataset_label}-{sheet.name}"
-        yield Drawing(label, f"{name}: {file}", caption, figure, pd.DataFrame(rows))
+        yield Drawing(
+            label,
+            f"{file.capitalize()} of {name}: {record.dataset_label}, {sheet.scale}x",
+            caption,
+            figure,
+            pd.DataFrame(rows),
+        )

@@ -83,7 +83,13 @@ def ablation(sheet: Sheet, results: Results) -> Iterator[Drawing]:
                 ax.grid(axis="x", visible=False)
         shown = title(sheet, "mean and 95 % interval over patients")
         caption = f"{shown} on {sheet.data(dataset)}; the axis does not begin at 0. {note(sheet)}"
-        yield Drawing(f"ablation-{dataset}-{sheet.name}", f"Ablation on {sheet.data(dataset)}", caption, figure, here)
+        yield Drawing(
+            f"ablation-{dataset}-{sheet.name}",
+            f"Ablation on {sheet.data(dataset)}, {sheet.scale}x",
+            caption,
+            figure,
+            here,
+        )
 
 
 def sweep(sheet: Sheet, results: Results) -> Iterator[Drawing]:
@@ -114,7 +120,9 @@ def sweep(sheet: Sheet, results: Results) -> Iterator[Drawing]:
         marked = f" Dashed: the paper's choice ({', '.join(sorted(chosen - {''}))})." if chosen - {""} else ""
         shown = title(sheet, "mean and 95 % interval over patients")
         caption = f"{shown} on {sheet.data(dataset)}.{marked} {note(sheet)}"
-        yield Drawing(f"sweep-{dataset}-{sheet.name}", sheet.layout.title, caption, figure, here)
+        yield Drawing(
+            f"sweep-{dataset}-{sheet.name}", f"{sheet.layout.title}: {sheet.data(dataset)}", caption, figure, here
+        )
 
 
 def differences(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing]:
@@ -146,10 +154,13 @@ def differences(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Dr
                     for i, label in enumerate(labels):
                         values = here[(here["label"] == label) & (here["metric"] == metric)]["difference"].to_numpy()
                         jitter = (np.arange(len(values)) % 5 - 2) * 0.07
-                        ax.plot(values, i + jitter, "o", color="#999999", markersize=2.5)
+                        ax.plot(values, i + jitter, "o", color="#c4c4c4", markersize=2.5, zorder=1)
                         mean, ends = _compared(sheet, str(dataset), label, reference, metric)
                         colour, marker = palette.colour(label), palette.marker(label)
-                        ax.errorbar(mean, i, xerr=ends, capsize=3, color=colour, marker=marker)
+                        ax.errorbar(mean, i, xerr=ends, capsize=3, color=colour, zorder=2)
+                        ax.plot(
+                            mean, i, marker, color=colour, markersize=6.5, markeredgecolor="white", markeredgewidth=0.6
+                        )
                     ax.axvline(0, color="black", linewidth=0.8)
                     ax.set_yticks(range(len(labels)), labels if metric == STANDARD_METRICS[0] else [""] * len(labels))
                     ax.invert_yaxis()
@@ -162,7 +173,7 @@ def differences(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Dr
             safe = reference.replace("@", "-")
             yield Drawing(
                 f"differences-{dataset}-{safe}-{sheet.name}",
-                f"Against {sheet.called(reference)}, patient by patient",
+                f"Against {sheet.called(reference)}, patient by patient: {sheet.data(dataset)}, {sheet.scale}x",
                 caption,
                 figure,
                 here,

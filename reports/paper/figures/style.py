@@ -6,11 +6,14 @@ from collections.abc import Iterable
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import Formatter, LogLocator, NullLocator
 
 COLUMN, PAGE = 3.5, 7.2
 """Widths in inches: a column and a page of a journal."""
 
+# Printed in grey, two colours can be one: what then shares a line style (seven apart) differs in lightness.
 _COLOURS = (
     "#000000",
     "#7f7f7f",
@@ -18,23 +21,22 @@ _COLOURS = (
     "#0072b2",
     "#56b4e9",
     "#009e73",
-    "#e69f00",
-    "#cc79a7",
     "#d55e00",
+    "#cc79a7",
+    "#332288",
     "#b8a800",
+    "#e69f00",
+    "#882255",
 )
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*", ">", "p")
 _LINES = (
     "-",
-    "--",
-    "-.",
-    ":",
-    (0, (5, 1)),
-    (0, (3, 1, 1, 1)),
-    (0, (1, 1)),
-    (0, (5, 5)),
-    (0, (3, 5, 1, 5)),
-    (0, (1, 4)),
+    (0, (6, 2)),
+    (0, (1.2, 1.4)),
+    (0, (6, 1.6, 1.2, 1.6)),
+    (0, (12, 2.5)),
+    (0, (2.6, 1.2)),
+    (0, (6, 1.6, 1.2, 1.6, 1.2, 1.6)),
 )
 
 SETTINGS = {
@@ -44,6 +46,7 @@ SETTINGS = {
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "legend.fontsize": 7,
+    "legend.handlelength": 4,  # a marker leaves the line style to be seen
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.7,
@@ -73,9 +76,17 @@ class Palette:
         """A marker of matplotlib's."""
         return _MARKERS[self._index.get(name, 0) % len(_MARKERS)]
 
-    def line(self, name: str) -> str | tuple[int, tuple[int, ...]]:
+    def line(self, name: str) -> str | tuple[int, tuple[float, ...]]:
         """A line style of matplotlib's."""
         return _LINES[self._index.get(name, 0) % len(_LINES)]
+
+
+def log_axis(axis: Axis, low: float, high: float, form: Formatter) -> None:
+    """Give a logarithmic axis ticks at round numbers, few enough not to touch, written out by ``form``."""
+    steps = (1, 2, 5) if high > 5 * low else (1, 1.5, 2, 3, 4, 5, 7)
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(form)
+    axis.set_minor_locator(NullLocator())
 
 
 def canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:

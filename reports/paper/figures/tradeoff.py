@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import EngFormatter
 
 from mcsr_bench.results.load import Results
 
@@ -16,7 +18,7 @@ from ..sheets import Sheet
 from ..table import title
 from .drawing import Drawing
 from .scores import note
-from .style import PAGE, SETTINGS, Palette, canvas
+from .style import PAGE, SETTINGS, Palette, canvas, log_axis
 
 _FEWEST = 3
 
@@ -61,6 +63,7 @@ def pareto(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
                 axes, (("parameters", "parameters"), ("macs", "multiply-accumulates, HR 320")), strict=True
             ):
                 ax.set_xscale("log")
+                log_axis(ax.xaxis, data[key].min(), data[key].max(), EngFormatter(sep=""))
                 edge = data[data[f"front_{key}"]].sort_values(key)
                 ax.step(edge[key], edge["psnr"], where="post", color="#999999", linewidth=1, zorder=1)
                 for label, x, y in zip(data["label"], data[key], data["psnr"], strict=True):
@@ -85,7 +88,11 @@ def pareto(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
             f"{note(sheet)} Dotted: the best interpolation."
         )
         yield Drawing(
-            f"pareto-{dataset}-{sheet.name}", f"Score against cost on {sheet.data(dataset)}", caption, figure, data
+            f"pareto-{dataset}-{sheet.name}",
+            f"Score against cost: {sheet.data(dataset)}, {sheet.scale}x",
+            caption,
+            figure,
+            data,
         )
 
 
@@ -111,4 +118,5 @@ def _names(ax: mpl.axes.Axes, x: np.ndarray, y: np.ndarray, labels: list[str]) -
             textcoords="offset points",
             fontsize=6.5,
             va="center",
+            path_effects=[withStroke(linewidth=2, foreground="white")],  # a line behind does not strike it through
         )
