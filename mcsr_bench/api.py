@@ -46,7 +46,7 @@ from mcsr_bench.system.devices import chosen_device
 from mcsr_bench.system.progress import Listener, Warnings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResults(Results):
     """All results in the folder of a run, and what this call did."""
 
@@ -56,6 +56,9 @@ class RunResults(Results):
     """What the command line prints."""
     files: tuple[Path, ...]
     """The report's files, the one to open first in front."""
+
+    def __repr__(self) -> str:
+        return "\n".join([super().__repr__(), *(f"report: {path}" for path in self.files[:1])])
 
 
 def run(

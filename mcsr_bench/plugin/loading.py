@@ -55,6 +55,12 @@ def check_method(name: str, scale: int, preset: str, settings: dict[str, Any]) -
     return found
 
 
+def check_seed(option: str, seed: int) -> None:
+    """UserError for a seed that generators do not take."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"{option} {seed}: a seed is between 0 and 2^32 - 1")
+
+
 def load_method(
     name: str,
     scale: int,
@@ -70,6 +76,7 @@ def load_method(
     plugins, known for this call alone. settings: what differs from the preset. Raises UserError for an unknown name, preset, scale
     or setting, or a setting out of range.
     """
+    check_seed("--seed", seed)
     with scoped_plugins(plugins), torch.random.fork_rng(devices=[]):
         values = check_method(name, scale, preset, settings)
         torch.manual_seed(seed)
