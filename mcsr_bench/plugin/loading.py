@@ -11,6 +11,7 @@ import torch
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.cards import DatasetCard, MethodCard
 from mcsr_bench.plugin.dataset import Dataset
+from mcsr_bench.plugin.given import named
 from mcsr_bench.plugin.method import Method
 from mcsr_bench.plugin.registry import checked, datasets, methods, scoped_plugins
 
@@ -62,7 +63,7 @@ def check_seed(option: str, seed: int) -> None:
 
 
 def load_method(
-    name: str,
+    name: str | type[Method],
     scale: int,
     preset: str = "paper",
     *,
@@ -72,12 +73,22 @@ def load_method(
 ) -> Method:
     """A method with freshly initialised weights; ``.network`` of a trained one is a ``torch.nn.Module``.
 
-    The initialisation depends on ``seed`` alone and leaves torch's random state as it was. plugins: folders whose sub-folders are
-    plugins, known for this call alone. settings: what differs from the preset. Raises UserError for an unknown name, preset, scale
-    or setting, or a setting out of range.
+    name: of a method, or a class of your own with a ``Card``. The initialisation depends on ``seed`` alone and leaves torch's
+    random state as it was. plugins: folders whose sub-folders are plugins, known for this call alone. settings: what differs from
+    the preset. Raises UserError for an unknown name, preset, scale or setting, or a setting out of range.
     """
     check_seed("--seed", seed)
-    with scoped_plugins(plugins), torch.random.fork_rng(devices=[]):
+    with scoped_plugins(plugins):
+        if isinstance(name, str):
+            return _load_method(name, scale, preset, seed, settings)
+        names, given = named(name)
+        [chosen] = names or ()
+        with scoped_plugins(classes=given):
+            return _load_method(chosen, scale, preset, seed, settings)
+
+
+def _load_method(name: str, scale: int, preset: str, seed: int, settings: dict[str, Any]) -> Method:
+    with torch.random.fork_rng(devices=[]):
         values = check_method(name, scale, preset, settings)
         torch.manual_seed(seed)
         method = methods().load(name)(methods().card(name), scale, values)

@@ -154,7 +154,7 @@ def _words(hint: Any) -> str:
     if origin is Literal:
         return " or ".join(map(repr, parts))
     if origin is type:
-        return f"a class of {parts[0].__name__}"
+        return f"a subclass of {parts[0].__name__}"
     if isinstance(origin, type) and issubclass(origin, Callable):  # type: ignore[arg-type]
         return "a function"
     if isinstance(origin, type) and issubclass(origin, Mapping):
