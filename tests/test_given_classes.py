@@ -1,6 +1,7 @@
 """Classes in place of names: what a notebook defines is loaded, run beside the others, and never taken for what it was before."""
 
 import os
+import re
 import textwrap
 from pathlib import Path
 
@@ -315,3 +316,12 @@ def test_a_class_that_cannot_be_a_method(method, sentence, tmp_path):
 def test_profile_takes_a_class():
     [row] = mb.profile(MyNet, 2, size=32, preset="quick", timed=False)
     assert (row["name"], row["parameters"]) == ("mynet", 10)
+
+
+def test_the_class_of_the_documentation_is_one():
+    page = (Path(__file__).parents[1] / "docs" / "notebooks.md").read_text(encoding="utf-8")
+    [block] = [part for part in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class MyNet" in part]
+    scope = {"mb": mb, "__name__": "__main__"}
+    exec(block[: block.index("results =")], scope)
+    method = mb.load_method(scope["MyNet"], 4, "quick")
+    assert method.card.title == "Two convolutions, for a start."
