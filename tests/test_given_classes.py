@@ -84,10 +84,15 @@ def test_the_class_of_a_plugin_is_that_plugin():
 
 @pytest.mark.usefixtures("own_cache")
 def test_classes_run_beside_names_and_leave_the_callers_torch_as_it_was(tmp_path):
-    threads, state = torch.get_num_threads(), torch.random.get_rng_state()
-    results = run(tmp_path / "r", [MyNet, "zerofill", Halved])
+    usual, state = torch.get_num_threads(), torch.random.get_rng_state()
+    torch.set_num_threads(3)
+    try:
+        results = run(tmp_path / "r", [MyNet, "zerofill", Halved])
+        threads = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(usual)
     assert [(r.method, r.status) for r in results.asked] == [("mynet", "done"), ("zerofill", "done"), ("half", "done")]
-    assert torch.get_num_threads() == threads
+    assert threads == 3
     assert torch.equal(torch.random.get_rng_state(), state)
     record = results.asked[0]
     assert record.card["title"] == "A network of my own."

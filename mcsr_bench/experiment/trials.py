@@ -112,12 +112,11 @@ def run_trials(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -
     interrupted are recorded as interrupted. Trials of methods that were given as classes run in this process, after the others.
     """
     given = [methods().plugins()[spec.method].given is not None for spec in specs]
-    others = iter(
-        _run([spec for spec, here in zip(specs, given, strict=True) if not here], partial(follow, engine), listener)
-    )
+    apart, here = ([spec for spec, own in zip(specs, given, strict=True) if own == kind] for kind in (False, True))
     with _as_it_was():
-        mine = iter(_run([spec for spec, here in zip(specs, given, strict=True) if here], follow_here, listener))
-    return [next(mine if here else others) for here in given]
+        others = iter(_run(apart, partial(follow, engine), listener))
+        mine = iter(_run(here, follow_here, listener))
+    return [next(mine if own else others) for own in given]
 
 
 @contextmanager
