@@ -1,11 +1,13 @@
 """mcsr-bench: the benchmark suite for multi-contrast MR image super-resolution.
 
-The public names load what they need when first used, so that importing the package costs nothing.
+The public names load what they need when first used, so that importing the package costs nothing. A public function compares its
+arguments with its type hints first, see `mcsr_bench.system.arguments`.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -130,7 +132,12 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULE:
         raise AttributeError(f"module 'mcsr_bench' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"mcsr_bench.{_MODULE[name]}"), name)
+    found = getattr(importlib.import_module(f"mcsr_bench.{_MODULE[name]}"), name)
+    if not inspect.isfunction(found):
+        return found
+    from mcsr_bench.system.arguments import checked
+
+    return checked(found)
 
 
 def __dir__() -> list[str]:

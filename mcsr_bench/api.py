@@ -11,7 +11,8 @@ have them:
 - settings: name of a method or dataset -> setting -> value, what differs from preset or card.
 - plugins: folders whose sub-folders are plugins; they are known for this call alone.
 - device: "auto", "cpu" or "cuda". jobs: worker processes; 0: one per core (GPU).
-- listener: is told of progress and warnings; None: silent, but for warnings, which come as Python's.
+- listener: is told of progress and warnings; None: in a notebook progress is shown under the cell, elsewhere it is silent;
+  warnings come as Python's.
 
 `UserError`, one sentence, is raised for anything asked that cannot be had, in the words of the command line's options.
 """
@@ -35,6 +36,7 @@ from mcsr_bench.experiment.asking import Folders, Names, Numbers, data_spec, exp
 from mcsr_bench.experiment.report import build_report, make_report
 from mcsr_bench.experiment.run import run_then
 from mcsr_bench.experiment.suites import defaults
+from mcsr_bench.plugin.given import MethodNames, named
 from mcsr_bench.plugin.registry import methods as method_registry
 from mcsr_bench.plugin.registry import scoped_plugins
 from mcsr_bench.plugin.report import FORMATS
@@ -43,10 +45,11 @@ from mcsr_bench.results.bundle import TrialRecord
 from mcsr_bench.results.load import Results
 from mcsr_bench.results.table import Table
 from mcsr_bench.system.devices import chosen_device
-from mcsr_bench.system.progress import Listener, Warnings
+from mcsr_bench.system.notebook import standard_listener
+from mcsr_bench.system.progress import Listener
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResults(Results):
     """All results in the folder of a run, and what this call did."""
 
@@ -57,9 +60,12 @@ class RunResults(Results):
     files: tuple[Path, ...]
     """The report's files, the one to open first in front."""
 
+    def __repr__(self) -> str:
+        return "\n".join([super().__repr__(), *(f"report: {path}" for path in self.files[:1])])
+
 
 def run(
-    methods: Names | None = None,
+    methods: MethodNames | None = None,
     dataset: Names | None = None,
     scale: Numbers | None = None,
     *,
@@ -82,14 +88,17 @@ def run(
 ) -> RunResults:
     """Run an experiment (or what is missing of it), write its report, and return its results.
 
-    ``run(methods=["sanet", "minet"], dataset="fastmri", scale=4, data_root="...", out="runs/knee")``. methods: names, or "all".
+    ``run(methods=["sanet", "minet"], dataset="fastmri", scale=4, data_root="...", out="runs/knee")``. methods: names, or "all";
+    also classes of your own with a ``Card``, whose trials run in this process, after the others (docs/notebooks.md).
     suite: experiments of the paper by name. out: the folder of the run. against: the references of the p-values, which the first
     run of a folder fixes for all later ones. fresh: start the named trials over. The other arguments: `mcsr_bench.api`. Trials that
     fail are recorded in ``.trials`` with status "failed" and their reason. Raises UserError, before the first trial, for anything
     asked that cannot be had.
     """
+    with scoped_plugins(plugins):
+        names, given = named(methods)
     spec = experiment_spec(
-        methods,
+        names,
         dataset,
         scale,
         suite=suite,
@@ -108,8 +117,8 @@ def run(
         jobs=jobs,
         fresh=fresh,
     )
-    with scoped_plugins(spec.data.plugins):
-        found, asked, (tables, written) = run_then(spec, partial(make_report, spec), listener or Warnings())
+    with scoped_plugins(spec.data.plugins, given):
+        found, asked, (tables, written) = run_then(spec, partial(make_report, spec), listener or standard_listener())
     return RunResults(
         found.folders, found.bundles, found.trials, found.volumes, tuple(asked), tuple(tables), tuple(written)
     )
@@ -146,7 +155,7 @@ def prepare(
             settings=settings,
             plugins=plugins,
         )
-        return prepare_all(asked, Processes(jobs), listener or Warnings())
+        return prepare_all(asked, Processes(jobs), listener or standard_listener())
 
 
 def check_data(
@@ -180,7 +189,7 @@ def check_data(
             settings=settings,
             plugins=plugins,
         )
-        return check_datasets(asked, Processes(jobs), listener or Warnings())
+        return check_datasets(asked, Processes(jobs), listener or standard_listener())
 
 
 def write_folds(
@@ -255,7 +264,7 @@ def tune(
         jobs=jobs,
     )
     with scoped_plugins(plugins):
-        return tuning.tune(asked, listener or Warnings())
+        return tuning.tune(asked, listener or standard_listener())
 
 
 def tuned_file(method: str, to: str | Path | None = None) -> Path:
@@ -285,7 +294,7 @@ def report(
             Path(to),
             against=several(against),
             formats=several(formats, FORMATS),
-            listener=listener or Warnings(),
+            listener=listener or standard_listener(),
         )
 
 
@@ -308,12 +317,12 @@ def stress(
             Processes(jobs),
             plugins=tuple(Path(path) for path in several(plugins)),
             device=chosen_device(device),
-            listener=listener or Warnings(),
+            listener=listener or standard_listener(),
         )
 
 
 def profile(
-    methods: Names = "all",
+    methods: MethodNames = "all",
     scale: Numbers = (2, 4),
     *,
     size: int = 320,
@@ -331,16 +340,17 @@ def profile(
     or setting, and a size that does not suit a scale.
     """
     with scoped_plugins(plugins):
-        names = several(methods)
-        return cost_table.profile(
-            method_registry().names() if names == ("all",) else names,
-            several(scale),
-            preset=preset,
-            size=size,
-            device=chosen_device(device),
-            timed=timed,
-            settings=settings,
-        )
+        names, given = named(methods)
+        with scoped_plugins(classes=given):
+            return cost_table.profile(
+                method_registry().names() if names in (None, ("all",)) else names,
+                several(scale),
+                preset=preset,
+                size=size,
+                device=chosen_device(device),
+                timed=timed,
+                settings=settings,
+            )
 
 
 def predict(

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mcsr_bench.errors import UserError, explain
 from mcsr_bench.plugin.case import Case, Finding
 from mcsr_bench.plugin.dataset import Dataset
+from mcsr_bench.plugin.loading import check_seed
 from mcsr_bench.plugin.split import Split, as_protocol_wants
 from mcsr_bench.protocol import Protocol
 from mcsr_bench.system import files
@@ -159,11 +160,12 @@ def folds(cases: Sequence[Case], k: int, seed: int = 0) -> list[Split]:
     """k-fold cross-validation by patient: fold i tests its patients and validates on the next fold's.
 
     Every patient is tested exactly once. The order is a seeded permutation of the sorted patient ids. Raises UserError unless
-    3 <= k <= patients.
+    3 <= k <= patients, and for a seed that generators do not take.
     """
     patients = sorted({case.patient_id for case in cases})
     if not 3 <= k <= len(patients):
         raise UserError(f"--folds {k}: between 3 and the number of patients ({len(patients)}) is allowed")
+    check_seed("--seed", seed)
     order = np.random.default_rng(np.random.SeedSequence([seed, 9241])).permutation(len(patients))
     parts = [{patients[i] for i in order[start::k]} for start in range(k)]
     out = []

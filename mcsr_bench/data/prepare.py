@@ -30,7 +30,7 @@ from mcsr_bench.system import files
 from mcsr_bench.system.progress import Listener
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prepared:
     """A dataset at a scale, ready for trials."""
 
@@ -54,6 +54,11 @@ class Prepared:
     def label(self) -> str:
         """``DATASET[@VARIANT]``, as in folders."""
         return label(self.dataset.name, self.variant)
+
+    def __repr__(self) -> str:
+        patients = ", ".join(f"{number} {part}" for part, number in self.data.patients.items())
+        found = f", {len(self.findings)} findings" if self.findings else ""
+        return f"<Prepared {self.label} {self.store.scale}x: patients {patients}{found}; {self.store.key}>"
 
 
 def prepare(

@@ -93,7 +93,7 @@ class StoredVolume:
         return self._open(self.lr_folder, "auxiliary")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Store:
     """The prepared volumes of a dataset at one scale."""
 
@@ -107,6 +107,9 @@ class Store:
     """What was seen of every case, as it was read, for `mcsr_bench.data.inspection.findings`."""
     registrations: dict[str, dict[str, Any]]
     """What the registration did, by the volume_id of those that were registered."""
+
+    def __repr__(self) -> str:
+        return f"<Store {self.key}: {len(self.volumes)} volumes>"
 
     def compare(self, volume_ids: Iterable[str]) -> None:
         """UserError when a file of one of these volumes, as far as they are in the store, is not the one that was written."""

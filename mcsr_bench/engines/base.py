@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -159,6 +160,16 @@ def follow(engine: Engine, jobs: Sequence[Job], watcher: Watcher) -> list[Outcom
         except KeyboardInterrupt as error:
             messages.throw(error)
     return [outcomes[i] for i in range(len(jobs))]
+
+
+def follow_here(jobs: Sequence[Job], watcher: Watcher) -> list[Outcome]:
+    """As `follow`, in this process and one after the other: for what no other process has. What they print is not kept."""
+    outcomes = []
+    for index, job in enumerate(jobs):
+        watcher.started(index)
+        outcomes.append(Outcome(*execute(job.address, job.payload, partial(watcher.event, index))))
+        watcher.ended(index, outcomes[-1])
+    return outcomes
 
 
 class Steps(Watcher):

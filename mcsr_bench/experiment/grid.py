@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.errors import UserError, unknown_name
 from mcsr_bench.experiment.suites import Row, Suite, defaults, get_suite
-from mcsr_bench.plugin.loading import SMOKE, check_method, smoke_settings
+from mcsr_bench.plugin.loading import SMOKE, check_method, check_seed, smoke_settings
 from mcsr_bench.plugin.registry import datasets, methods
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results.bundle import SCHEMA_VERSION
@@ -143,9 +143,3 @@ def _check(spec: ExperimentSpec) -> None:
             raise UserError(f"{what} is empty")
     for seed in spec.seeds:
         check_seed("--seeds", seed)
-
-
-def check_seed(option: str, seed: int) -> None:
-    """UserError for a seed that generators do not take."""
-    if not 0 <= seed < 2**32:
-        raise UserError(f"{option} {seed}: a seed is between 0 and 2^32 - 1")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mcsr_bench.data.prepare import Prepared
 from mcsr_bench.data.spec import DataSpec
-from mcsr_bench.engines.base import Engine, Job, Needs, Outcome, Steps, follow
+from mcsr_bench.engines.base import Engine, Job, Needs, Outcome, Steps, Watcher, follow, follow_here
 from mcsr_bench.errors import DamagedFileError, InterruptedWorkError
 from mcsr_bench.experiment.grid import Point
 from mcsr_bench.experiment.trial import DAMAGED, TAKEN, TrialSpec, interrupted, trial_job
@@ -149,8 +152,36 @@ def run_trials(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -
     return [records[i] for i in range(len(specs))]
 
 
-def _run_free(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -> list[tuple[TrialRecord | None, str]]:
-    """Run trials: their records, or which process was faster."""
+_Ran = list[tuple[TrialRecord | None, str]]
+
+
+def _run_free(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -> _Ran:
+    """Run trials: their records, or which process was faster.
+
+    Those of methods that were given as classes run in this process, after the others.
+    """
+    given = [methods().plugins()[spec.method].given is not None for spec in specs]
+    apart, here = ([spec for spec, own in zip(specs, given, strict=True) if own == kind] for kind in (False, True))
+    with _as_it_was():
+        others = iter(_run(apart, partial(follow, engine), listener))
+        mine = iter(_run(here, follow_here, listener))
+    return [next(mine if own else others) for own in given]
+
+
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Torch's random state and number of threads are the caller's again after the block."""
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _run(
+    specs: Sequence[TrialSpec], follow_jobs: Callable[[Sequence[Job], Watcher], object], listener: Listener
+) -> _Ran:
     for spec in specs:
         with suppress(OSError):  # the trial itself says what is wrong
             files.clear_removed(spec.place.folder.parent)
@@ -167,7 +198,7 @@ def _run_free(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) ->
     ]
     watcher = _Trials(specs, jobs, listener)
     try:
-        follow(engine, jobs, watcher)
+        follow_jobs(jobs, watcher)
     except (
         BaseException
     ) as error:  # also a signal: the workers are gone, and only this can record trials that they did not

@@ -24,14 +24,14 @@ from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import DamagedFileError, UserError
-from mcsr_bench.experiment.grid import Point, check_seed, point_of, smoke_standards
+from mcsr_bench.experiment.grid import Point, point_of, smoke_standards
 from mcsr_bench.experiment.suites import Row
 from mcsr_bench.experiment.trial import TrialSpec
 from mcsr_bench.experiment.trials import finished, mend, run_trials, trial_spec
 from mcsr_bench.plugin.cards import Searched, Tuning
 from mcsr_bench.plugin.case import Case
 from mcsr_bench.plugin.dataset import Dataset
-from mcsr_bench.plugin.loading import check_method
+from mcsr_bench.plugin.loading import check_method, check_seed
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.results.bundle import Bundle, DataRecord, RunFolder, TrialRecord

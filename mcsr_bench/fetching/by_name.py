@@ -13,7 +13,8 @@ from mcsr_bench.fetching import sources as places
 from mcsr_bench.fetching.fetch import FETCHED, Fetched
 from mcsr_bench.fetching.sources import Source
 from mcsr_bench.plugin.registry import datasets
-from mcsr_bench.system.progress import Listener, Warnings
+from mcsr_bench.system.notebook import standard_listener
+from mcsr_bench.system.progress import Listener
 
 
 class AccessError(UserError):
@@ -61,7 +62,7 @@ def fetch(
     if to is None:
         raise UserError("--to is missing: the folder that gets the data")
     accept = accept_licence if callable(accept_licence) else lambda _: bool(accept_licence)
-    return FetchOutcome(source, fetching.fetch(source, Path(to), accept, listener or Warnings()), Path(to))
+    return FetchOutcome(source, fetching.fetch(source, Path(to), accept, listener or standard_listener()), Path(to))
 
 
 def _access(name: str, fetchable: dict[str, Source]) -> UserError:

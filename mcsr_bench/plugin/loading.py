@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from mcsr_bench.errors import UserError, unknown_name
 from mcsr_bench.plugin.cards import DatasetCard, MethodCard
 from mcsr_bench.plugin.dataset import Dataset
+from mcsr_bench.plugin.given import named
 from mcsr_bench.plugin.method import Method
 from mcsr_bench.plugin.registry import datasets, methods, scoped_plugins
 
@@ -56,8 +57,14 @@ def check_method(name: str, scale: int, preset: str, settings: Mapping[str, Any]
     return found
 
 
+def check_seed(option: str, seed: int) -> None:
+    """UserError for a seed that generators do not take."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"{option} {seed}: a seed is between 0 and 2^32 - 1")
+
+
 def load_method(
-    name: str,
+    name: str | type[Method],
     scale: int,
     preset: str = "paper",
     *,
@@ -67,12 +74,18 @@ def load_method(
 ) -> Method:
     """A method with freshly initialised weights; ``.network`` of a trained one is a ``torch.nn.Module``.
 
-    The initialisation depends on ``seed`` alone and leaves torch's random state as it was. plugins: folders whose sub-folders are
-    plugins, known for this call alone. settings: what differs from the preset. Raises UserError for an unknown name, preset, scale
-    or setting, or a setting out of range.
+    name: of a method, or a class of your own with a ``Card``. The initialisation depends on ``seed`` alone and leaves torch's
+    random state as it was. plugins: folders whose sub-folders are plugins, known for this call alone. settings: what differs from
+    the preset. Raises UserError for an unknown name, preset, scale or setting, or a setting out of range.
     """
+    check_seed("--seed", seed)
     with scoped_plugins(plugins):
-        return method_of(name, scale, preset, settings, seed=seed)
+        if isinstance(name, str):
+            return method_of(name, scale, preset, settings, seed=seed)
+        names, given = named(name)
+        [chosen] = names or ()
+        with scoped_plugins(classes=given):
+            return method_of(chosen, scale, preset, settings, seed=seed)
 
 
 def method_of(name: str, scale: int, preset: str, settings: Mapping[str, Any], *, seed: int = 0) -> Method:

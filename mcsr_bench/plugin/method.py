@@ -111,6 +111,8 @@ class Method(ABC):
     """A way to turn (target LR, auxiliary) into a super-resolved target."""
 
     Settings: ClassVar[type[Settings]] = Settings
+    Card: ClassVar[Mapping[str, Any]] = {}
+    """What ``card.toml`` says, for a class that is given to a call itself, without a folder. See `mcsr_bench.plugin.given`."""
 
     def __init__(self, card: MethodCard, scale: int, settings: Any) -> None:
         self.card = card

@@ -27,9 +27,9 @@ from pydantic import ValidationError
 from mcsr_bench.errors import UserError, explain, one_line, unknown_name
 from mcsr_bench.plugin.blame import told
 from mcsr_bench.plugin.cards import Card, DatasetCard, MethodCard, ReportCard
+from mcsr_bench.plugin.usable import broken_code, missing_numbers, missing_requirement
 from mcsr_bench.system import files
 from mcsr_bench.system.digests import code_digest
-from mcsr_bench.system.files import not_a_file
 
 C = TypeVar("C", bound=Card)
 
@@ -50,6 +50,8 @@ class Plugin(Generic[C]):
     reason: str = ""
     code: str = ""
     """Of a third party's: SHA-256 of its code and card when it was found; "" of a built-in one, which has a revision."""
+    given: type | None = None
+    """The class itself, where a call was given that in place of a name: no other process has it."""
 
     @property
     def available(self) -> bool:
@@ -62,6 +64,8 @@ class _Scope:
     """The plugins of one call: the folders it was given, and per kind and process-wide folders the table that they make."""
 
     folders: tuple[Path, ...]
+    given: tuple[Plugin[Any], ...] = ()
+    """Methods that are classes."""
     found: dict[tuple[str, tuple[Path, ...]], Any] = field(default_factory=dict)
 
 
@@ -105,7 +109,8 @@ class Registry(Generic[C]):
             return self._found
         key = (self.kind, self._extra)
         if key not in scope.found:
-            scope.found[key] = self._find(tuple(dict.fromkeys((*self._extra, *scope.folders))))
+            found = self._find(tuple(dict.fromkeys((*self._extra, *scope.folders))))
+            scope.found[key] = _with_given(found, scope.given) if self.kind == "method" else found
         table: dict[str, Plugin[C]] = scope.found[key]
         return table
 
@@ -161,7 +166,9 @@ class Registry(Generic[C]):
     def edited(self, name: str) -> bool:
         """Whether the code of a plugin is not any more what `code` gives."""
         plugin = self._coded(name)
-        return plugin is not None and bool(plugin.code) and code_digest(plugin.folder, _CARD) != plugin.code
+        if plugin is None or plugin.given is not None:
+            return False
+        return bool(plugin.code) and code_digest(plugin.folder, _CARD) != plugin.code
 
     def _coded(self, name: str) -> Plugin[C] | None:
         """The plugin whose code one of this name runs."""
@@ -175,6 +182,8 @@ class Registry(Generic[C]):
         if base := _configured(card):
             return self.load(base)
         plugin = self.plugins()[name]
+        if plugin.given is not None:
+            return plugin.given
         try:
             module = self._import(plugin)
         except (
@@ -231,9 +240,9 @@ class Registry(Generic[C]):
             card = self._card_type.model_validate(values)
         except ValidationError as error:
             return Plugin(name, folder, module, None, f"{path}: {explain(error)}")
-        broken = "" if _configured(card) else _broken_code(folder) or _missing_numbers(folder, card)
+        broken = "" if _configured(card) else broken_code(folder) or missing_numbers(folder, card)
         code = "" if module.startswith(f"{self._package}.") else code_digest(folder, _CARD)
-        return Plugin(name, folder, module, card, broken or _missing_requirement(card.requires), code)
+        return Plugin(name, folder, module, card, broken or missing_requirement(card.requires), code)
 
     def _import(self, plugin: Plugin[C]) -> ModuleType:
         if not plugin.module.startswith(_MODULE):
@@ -254,6 +263,18 @@ class Registry(Generic[C]):
             del sys.modules[plugin.module]
             raise
         return module
+
+
+def _with_given(found: dict[str, Plugin[C]], given: Iterable[Plugin[C]]) -> dict[str, Plugin[C]]:
+    """The plugins that were found, and classes. UserError where the name of one is taken."""
+    for plugin in given:
+        if plugin.name in found:
+            raise UserError(
+                f"{plugin.folder}: the name '{plugin.name}' is taken by {found[plugin.name].folder}; give another in its Card, "
+                f'as Card = {{"name": ...}}'
+            )
+        found[plugin.name] = plugin
+    return dict(sorted(found.items()))
 
 
 def _sub_folders(root: Path) -> list[Path]:
@@ -277,29 +298,6 @@ def _folder(path: Path) -> Path:
     return path.resolve()
 
 
-def _broken_code(folder: Path) -> str:
-    """The first syntax error in a plugin's files, or "" when there is none."""
-    if not (folder / "__init__.py").is_file():
-        return f"{folder}: no __init__.py"
-    for path in sorted(folder.glob("*.py")):
-        if what := not_a_file(path):  # a pipe would wait for its writer
-            return f"{path}: {what}"
-        try:
-            # Not ast.parse: in two threads at once it can fail with a SystemError (Python 3.11, gh-106905).
-            compile(path.read_text(encoding="utf-8"), str(path), "exec", dont_inherit=True)
-        except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:
-            return f"{path}: {error or 'is nested too deeply'}"
-    return ""
-
-
-def _missing_numbers(folder: Path, card: Card) -> str:
-    """Why a report's published numbers cannot be read, or ""."""
-    name = card.published_numbers if isinstance(card, ReportCard) else ""
-    if not name or (Path(name).name == name and (folder / name).is_file()):
-        return ""
-    return f"{folder / _CARD}: published_numbers names {name!r}, which is not a file in that folder"
-
-
 def _configured(card: Card) -> str:
     """The plugin that a card without code configures, or ""."""
     return card.configures if isinstance(card, DatasetCard) else ""
@@ -316,21 +314,6 @@ def _with_base(plugin: Plugin[C], found: dict[str, Plugin[C]]) -> Plugin[C]:
             plugin, reason=f"configures '{base}', which is no {'dataset with a class' if other else 'dataset'}"
         )
     return replace(plugin, reason=f"configures '{base}', which is disabled: {other.reason}") if other.reason else plugin
-
-
-def _missing_requirement(requires: tuple[str, ...]) -> str:
-    """The first required module that is not installed, as a reason, or "". Of a module in a package the package is looked for:
-
-    to find more, it would have to be imported, and cards are read without running code.
-    """
-    for name in requires:
-        try:
-            found = importlib.util.find_spec(name.partition(".")[0]) is not None
-        except (ImportError, ValueError):
-            found = False
-        if not found:
-            return f"needs the Python module '{name}', which is not installed"
-    return ""
 
 
 _PACKAGE = Path(__file__).parents[1]
@@ -364,19 +347,23 @@ def add_plugins(path: Path) -> None:
 
 
 @contextmanager
-def scoped_plugins(paths: str | Path | Iterable[str | Path] = ()) -> Iterator[None]:
+def scoped_plugins(
+    paths: str | Path | Iterable[str | Path] = (), classes: Iterable[Plugin[MethodCard]] = ()
+) -> Iterator[None]:
     """The plugins in sub-folders of ``paths`` are known within the block (and its thread) alone, and so are those it adds.
 
     Folders are looked at again at each entry, but for a block within one that knows the same. Blocks may be nested: the inner one
-    knows the outer one's plugins, too. UserError for what is not a folder.
+    knows the outer one's plugins, too. classes: methods that are classes, see `mcsr_bench.plugin.given`; known in the same way.
+    UserError for what is not a folder.
     """
     given = (paths,) if isinstance(paths, (str, Path)) else paths
     folders = tuple(_folder(Path(path)) for path in given)
     outer = _scope.get()
     known = tuple(dict.fromkeys((*(outer.folders if outer else ()), *folders)))
+    more = tuple({plugin.given: plugin for plugin in (*(outer.given if outer else ()), *classes)}.values())
     # Within one call a plugin has the code that it had at first: its key must be that of the code that computes.
-    found = dict(outer.found) if outer is not None and outer.folders == known else {}
-    entered = _scope.set(_Scope(known, found))
+    found = dict(outer.found) if outer is not None and (outer.folders, outer.given) == (known, more) else {}
+    entered = _scope.set(_Scope(known, more, found))
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from mcsr_bench.errors import DamagedFileError, UserError, damaged
+from mcsr_bench.results import shown
 from mcsr_bench.results.bundle import Bundle, RunFolder, TrialRecord
 from mcsr_bench.roles import ROLES
 from mcsr_bench.system import files
@@ -20,9 +21,9 @@ from mcsr_bench.system import files
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
-    """The trials of one or several runs as tables.
+    """The trials of one or several runs as tables; shown as a few lines, in a notebook as one small table.
 
     Columns of all three: dataset, scale, method, variant, seed, preset, protocol, protocol_hash, track (dataset carries its
     variant as ``NAME@VARIANT``). `trials` adds status, reason, folder; `volumes` adds patient_id, volume_id, role, contrast and a
@@ -44,6 +45,12 @@ class Results:
     def slices(self) -> pd.DataFrame:
         """Read when first asked for: it is most of what a run holds, and few need it."""
         return _tables(self.bundles, lambda bundle: bundle.slices)
+
+    def __repr__(self) -> str:
+        return shown.text(self.folders, self.records, self.volumes)
+
+    def _repr_html_(self) -> str:
+        return shown.html(self.folders, self.records, self.volumes)
 
     def of(self, keep: Callable[[TrialRecord], bool]) -> Results:
         """The results of some of the trials."""

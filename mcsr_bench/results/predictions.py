@@ -5,7 +5,7 @@ HDF5: the attribute ``key``; a group per volume_id, in it a dataset (S, H, W) pe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,24 @@ from mcsr_bench.system.hdf5 import new_file, reading
 _KEY = "key"
 
 
-def write_predictions(path: Path, key: str, volumes: Iterator[tuple[str, Sequence[int], Mapping[str, Any]]]) -> None:
-    """Write (volume_id, slice_index, images (S, H, W) by role) of every volume as it comes; key: of the trial."""
+def write_predictions(
+    path: Path, key: str | Callable[[], str], volumes: Iterator[tuple[str, Sequence[int], Mapping[str, Any]]]
+) -> None:
+    """Write (volume_id, slice_index, images (S, H, W) by role) of every volume as it comes.
+
+    key: of the trial, or what gives it when all volumes have come.
+    """
     with new_file(path) as (file, check):
-        file.attrs[_KEY] = key
+        if not callable(key):
+            file.attrs[_KEY] = key
         for volume_id, slice_index, images in volumes:
             group = file.create_group(volume_id)
             group.attrs["slice_index"] = np.asarray(slice_index)
             for role, image in images.items():
                 group.create_dataset(role, data=image)
             check()  # before the next volume is predicted
+        if callable(key):
+            file.attrs[_KEY] = key()
 
 
 class Predictions:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from html import escape
+
+from mcsr_bench.errors import one_line
 
 UNDEFINED = "–"
 """What a cell shows where there is no number: not computed, not defined (a spread of one patient), or not finite. In CSV: empty."""
@@ -55,3 +59,20 @@ class Table:
     """Protocol, preset, seeds, patients, data track, assumptions: one sentence each, under the table."""
     names: tuple[str, ...] = ()
     """The heads of the columns in a CSV file where they are not `columns`: those of methods are their ``NAME[@VARIANT]``."""
+
+    def _repr_html_(self) -> str:
+        """For a notebook, which gives it its colours."""
+
+        def cells(tag: str, words: Iterable[str]) -> str:
+            row = "".join(f"<{tag}>{word}</{tag}>" for word in words)
+            return f"<tr>{row}</tr>"
+
+        bold = (((f"<b>{html_text(c.text)}</b>" if c.best else html_text(c.text)) for c in row) for row in self.rows)
+        rows = [cells("th", map(html_text, self.columns)), *(cells("td", row) for row in bold)]
+        notes = "".join(f"<div>{html_text(note)}</div>" for note in self.notes)
+        return f"<div><b>{html_text(self.title)}</b><table>{''.join(rows)}</table><small>{notes}</small></div>"
+
+
+def html_text(text: str) -> str:
+    """Text as HTML, without anything in it that HTML or a terminal would act on."""
+    return escape(one_line(text))

@@ -57,7 +57,7 @@ def efficiency(sheet: Sheet, results: Results) -> Table | None:
             "prediction, s per slice",
         ),
     )
-    devices = ", ".join(sorted({f"{r.device}, {r.threads} thread(s)" for r in sheet.records}))
+    devices = ", ".join(sorted({f"{r.device}, {r.threads} thread(s)" for r in sheet.records if r.card.get("trains")}))
     shapes = sorted({shape for r in sheet.records for shape in r.data.hr_shapes})
     notes = (
         f"GMACs and GFLOPs (2 x MACs) of one slice at HR {SIZE} x {SIZE}, {sheet.scale}x, batch 1: convolutions and matrix "
