@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         tune,
         write_folds,
     )
+    from mcsr_bench.audit.verify import Verdict, verify
     from mcsr_bench.catalogue import info, listing
     from mcsr_bench.conformance import check
     from mcsr_bench.data.raw.conversion import convert
@@ -57,6 +58,7 @@ _HOME = {
             "write_folds",
         ),
     ),
+    "audit.verify": ("Verdict", "verify"),
     "catalogue": ("info", "listing"),
     "conformance": ("check",),
     "data.raw.conversion": ("convert",),
@@ -101,6 +103,7 @@ __all__ = [
     "TrainingSettings",
     "Update",
     "UserError",
+    "Verdict",
     "check",
     "check_data",
     "convert",
@@ -122,6 +125,7 @@ __all__ = [
     "split_patients",
     "stress",
     "tune",
+    "verify",
     "write_folds",
     "write_pair",
 ]

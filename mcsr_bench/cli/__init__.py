@@ -24,6 +24,7 @@ from .report import report
 from .run import run
 from .stress import stress
 from .tune import tune
+from .verify import verify
 
 INTERRUPTED = 130
 
@@ -41,6 +42,7 @@ app.command()(info)
 app.command()(profile)
 app.command()(report)
 app.command()(stress)
+app.command()(verify)
 app.command("import-weights")(import_weights)
 app.command()(predict)
 app.command()(fetch)

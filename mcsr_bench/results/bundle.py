@@ -24,7 +24,7 @@ SCHEMA_VERSION: Final = 2
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class DataRecord(_Record):
@@ -54,6 +54,8 @@ class DataRecord(_Record):
     """The sizes (H, W) that occur after the crop, sorted."""
     store: str
     """Key of the prepared store (in the cache folder)."""
+    store_hash: str = ""
+    """Hash of the bytes of the prepared data; equal keys give other bytes where another machine rounds in another way."""
     marks: list[str] = []
     """Sentences about the data that every table of these results repeats."""
     revisions: dict[str, int] = {}
