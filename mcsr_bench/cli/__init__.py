@@ -12,16 +12,19 @@ from mcsr_bench.errors import DamagedFileError, UserError, disk_error
 
 from .check import check
 from .convert import convert
+from .export import export
 from .fetch import fetch
 from .import_weights import import_weights
 from .info import info
 from .listing import list_
+from .merge import merge
 from .new import new
 from .predict import predict
 from .prepare import prepare
 from .profile import profile
 from .report import report
 from .run import run
+from .schema import schema
 from .stress import stress
 from .tune import tune
 from .verify import verify
@@ -43,6 +46,9 @@ app.command()(profile)
 app.command()(report)
 app.command()(stress)
 app.command()(verify)
+app.command()(merge)
+app.command()(export)
+app.command()(schema)
 app.command("import-weights")(import_weights)
 app.command()(predict)
 app.command()(fetch)

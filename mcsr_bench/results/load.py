@@ -13,9 +13,11 @@ import pandas as pd
 
 from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.results.bundle import Bundle, RunFolder, TrialRecord
+from mcsr_bench.results.identity import signatures
 from mcsr_bench.system import files
 
 T = TypeVar("T")
+_TABLES = ("trials", "volumes", "slices", "signatures")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,29 @@ class Results:
     def slices(self) -> pd.DataFrame:
         """Read when first asked for: it is most of what a run holds, and few need it."""
         return _tables(self.bundles, lambda bundle: bundle.slices)
+
+    @cached_property
+    def signatures(self) -> pd.DataFrame:
+        """What each score is: a row per finished trial and metric, with the trial's identity and the one line ``signature``."""
+        rows = [
+            {**_identity(record), "metric": metric, "signature": line}
+            for record in self.records
+            if record.status == "done"
+            for metric, line in signatures(record).items()
+        ]
+        return pd.DataFrame(rows, columns=[*_IDENTITY, "metric", "signature"])
+
+    def to_csv(self, folder: str | Path) -> list[Path]:
+        """Write `trials`, `volumes`, `slices` and `signatures` into a folder, a CSV each. Returns the files."""
+        return [self._write(Path(folder) / f"{name}.csv", files.write_table) for name in _TABLES]
+
+    def to_parquet(self, folder: str | Path) -> list[Path]:
+        """The same as Parquet. UserError where pyarrow is missing, with the line that installs it."""
+        return [self._write(Path(folder) / f"{name}.parquet", files.write_parquet) for name in _TABLES]
+
+    def _write(self, path: Path, write: Callable[[Path, pd.DataFrame], None]) -> Path:
+        write(path, getattr(self, path.stem))
+        return path
 
     def of(self, keep: Callable[[TrialRecord], bool]) -> Results:
         """The results of some of the trials."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcsr_bench.errors import InterruptedWorkError
+from mcsr_bench.errors import InterruptedWorkError, UserError
 from mcsr_bench.system.locks import locked
 
 if TYPE_CHECKING:
@@ -106,6 +106,16 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a CSV in one move, with a fixed float format: equal numbers give equal bytes."""
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.12g", lineterminator="\n")
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Write a Parquet file in one move. UserError without pyarrow."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise UserError('Parquet needs pyarrow: pip install "mcsr-bench[parquet]"') from None
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False)
 
 
 def read_table(path: Path, text: Iterable[str] = ()) -> pd.DataFrame:
