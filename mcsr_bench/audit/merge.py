@@ -38,12 +38,11 @@ def merge(runs: Iterable[str | Path], to: str | Path, *, listener: Listener | No
         out = RunFolder(folder)
         files.write_json(out.experiment, merged.model_dump(mode="json", exclude={"fresh", "jobs", "device"}))
         for run, bundle in chosen:
-            record = bundle.record
-            place = out.trial(record.dataset_label, record.scale, record.method_label, record.seed)
-            place.folder.mkdir(parents=True)
+            inside = bundle.folder.relative_to(run)  # and not what the record calls it, which is somebody else's word
+            (folder / inside).mkdir(parents=True)
             for path in (*map(bundle.checked, bundle.hashed()), bundle.stress, bundle.log, bundle.trial):
-                _copy(path, place.folder / path.name)
-            label = record.dataset_label
+                _copy(path, folder / inside / path.name)
+            label = inside.parts[0]
             _copy(RunFolder(run).split(label), out.split(label))
             _copy(RunFolder(run).registrations(label), out.registrations(label))
         if final.exists():  # and empty; not everywhere may a folder be moved over another

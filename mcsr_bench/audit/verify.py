@@ -18,7 +18,7 @@ from mcsr_bench.data.sampler import REVISION as BATCHES_REVISION
 from mcsr_bench.data.store import open_store
 from mcsr_bench.engines.base import Emit, Engine, Job, Outcome, Watcher, follow, registered
 from mcsr_bench.engines.processes import Processes
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import UserError, one_line
 from mcsr_bench.experiment.trial import score_tables
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.plugin.registry import methods, scoped_plugins
@@ -80,8 +80,9 @@ def _verify(run: Path, root: Path | None, engine: Engine, listener: Listener, pl
             assert record is not None
             wrong = unsealed(Bundle(place.folder, record))
             name = record.label
-        except UserError as error:
-            wrong, name = [str(error)], str(place.folder.relative_to(run))
+        except (UserError, ValueError) as error:  # ValueError: of values that no trial writes, such as NaN in a setting
+            said = str(error) if isinstance(error, UserError) else one_line(f"{place.trial}: {error}")
+            wrong, name = [said], str(place.folder.relative_to(run))
         if wrong:
             verdicts[place.folder] = Verdict(name, place.folder, "failed", tuple(wrong))
         else:
@@ -130,6 +131,11 @@ def _targets(
         return Verdict(bundle.record.label, bundle.folder, "scores only", (str(error),))
     except UserError as error:
         return Verdict(bundle.record.label, bundle.folder, "failed", (str(error),))
+    except OSError:  # a full disk is nobody's verdict
+        raise
+    except Exception as error:  # of a data set's own code, with settings that others wrote
+        reason = one_line(f"the data cannot be made again: {type(error).__name__}: {error}")
+        return Verdict(bundle.record.label, bundle.folder, "failed", (reason,))
 
 
 def unsealed(bundle: Bundle) -> list[str]:

@@ -256,12 +256,14 @@ def test_weights_of_another_trial_are_named(run):
         (lambda r: r["files"].update({"../../zerofill/seed0/volumes.csv": "0"}), "which is not a file of a trial"),
         (lambda r: r.update(status="failed", reason="it broke"), "is not finished (failed: it broke)"),
         (lambda r: r.update(host=3), "not a readable trial record"),
+        (lambda r: r["settings"].update(width="NOT A NUMBER"), "trial.json: Out of range float values"),
     ],
 )
 def test_a_record_changed_by_hand_fails(run, change, said):
     values = files.read_json(place(run).trial)
     change(values)
-    files.write_json(place(run).trial, values)
+    text = json.dumps(values).replace('"NOT A NUMBER"', "NaN")
+    place(run).trial.write_text(text)
     assert said in failed(run)
 
 
@@ -279,6 +281,7 @@ def test_a_record_changed_by_hand_fails(run, change, said):
         (lambda r: r.update(protocol_hash="0" * 12), "protocol mcsr-1 is d488504d0776 in this version"),
         (lambda r: r.update(metrics={}), "names no metric by a revision that this version computes"),
         (lambda r: r["dataset_settings"].update(patients=-1, colour="red"), "toy"),
+        (lambda r: r["dataset_settings"].update(size=-1), "of the data: the record says"),
     ],
 )
 def test_a_forged_record_fails_where_the_data_are_others(plain, change, said):
@@ -392,3 +395,11 @@ def test_bad_arguments(here, arguments, said):
     out = here("verify", *arguments)
     assert out.returncode == 2
     assert said in out.stderr
+
+
+def test_whatever_a_data_set_raises_is_its_bundles_verdict_alone(run, monkeypatch):
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a mistake of the plugin's")
+
+    monkeypatch.setattr("mcsr_bench.audit.verify.targets", broken)
+    assert failed(run) == "the data cannot be made again: ZeroDivisionError: a mistake of the plugin's"
