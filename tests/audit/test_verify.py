@@ -382,21 +382,6 @@ def test_the_command_says_it_per_bundle_and_by_its_exit_code(both, here, monkeyp
     assert str(place(both).weights) in json.loads(bad.stdout)[0]["reasons"][0]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("nowhere",), "nowhere: no such folder of results"),
-        ((TOYS,), "holds no trial"),
-        ((TOYS, "--data-root", "nowhere"), "--data-root nowhere: no such folder"),
-        ((TOYS, "--plugins", "nowhere"), "--plugins nowhere"),
-    ],
-)
-def test_bad_arguments(here, arguments, said):
-    out = here("verify", *arguments)
-    assert out.returncode == 2
-    assert said in out.stderr
-
-
 def test_whatever_a_data_set_raises_is_its_bundles_verdict_alone(run, monkeypatch):
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a mistake of the plugin's")
