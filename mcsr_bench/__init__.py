@@ -25,6 +25,9 @@ if TYPE_CHECKING:
         tune,
         write_folds,
     )
+    from mcsr_bench.audit.export import export
+    from mcsr_bench.audit.merge import merge
+    from mcsr_bench.audit.verify import Verdict, verify
     from mcsr_bench.catalogue import info, listing
     from mcsr_bench.conformance import check
     from mcsr_bench.data.raw.conversion import convert
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from mcsr_bench.plugin.report import Report
     from mcsr_bench.plugin.scaffold import new_method
     from mcsr_bench.plugin.split import DatasetSettings, PatientSplitSettings, Split, split_by_patient, split_patients
+    from mcsr_bench.results.identity import schema
     from mcsr_bench.results.load import Results, load_results
     from mcsr_bench.results.table import Cell, Table
     from mcsr_bench.weights.importing import MismatchError, import_weights
@@ -59,6 +63,9 @@ _HOME = {
             "write_folds",
         ),
     ),
+    "audit.export": ("export",),
+    "audit.merge": ("merge",),
+    "audit.verify": ("Verdict", "verify"),
     "catalogue": ("info", "listing"),
     "conformance": ("check",),
     "data.raw.conversion": ("convert",),
@@ -74,6 +81,7 @@ _HOME = {
     "plugin.report": ("Report",),
     "plugin.scaffold": ("new_method",),
     "plugin.split": ("DatasetSettings", "PatientSplitSettings", "Split", "split_by_patient", "split_patients"),
+    "results.identity": ("schema",),
     "results.load": ("Results", "load_results"),
     "results.table": ("Cell", "Table"),
     "weights.importing": ("MismatchError", "import_weights"),
@@ -103,10 +111,12 @@ __all__ = [
     "TrainingSettings",
     "Update",
     "UserError",
+    "Verdict",
     "check",
     "check_data",
     "convert",
     "evaluate",
+    "export",
     "fetch",
     "import_weights",
     "info",
@@ -114,16 +124,19 @@ __all__ = [
     "load_dataset",
     "load_method",
     "load_results",
+    "merge",
     "new_method",
     "predict",
     "prepare",
     "profile",
     "report",
     "run",
+    "schema",
     "split_by_patient",
     "split_patients",
     "stress",
     "tune",
+    "verify",
     "write_folds",
     "write_pair",
 ]

@@ -54,6 +54,7 @@ def test_the_commands_to_begin_with_are_there():
         "fetch",
         "report",
         "stress",
+        "verify",
         "predict",
         "import-weights",
     }

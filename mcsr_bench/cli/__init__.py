@@ -16,18 +16,22 @@ from mcsr_bench.system.stopping import SignalledError, signals
 from .check import check
 from .console import replace_what_is_not_encoded
 from .convert import convert
+from .export import export
 from .fetch import fetch
 from .import_weights import import_weights
 from .info import info
 from .listing import list_
+from .merge import merge
 from .new import new
 from .predict import predict
 from .prepare import prepare
 from .profile import profile
 from .report import report
 from .run import run
+from .schema import schema
 from .stress import stress
 from .tune import tune
+from .verify import verify
 
 INTERRUPTED = 130
 NOTICE = "mcsr-bench: stopping after the present step; once more stops at once"
@@ -46,6 +50,10 @@ app.command()(info)
 app.command()(profile)
 app.command()(report)
 app.command()(stress)
+app.command()(verify)
+app.command()(merge)
+app.command()(export)
+app.command()(schema)
 app.command("import-weights")(import_weights)
 app.command()(predict)
 app.command()(fetch)

@@ -242,6 +242,7 @@ def data_record(
         slices={part: sum(len(v.slice_index) for v in vs) for part, vs in volumes.items()},
         hr_shapes=sorted({v.shape for vs in volumes.values() for v in vs}),
         store=store.key,
+        store_hash=store.hash,
         marks=list(dict.fromkeys(marks)),
         revisions={
             "dataset": type(dataset).revision,

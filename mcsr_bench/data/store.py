@@ -98,6 +98,8 @@ class Store:
     """The prepared volumes of a dataset at one scale."""
 
     key: str
+    hash: str
+    """Of the bytes of all volumes; "" for a store of an earlier layout."""
     scale: int
     volumes: dict[str, StoredVolume]
     """By volume_id, in the dataset's order."""
@@ -149,8 +151,10 @@ def open_store(key: str) -> Store:
         )
         for position, v in enumerate(hr_index["volumes"])
     }
+    hashes = [index.get("sha256", {}) for index in (hr_index, lr_index)]
     return Store(
         key,
+        files.digest(hashes, 16) if all(hashes) else "",
         lr_index["scale"],
         volumes,
         findings=tuple(Finding(**f) for f in hr_index["findings"]),

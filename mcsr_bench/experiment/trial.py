@@ -42,6 +42,7 @@ from mcsr_bench.plugin.split import Split
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results.bundle import Bundle, BundleFiles, DataRecord, RunFolder, TrialRecord
 from mcsr_bench.results.heartbeat import Heartbeat
+from mcsr_bench.results.identity import trial_key
 from mcsr_bench.results.naming import label, shown
 from mcsr_bench.results.predictions import stored_predictions, write_predictions
 from mcsr_bench.roles import ROLES
@@ -101,25 +102,17 @@ class TrialSpec(BaseModel):
 
     def key_of(self, code: tuple[str, str]) -> str:
         """The key if the plugins of method and dataset had this code; empty: built-in ones."""
-        card = methods().card(self.method)
-        return files.digest(
-            {
-                "preparation": self.data.preparation,
-                "revisions": self.data.revisions,
-                "method": self.method,
-                "revision": card.revision,
-                "batches": BATCHES_REVISION,
-                "settings": self.settings,
-                "scale": self.scale,
-                "seed": self.seed,
-                "protocol": get_protocol(self.protocol).hash,
-                "fingerprint": self.data.fingerprint,
-                "dataset_settings": self.dataset_settings,
-                "contrasts": [self.data.target, self.data.auxiliary],
-                "split": self.data.split_hash,
-                **({"code": code} if any(code) else {}),
-            },
-            16,
+        return trial_key(
+            self.data,
+            code=code,
+            method=self.method,
+            revision=methods().card(self.method).revision,
+            batches=BATCHES_REVISION,
+            settings=self.settings,
+            dataset_settings=self.dataset_settings,
+            scale=self.scale,
+            seed=self.seed,
+            protocol_hash=get_protocol(self.protocol).hash,
         )
 
     @property

@@ -31,7 +31,7 @@ SCHEMA_VERSION: Final = 2
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class DataRecord(_Record):
@@ -61,6 +61,8 @@ class DataRecord(_Record):
     """The sizes (H, W) that occur after the crop, sorted."""
     store: Plain
     """Key of the prepared store (in the cache folder)."""
+    store_hash: str = ""
+    """Hash of the bytes of the prepared data; equal keys give other bytes where another machine rounds in another way."""
     marks: list[str] = []
     """Sentences about the data that every table of these results repeats."""
     revisions: dict[str, int] = {}

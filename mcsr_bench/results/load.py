@@ -15,10 +15,12 @@ from pandas.api.types import is_numeric_dtype
 from mcsr_bench.errors import DamagedFileError, UserError, damaged
 from mcsr_bench.results import shown
 from mcsr_bench.results.bundle import Bundle, RunFolder, TrialRecord
+from mcsr_bench.results.identity import signatures
 from mcsr_bench.roles import ROLES
 from mcsr_bench.system import files
 
 T = TypeVar("T")
+_TABLES = ("trials", "volumes", "slices", "signatures")
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,6 +53,29 @@ class Results:
 
     def _repr_html_(self) -> str:
         return shown.html(self.folders, self.records, self.volumes)
+
+    @cached_property
+    def signatures(self) -> pd.DataFrame:
+        """What each score is: a row per finished trial and metric, with the trial's identity and the one line ``signature``."""
+        rows = [
+            {**_identity(record), "metric": metric, "signature": line}
+            for record in self.records
+            if record.status == "done"
+            for metric, line in signatures(record).items()
+        ]
+        return pd.DataFrame(rows, columns=[*_IDENTITY, "metric", "signature"])
+
+    def to_csv(self, folder: str | Path) -> list[Path]:
+        """Write `trials`, `volumes`, `slices` and `signatures` into a folder, a CSV each. Returns the files."""
+        return [self._write(Path(folder) / f"{name}.csv", files.write_table) for name in _TABLES]
+
+    def to_parquet(self, folder: str | Path) -> list[Path]:
+        """The same as Parquet. UserError where pyarrow is missing, with the line that installs it."""
+        return [self._write(Path(folder) / f"{name}.parquet", files.write_parquet) for name in _TABLES]
+
+    def _write(self, path: Path, write: Callable[[Path, pd.DataFrame], None]) -> Path:
+        write(path, getattr(self, path.stem))
+        return path
 
     def of(self, keep: Callable[[TrialRecord], bool]) -> Results:
         """The results of some of the trials."""

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from mcsr_bench.errors import machine_error
+from mcsr_bench.errors import UserError, machine_error
 from mcsr_bench.system.locks import locked
 from mcsr_bench.system.owners import alive, this_process
 
@@ -269,6 +269,16 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a CSV in one move, with a fixed float format: equal numbers give equal bytes."""
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.12g", lineterminator="\n")
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Write a Parquet file in one move. UserError without pyarrow."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise UserError('Parquet needs pyarrow: pip install "mcsr-bench[parquet]"') from None
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False)
 
 
 def read_table(path: Path, text: Iterable[str] = ()) -> pd.DataFrame:

@@ -1,0 +1,74 @@
+"""What identifies a trial and its scores: the key, the signature of a score, and the schema of the record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcsr_bench.metrics import METRICS
+from mcsr_bench.results.bundle import DataRecord, TrialRecord
+from mcsr_bench.system import files
+
+
+def trial_key(
+    data: DataRecord,
+    *,
+    code: tuple[str, str],
+    method: str,
+    revision: int,
+    batches: int,
+    settings: dict[str, Any],
+    dataset_settings: dict[str, Any],
+    scale: int,
+    seed: int,
+    protocol_hash: str,
+) -> str:
+    """Hash of everything that should change a trial's numbers (not: device, threads, versions).
+
+    code: of the plugins of method and dataset, empty for built-in ones. revision: of the method's card. batches: of the sampler.
+    """
+    return files.digest(
+        {
+            "preparation": data.preparation,
+            "revisions": data.revisions,
+            "method": method,
+            "revision": revision,
+            "batches": batches,
+            "settings": settings,
+            "scale": scale,
+            "seed": seed,
+            "protocol": protocol_hash,
+            "fingerprint": data.fingerprint,
+            "dataset_settings": dataset_settings,
+            "contrasts": [data.target, data.auxiliary],
+            "split": data.split_hash,
+            **({"code": code} if any(code) else {}),
+        },
+        16,
+    )
+
+
+def signature(record: TrialRecord, metric: str) -> str:
+    """What a score is, in one line: metric and revision, protocol and hash, split, data, and the version that computed it.
+
+    For example ``psnr@volume-max:1|mcsr-1:d488504d0776|split:aef999a35125|brain-sim:05ad501a9d4c|mcsr-bench:0.1.0``. Scores of
+    equal signatures are comparable. Revision 0: the record does not say by which revision of the metric it was scored.
+    """
+    return "|".join(
+        (
+            f"{metric}:{record.metrics.get(metric, 0)}",
+            f"{record.protocol}:{record.protocol_hash}",
+            f"split:{record.data.split_hash}",
+            f"{record.dataset}:{record.data.fingerprint[:12]}",
+            f"mcsr-bench:{record.versions.get('mcsr-bench', 'unknown')}",
+        )
+    )
+
+
+def signatures(record: TrialRecord) -> dict[str, str]:
+    """The `signature` of each metric that the trial was scored by, in the order of tables."""
+    return {metric: signature(record, metric) for metric in METRICS if metric in record.metrics}
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of ``trial.json``, the record of a trial, with what its keys mean."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **TrialRecord.model_json_schema()}
