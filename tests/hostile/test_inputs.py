@@ -149,9 +149,10 @@ def test_a_bad_plugin_disables_itself_and_nobody_else(
         [bad] = [row for row in rows.values() if "evil" in row["name"] + str(row["reason"])]
         assert not bad["available"]
         assert reason in bad["reason"]
-    out = here("list", "methods", "--plugins", plugins)
-    assert out.returncode == 0
-    assert all(line.isprintable() for line in out.stdout.splitlines())
+    if "ESC" in name:  # for the others the command would print the same rows
+        out = here("list", "methods", "--plugins", plugins)
+        assert out.returncode == 0
+        assert all(line.isprintable() for line in out.stdout.splitlines())
     assert mb.load_method("good", 2, plugins=plugins).card.name == "good"
 
 
