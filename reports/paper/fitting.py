@@ -39,7 +39,7 @@ class Block:
     """Columns of a table that stand side by side in a line."""
 
     columns: tuple[int, ...]
-    """Positions in the table; the first one is always 0."""
+    """Positions in the table; those at the left that tell the rows apart are in every block."""
     heads: tuple[tuple[str, ...], ...]
     """Lines of each head."""
     lines: tuple[int, ...]
@@ -58,19 +58,29 @@ def blocks(table: Table, line: float = LINE) -> list[Block]:
         head = wrapped(column, max(body, _HEAD))
         heads.append(tuple(head))
         widths.append(max(body, *map(width, head)) + _BETWEEN)
-    limit = line - widths[0]
-    groups = _packed(widths[1:], limit)
+    keys = _keys(table)
+    if sum(widths[:keys]) > 0.6 * line:
+        keys = 1
+    limit, rest = line - sum(widths[:keys]), widths[keys:]
+    groups = _packed(rest, limit)
     if len(groups) > 1 and len(groups[-1]) == 1:  # not one column alone: as wide as each other
-        narrow = sum(widths[1:]) / len(groups)
-        while len(_packed(widths[1:], narrow)) > len(groups):
+        narrow = sum(rest) / len(groups)
+        while len(_packed(rest, narrow)) > len(groups):
             narrow += 5
-        groups = _packed(widths[1:], narrow)
+        groups = _packed(rest, narrow)
     out = []
     for group in groups or [[]]:
-        columns = (0, *(k + 1 for k in group))
+        columns = (*range(keys), *(k + keys for k in group))
         lines = tuple(max(len(wrapped(row[k].text)) for k in columns) for row in table.rows)
         out.append(Block(columns, tuple(heads[k] for k in columns), lines))
     return out
+
+
+def _keys(table: Table) -> int:
+    """How many columns at the left tell the rows apart; 1 where even all do not."""
+    texts = [[cell.text for cell in row] for row in table.rows]
+    whole = range(1, len(table.columns))
+    return next((k for k in whole if len({tuple(row[:k]) for row in texts}) == len(texts)), 1)
 
 
 def _packed(widths: Sequence[float], limit: float) -> list[list[int]]:

@@ -1,7 +1,7 @@
 """Tables as LaTeX: each file compiles after ``\\usepackage{booktabs}``, and fits the lines and pages of the class article.
 
-A table that is too wide is set as several, one below the other, with the first column in each; one that is too long, and notes that
-do not fit below it, go on in another float.
+A table that is too wide is set as several, one below the other, each with the columns that name a row; one that is too long, and
+notes that do not fit below it, go on in another float.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def _shown(value: Any) -> Any:
 
 
 def parts(table: Table) -> list[Table]:
-    """A table as it is printed: as it is, or, where it is wider than a page, its columns in several, the first one in each."""
+    """A table as it is printed: as it is, or, where it is wider than a page, its columns in several with those that name rows."""
     found = []
     for block in blocks(table, _PRINTED):
         columns = tuple(table.columns[k] for k in block.columns)

@@ -115,5 +115,8 @@ def test_every_column_stands_once_and_fits_its_line():
     assert all(part.columns[0] == 0 for part in parts)
     assert len(parts) > 3
     assert len(blocks(table, 10 * LINE)) == 1
+    cells = tuple(tuple(map(Cell, (method, metric, *["1.234"] * 20))) for method in "ab" for metric in "cd")
+    named = Table("named", "", ("method", "metric", *map(str, range(20))), cells)
+    assert [part.columns[:2] for part in blocks(named)] == [(0, 1)] * len(blocks(named))  # else rows have no name
     assert wrapped("95 % interval", 20) == ["95 %", "interval"]
     assert "".join(wrapped("x" * 200)) == "x" * 200

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from mcsr_bench.metrics import METRICS
@@ -164,6 +165,7 @@ def differences(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Dr
                     ax.axvline(0, color="black", linewidth=0.8)
                     ax.set_yticks(range(len(labels)), labels if metric == STANDARD_METRICS[0] else [""] * len(labels))
                     ax.invert_yaxis()
+                    ax.xaxis.set_major_locator(MaxNLocator(4))
                     better = "right" if METRICS[metric].higher_is_better else "left"
                     ax.set_xlabel(f"{metric_name(metric)} minus {sheet.called(reference)}'s ({better} is better)")
             shown = title(sheet, f"difference to {sheet.called(reference)}")
