@@ -350,7 +350,9 @@ def test_what_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [o.check for o in check("toy")["toy"]] == [o.check for o in check_dataset("toy")]
     assert check("all").keys() >= {"zerofill", "bicubic", "edsr"}
     assert not check("all").keys() & {*FAULTS, "toynet", "toy"}
-    with pytest.raises(UserError, match=r"^no method or dataset 'bicubik'; did you mean 'bicubic'\? \(.*--plugins .*\)$"):
+    with pytest.raises(
+        UserError, match=r"^no method or dataset 'bicubik'; did you mean 'bicubic'\? \(.*--plugins .*\)$"
+    ):
         check("bicubik")
     with pytest.raises(UserError, match="did you mean 'toy'"):
         check_dataset("toyy")
