@@ -124,7 +124,7 @@ def test_a_suite_runs_and_prints_its_table_by_the_papers_names(here, tmp_path):
     assert out.returncode == 0, out.stderr
     printed = " ".join(out.stdout.split())
     assert printed.startswith("smoke: not a result. brain-sim (subjects=5), 2x")
-    assert "│ sanet (L1, width=4, groups=1, blocks=1) │" in printed
+    assert "│ sanet (L1, validations=2, width=4, groups=1, blocks=1) │" in printed
     assert (
         ", 2x, T2w, preset smoke: L1 against L2 as SANet's loss (laid out as Table IV; the paper's data: SMS)"
         in printed
