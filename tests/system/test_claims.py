@@ -200,3 +200,12 @@ def test_an_owner_is_json(place):
     with claim(place):
         found = json.loads(place[0].with_name("trial.owner").read_text())
     assert (found["host"], found["pid"]) == (HERE.host, os.getpid())
+
+
+def test_a_claim_that_was_made_meanwhile_is_not_cleared_as_that_of_the_dead(place):
+    file = place[0].with_name("trial.owner")
+    write_owner(place, ELSEWHERE)
+    locks._clear(file, HERE)
+    assert owner(*place) == ELSEWHERE
+    locks._clear(file, ELSEWHERE)
+    assert [path.name for path in file.parent.iterdir()] == []
