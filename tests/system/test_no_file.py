@@ -44,11 +44,11 @@ def pipe(tmp_path: Path) -> Callable[[str], Path]:
     return make
 
 
-def test_what_a_path_is(tmp_path: Path, pipe: Callable[[str], Path]) -> None:
+def test_what_a_path_is(tmp_path: Path, pipe: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     (tmp_path / "file").write_bytes(b"x")
     with socket.socket(socket.AF_UNIX) as server:
-        os.chdir(tmp_path)  # names of sockets are short
+        monkeypatch.chdir(tmp_path)  # names of sockets are short
         server.bind("s")
         assert "socket" in files.not_a_file(tmp_path / "s")
     assert "pipe" in files.not_a_file(pipe("p"))
