@@ -81,7 +81,9 @@ def page(
 
 def _shown(value: Any) -> Any:
     """What the template prints: text that comes from others shows its control and bidi characters instead of obeying them."""
-    return one_line(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return "\n".join(map(one_line, value.split("\n")))  # cells may have several lines
 
 
 def parts(table: Table) -> list[Table]:
