@@ -59,6 +59,10 @@ def not_a_file(path: Path) -> str:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return "a broken link" if path.is_symlink() else NO_FILE
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return "a link that leads to itself"
     if stat.S_ISREG(mode):
         return ""
     return "a folder, not a file" if stat.S_ISDIR(mode) else "a pipe, a socket or a device, not a regular file"

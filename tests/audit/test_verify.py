@@ -256,7 +256,7 @@ def test_weights_of_another_trial_are_named(run):
         (lambda r: r["files"].update({"../../zerofill/seed0/volumes.csv": "0"}), "which is not a file of a trial"),
         (lambda r: r.update(status="failed", reason="it broke"), "is not finished (failed: it broke)"),
         (lambda r: r.update(host=3), "not a readable trial record"),
-        (lambda r: r["settings"].update(width="NOT A NUMBER"), "trial.json: Out of range float values"),
+        (lambda r: r["settings"].update(width="NOT A NUMBER"), "NaN is not a finite number"),
     ],
 )
 def test_a_record_changed_by_hand_fails(run, change, said):
@@ -277,7 +277,6 @@ def test_a_record_changed_by_hand_fails(run, change, said):
         (lambda r: r["data"].update(real=True), "real of the data: the record says True"),
         (lambda r: r["data"].update(revisions={"dataset": 9}), "revisions of the data"),
         (lambda r: r["data"].update(preparation={"store_dtype": "int3"}), "--store-dtype int3: allowed are"),
-        (lambda r: r["data"].update(store="../../elsewhere"), "is not the key of prepared data"),
         (lambda r: r.update(protocol_hash="0" * 12), "protocol mcsr-1 is d488504d0776 in this version"),
         (lambda r: r.update(metrics={}), "names no metric by a revision that this version computes"),
         (lambda r: r["dataset_settings"].update(patients=-1, colour="red"), "toy"),
@@ -298,7 +297,7 @@ def test_a_bundle_in_another_trials_place_fails(both):
     folder = place(both).folder
     shutil.rmtree(folder)
     shutil.copytree(place(both, "zerofill").folder, folder)
-    assert "is the record of another trial (toy@" in failed(both)
+    assert "is the record of another trial (toy (patients=6) x2 zerofill" in failed(both)
 
 
 def test_a_metric_of_another_revision_is_not_compared_and_it_is_said(run):

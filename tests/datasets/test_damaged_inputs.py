@@ -95,7 +95,7 @@ CORPUS: list[tuple[str, str, Damage, str]] = [
     *[(d, "text instead", write(NAMES[d], b"no data at all\n" * 99), "") for d in NAMES],
     *[(d, "a link to itself", loop(NAMES[d]), "") for d in NAMES],
     *[(d, "a folder instead", folder_instead(NAMES[d]), "") for d in NAMES],
-    *[(d, "a pipe instead", pipe(NAMES[d]), "is not a file") for d in NAMES],
+    *[(d, "a pipe instead", pipe(NAMES[d]), "not a regular file") for d in NAMES],
     *[
         (d, f"k-space in another file: {how}", kept_elsewhere(NAMES[d], KSPACE[NAMES[d]], how), words)
         for d in ("fastmri", "m4raw", "mcsr-pair")

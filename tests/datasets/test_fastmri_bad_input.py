@@ -191,8 +191,8 @@ def test_bad_own_list(own_lists: Callable[..., FastMRI], train: str | bytes, wor
 
 def test_own_list_that_is_absent_or_alone(own_lists: Callable[..., FastMRI], tmp_path: Path) -> None:
     root = own_lists().data_root
-    refused(dataset(root, train_pairs="gone.csv", test_pairs="gone.csv"), "fastmri.train_pairs: gone.csv is not a file")
-    refused(dataset(root, train_pairs=str(tmp_path), test_pairs="gone.csv"), "is not a file")
+    refused(dataset(root, train_pairs="gone.csv", test_pairs="gone.csv"), "fastmri.train_pairs: gone.csv: no such file")
+    refused(dataset(root, train_pairs=str(tmp_path), test_pairs="gone.csv"), "a folder, not a file")
     refused(dataset(root, test_pairs=f"{tmp_path}/test.csv"), "fastmri.train_pairs is not")
 
 

@@ -56,7 +56,7 @@ def test_a_folder_and_a_link_to_itself_are_named(tmp_path: Path) -> None:
     for name, make in (("p1_T1", Path.mkdir), ("p2_T2", lambda path: path.symlink_to(path.name))):
         (tmp_path / f"{name}.nii.gz").unlink()
         make(tmp_path / f"{name}.nii.gz")
-    refused(dataset(tmp_path), "p1_T1.nii.gz is not a file", "p2_T2.nii.gz is not a file")
+    refused(dataset(tmp_path), "p1_T1.nii.gz: a folder, not a file", "p2_T2.nii.gz: a link that leads to itself")
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4, 2), (8, 8, 1, 4)])
