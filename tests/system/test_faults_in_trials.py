@@ -109,6 +109,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.slow
 def test_a_run_whose_disk_fills_up_goes_on_when_there_is_room(small_disk: Path, here: Callable[..., Any]) -> None:
     """Not even the records can be written in the end; the second trial finds the disk as full."""
     asked = ("run", "--methods", "zerofill,bicubic", "--dataset", "toy", "--scale", 2, "--preset", "smoke")
