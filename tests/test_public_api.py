@@ -59,7 +59,7 @@ def test_a_signature_says_it_all(name):
 
 def test_a_command_and_its_function_take_the_same():
     """What a command passes on is what its function takes; the rest of the command's options is about printing."""
-    printing = {"as_json", "check", "folds", "to"}
+    printing = {"as_json", "check", "context", "folds", "to"}
     for command, function in ((c, COMMANDS.get(c, c.replace("-", "_"))) for c in ("run", "prepare", "tune", "stress")):
         options = set(
             inspect.signature(importlib.import_module(f"mcsr_bench.cli.{command}").__dict__[command]).parameters

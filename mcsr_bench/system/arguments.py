@@ -41,7 +41,7 @@ def checked(function: F) -> F:
             return function(*args, **kwargs)  # which raises it with the function's name
         hints = _hints(function)
         for name, value in bound.arguments.items():
-            kind, hint = signature.parameters[name].kind, hints[name]
+            kind, hint = signature.parameters[name].kind, hints.get(name, Any)
             try:
                 if kind is inspect.Parameter.VAR_POSITIONAL:
                     bound.arguments[name] = tuple(_fitted(one, hint) for one in value)

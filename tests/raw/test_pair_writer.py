@@ -94,7 +94,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ({"patient_id": "a\nb\0"}, "control characters"),
         ({"site": 3}, "site is 3 (int); it may be text"),
         ({"licence": "\udcff"}, "licence is not UTF-8"),
-        ({"field_T": "3"}, "field_T is 3; numbers are needed"),
+        ({"field_T": "3"}, "field_T is '3'; it may be a number or None"),
         ({"attributes": {"T1": {"fat_suppressed": "no"}}}, "fat_suppressed of T1 is 'no'"),
         ({"attributes": {"T1": {"contrast": "a\0"}}}, "contrast of T1 is longer"),
         ({"attributes": {"T1": {"acquired_matrix": (8, 1e300)}}}, "acquired_matrix of T1 is"),
