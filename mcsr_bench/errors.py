@@ -28,22 +28,19 @@ _MACHINE_ERRORS = {
     errno.EHOSTUNREACH: "the network folder does not answer (no route to its host)",
     errno.EMFILE: "too many files are open in this process; a larger limit (ulimit -n) or fewer --jobs helps",
     errno.ENFILE: "too many files are open on this machine",
+    errno.EAGAIN: "another program has it locked",
+    errno.EBUSY: "another program has it open",
     errno.ENOMEM: "out of memory; fewer --jobs need less",
 }
 """What no data and no plugin is to blame for: work that it ends can go on later."""
 
-_DENIED = {
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EAGAIN: "another program has it locked",
-    errno.EBUSY: "another program has it open",
-}
 _OPEN_ELSEWHERE = (32, 33, 1224)
 """Of Windows: a file that another program has open, locked or mapped. They come as permission denied."""
 
 _DISK_ERRORS = {
     **_MACHINE_ERRORS,
-    **_DENIED,
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
     errno.ENOENT: "no such file or folder",
     errno.EISDIR: "a folder is where a file is needed",
     errno.ELOOP: "its symbolic links lead in a circle",
@@ -100,7 +97,7 @@ def damaged(path: Path, what: str, error: BaseException) -> UserError:
 
     Of a file that the disk or the limits of the system do not give at the moment nothing is known: it must not be set aside.
     """
-    return machine_error(error, path) or DamagedFileError(path, what)
+    return unread(error, path) or DamagedFileError(path, what)
 
 
 class InterruptedWorkError(UserError):
@@ -122,11 +119,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
 
 def disk_error(error: OSError) -> UserError | None:
     """The sentence for an OSError that is about the user's disk or rights, else None."""
-    reason = _DISK_ERRORS.get(error.errno or 0)
+    reason = _DISK_ERRORS.get(errno_of(error))
     if reason is None:
         return None
     where = f"{error.filename}: " if error.filename else ""
-    kind = InterruptedWorkError if error.errno in _MACHINE_ERRORS else UserError
+    kind = InterruptedWorkError if errno_of(error) in _MACHINE_ERRORS else UserError
     return kind(f"{where}cannot write or read: {reason}")
 
 
@@ -141,18 +138,25 @@ def machine_error(error: BaseException, path: Path | None = None) -> Interrupted
         if short := _out_of_memory(link):
             return InterruptedWorkError(f"out of memory ({short}); fewer --jobs or smaller batches need less")
         number = errno_of(link)
-        if getattr(link, "winerror", None) in _OPEN_ELSEWHERE:
-            number = errno.EBUSY
-        if reason := (_MACHINE_ERRORS | _DENIED).get(number, ""):
+        if reason := _MACHINE_ERRORS.get(number, ""):
             named = link.filename if isinstance(link, OSError) and link.filename else path
             return InterruptedWorkError(f"{f'{named}: ' if named else ''}cannot write or read: {reason}")
     return None
+
+
+def unread(error: BaseException, path: Path) -> InterruptedWorkError | None:
+    """The sentence where a file could not be read for what says nothing about its content: `machine_error`, or no right to it."""
+    if isinstance(error, PermissionError) and getattr(error, "winerror", None) not in _OPEN_ELSEWHERE:
+        return InterruptedWorkError(f"{path}: cannot be read: permission denied")
+    return machine_error(error, path)
 
 
 def errno_of(error: BaseException) -> int:
     """The number of the system's error; HDF5 and safetensors give it in their text alone. 0: there is none."""
     if isinstance(error, UserError):
         return 0
+    if getattr(error, "winerror", None) in _OPEN_ELSEWHERE:
+        return errno.EBUSY
     if isinstance(error, OSError) and error.errno:
         return error.errno
     found = re.search(r"\berrno = (\d+)|\(os error (\d+)\)", str(error))

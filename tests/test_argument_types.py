@@ -13,7 +13,13 @@ from mcsr_bench.system.progress import Listener
 
 FUNCTIONS = sorted(name for name in mb.__all__ if inspect.isfunction(getattr(mb, name)))
 FITTING: dict[Any, Any] = {
-    **{str: "x", str | type[mb.Method]: "x", int: 2, str | Path: "nowhere", tuple[float, float, float]: (0.6, 0.2, 0.2)},
+    **{
+        str: "x",
+        str | type[mb.Method]: "x",
+        int: 2,
+        str | Path: "nowhere",
+        tuple[float, float, float]: (0.6, 0.2, 0.2),
+    },
     mb.PatientSplitSettings: mb.PatientSplitSettings(),
 }
 """By hint, of arguments that have to be given."""

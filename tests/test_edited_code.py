@@ -19,7 +19,7 @@ from mcsr_bench.experiment import trial
 from mcsr_bench.experiment.run import run_experiment
 from mcsr_bench.plugin import registry
 from mcsr_bench.plugin.registry import datasets, methods, scoped_plugins
-from mcsr_bench.results.bundle import RunFolder
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
 from mcsr_bench.system.digests import code_digest
 from mcsr_bench.system.progress import Listener

@@ -113,7 +113,7 @@ def test_a_name_is_replaced_only_with_fresh(runs):
     ("change", "sentence"),
     [
         ({"name": "zerofill"}, "name 'zerofill': there is a method of that name"),
-        ({"name": "toy"}, "name 'toy': there is a dataset of that name"),
+        ({"name": "brain-sim"}, "name 'brain-sim': there is a dataset of that name"),
         ({"name": "all"}, "name 'all': the word means all methods"),
         ({"name": "../x"}, r"name '\.\./x': lower-case letters, digits and hyphens"),
         ({"name": "My Net"}, "name 'My Net': lower-case"),

@@ -10,7 +10,8 @@ import pytest
 import mcsr_bench as mb
 from mcsr_bench.errors import UserError
 from mcsr_bench.experiment import trial, trials
-from mcsr_bench.results.bundle import BundleFiles, RunFolder
+from mcsr_bench.results.bundle import BundleFiles
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import stopping
 from mcsr_bench.system.progress import Listener
 from mcsr_bench.system.stopping import StoppedError

@@ -174,7 +174,7 @@ def test_stress_keeps_the_log_of_the_trial_and_names_its_own(here: Command, tmp_
     before, after = code.read_text(encoding="utf-8").split(good)
     code.write_text(f"{before}        _ = 1 / 0\n{good}{after}", encoding="utf-8")
     line = 1 + before.count("\n")
-    done = here("stress", run, "--jobs", 1)
+    done = here("stress", run, "--jobs", 1, "--plugins", plugins)
     assert done.returncode == 2
     assert f"ZeroDivisionError: division by zero ({place_of(code)}:{line}); see {folder / 'stress.log'}" in done.stderr
     assert (folder / "worker.log").read_text(encoding="utf-8") == "what the trial printed\n"

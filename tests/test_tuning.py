@@ -193,7 +193,7 @@ def test_a_search_goes_on_where_it_stopped_and_asks_for_the_same_points(
     shutil.rmtree(tmp_path / "out" / "points" / "001" / "fold2")
     counting = Counting()
     assert search(tmp_path / "out", where, counting) == tuned
-    assert counting.ended == ["toy x2 toynet@001-fold2 seed 0"]
+    assert counting.ended == ["toy x2 toynet (001-fold2) seed 0"]
     # more trials go on with the same first points
     counting = Counting()
     more = search(tmp_path / "out", where, counting, trials=3)
@@ -216,7 +216,7 @@ def test_damaged_scores_of_a_fold_are_computed_again(
     two.write_bytes(b"")
     counting = Counting()
     assert search(tmp_path / "out", folder / "plugins", counting) == tuned
-    assert counting.ended == ["toy x2 toynet@000-fold1 seed 0", "toy x2 toynet@001-fold2 seed 0"]
+    assert counting.ended == ["toy x2 toynet (000-fold1) seed 0", "toy x2 toynet (001-fold2) seed 0"]
     assert [str(path) in said for path, said in zip((one, two), counting.warnings, strict=True)] == [True, True]
 
 

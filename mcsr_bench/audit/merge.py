@@ -11,8 +11,9 @@ from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.errors import UserError
 from mcsr_bench.experiment.grid import ExperimentSpec
 from mcsr_bench.experiment.kept import read_experiment
-from mcsr_bench.results.bundle import Bundle, RunFolder, TrialRecord
+from mcsr_bench.results.bundle import Bundle, TrialRecord
 from mcsr_bench.results.load import Results, load_results
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
 from mcsr_bench.system.progress import Listener, Warnings
 

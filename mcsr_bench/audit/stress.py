@@ -27,8 +27,9 @@ from mcsr_bench.plugin.predicted import magnitude, predict_volume, slices_at_onc
 from mcsr_bench.plugin.registry import add_plugins, methods
 from mcsr_bench.plugin.report import Table
 from mcsr_bench.protocol import Protocol, get_protocol
-from mcsr_bench.results.bundle import Bundle, BundleFiles, RunFolder, TrialRecord
+from mcsr_bench.results.bundle import Bundle, BundleFiles, TrialRecord
 from mcsr_bench.results.load import Results, use_results
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.results.stress_table import CLEAN, FOREIGN, NOISE, stress_table
 from mcsr_bench.system import files, stopping
 from mcsr_bench.system.progress import Listener

@@ -19,7 +19,8 @@ from mcsr_bench.plugin.loading import load_dataset
 from mcsr_bench.plugin.registry import datasets
 from mcsr_bench.plugin.split import Split
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.results.bundle import DataRecord, RunFolder, TrialRecord
+from mcsr_bench.results.bundle import DataRecord, TrialRecord
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
 from mcsr_bench.system.progress import Listener
 

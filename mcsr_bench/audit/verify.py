@@ -22,9 +22,10 @@ from mcsr_bench.errors import UserError, one_line
 from mcsr_bench.experiment.trial import score_tables
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.plugin.registry import methods, scoped_plugins
-from mcsr_bench.results.bundle import Bundle, BundleFiles, RunFolder, TrialRecord
+from mcsr_bench.results.bundle import Bundle, BundleFiles, TrialRecord
 from mcsr_bench.results.identity import trial_key
 from mcsr_bench.results.predictions import stored_predictions
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
 from mcsr_bench.system.progress import Listener, Warnings
 from mcsr_bench.weights.tensors import read_info

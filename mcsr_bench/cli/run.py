@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 import mcsr_bench as mb
-from mcsr_bench.results.bundle import RunFolder, TrialRecord
+from mcsr_bench.results.bundle import TrialRecord
+from mcsr_bench.results.run_folder import RunFolder
 
 from . import console
 from .options import DataRoot, Jobs, Plugins, Register, Set, SplitFile, StoreDtype, names, numbers, settings

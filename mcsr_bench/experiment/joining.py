@@ -28,9 +28,10 @@ from mcsr_bench.plugin.predicted import predict_volume
 from mcsr_bench.plugin.registry import add_plugins, datasets, methods
 from mcsr_bench.plugin.split import Split
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.results.bundle import Bundle, BundleFiles, RunFolder, TrialRecord
+from mcsr_bench.results.bundle import Bundle, BundleFiles, TrialRecord
 from mcsr_bench.results.heartbeat import now
 from mcsr_bench.results.predictions import write_predictions
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.roles import ROLES
 from mcsr_bench.system import files
 from mcsr_bench.system.devices import device_name

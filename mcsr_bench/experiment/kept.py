@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from mcsr_bench.errors import UserError, explain
 from mcsr_bench.experiment.grid import ExperimentSpec, points
 from mcsr_bench.experiment.layout import layouts, references
-from mcsr_bench.results.bundle import RunFolder, check_version
+from mcsr_bench.results.bundle import check_version
 from mcsr_bench.results.naming import label
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
 
 

@@ -13,8 +13,9 @@ from mcsr_bench.experiment.layout import layouts
 from mcsr_bench.plugin.loading import SMOKE
 from mcsr_bench.plugin.registry import add_plugins, methods, reports
 from mcsr_bench.plugin.report import FORMATS, Layout, Report, Table
-from mcsr_bench.results.bundle import RunFolder, TrialRecord
+from mcsr_bench.results.bundle import TrialRecord
 from mcsr_bench.results.load import Results, use_results
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
 from mcsr_bench.system.progress import Listener
 

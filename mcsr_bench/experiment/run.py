@@ -20,8 +20,9 @@ from mcsr_bench.experiment.rescoring import complete_scores
 from mcsr_bench.experiment.trial import TrialSpec
 from mcsr_bench.experiment.trials import finished, mend, replace_others, run_trials, trial_spec
 from mcsr_bench.plugin.registry import methods
-from mcsr_bench.results.bundle import RunFolder, TrialRecord, check_version
+from mcsr_bench.results.bundle import TrialRecord, check_version
 from mcsr_bench.results.load import Results, use_results
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
 from mcsr_bench.system.devices import chosen_device
 from mcsr_bench.system.locks import locked

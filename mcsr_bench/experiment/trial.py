@@ -40,11 +40,12 @@ from mcsr_bench.plugin.predicted import predict_volume, slices_at_once
 from mcsr_bench.plugin.registry import methods, scoped_plugins
 from mcsr_bench.plugin.split import Split
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.results.bundle import Bundle, BundleFiles, DataRecord, RunFolder, TrialRecord
+from mcsr_bench.results.bundle import Bundle, BundleFiles, DataRecord, TrialRecord
 from mcsr_bench.results.heartbeat import Heartbeat
 from mcsr_bench.results.identity import trial_key
 from mcsr_bench.results.naming import label, shown
 from mcsr_bench.results.predictions import stored_predictions, write_predictions
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.roles import ROLES
 from mcsr_bench.system import files, stopping
 from mcsr_bench.system.devices import device_name, device_of

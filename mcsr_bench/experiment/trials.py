@@ -19,7 +19,8 @@ from mcsr_bench.errors import DamagedFileError, InterruptedWorkError
 from mcsr_bench.experiment.grid import Point
 from mcsr_bench.experiment.trial import DAMAGED, TAKEN, TrialSpec, interrupted, trial_job
 from mcsr_bench.plugin.registry import methods
-from mcsr_bench.results.bundle import Bundle, BundleFiles, RunFolder, TrialRecord
+from mcsr_bench.results.bundle import Bundle, BundleFiles, TrialRecord
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
 from mcsr_bench.system.locks import TakenError
 from mcsr_bench.system.owners import Owner

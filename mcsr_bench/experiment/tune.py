@@ -34,7 +34,8 @@ from mcsr_bench.plugin.dataset import Dataset
 from mcsr_bench.plugin.loading import check_method, check_seed
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.protocol import Protocol, get_protocol
-from mcsr_bench.results.bundle import Bundle, DataRecord, RunFolder, TrialRecord
+from mcsr_bench.results.bundle import Bundle, DataRecord, TrialRecord
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
 from mcsr_bench.system.devices import chosen_device
 from mcsr_bench.system.progress import Listener

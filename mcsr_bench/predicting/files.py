@@ -19,7 +19,8 @@ from mcsr_bench.plugin.registry import methods
 from mcsr_bench.predicting.pair import Pair
 from mcsr_bench.predicting.volumes import kind, read_pair, write_volume
 from mcsr_bench.protocol import Protocol, get_protocol
-from mcsr_bench.results.bundle import Bundle, BundleFiles, RunFolder
+from mcsr_bench.results.bundle import Bundle, BundleFiles
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.weights.tensors import BundleInfo, load_weights, read_info
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mcsr_bench import kspace
 from mcsr_bench.data.inspection import typical_phase
 from mcsr_bench.data.raw.nifti import LEAST
-from mcsr_bench.errors import UserError, machine_error
+from mcsr_bench.errors import UserError, unread
 from mcsr_bench.system import files
 from mcsr_bench.system.hdf5 import new_file, reading
 
@@ -53,7 +53,7 @@ def _read_hdf5(path: Path, amplitude: float) -> tuple[Complex, bool]:
                 )
             data = dataset[...]
     except (OSError, RuntimeError, ValueError) as error:
-        raise machine_error(error, path) or UserError(
+        raise unread(error, path) or UserError(
             f"{path}: is damaged or not an HDF5 file ({_first_line(error)})"
         ) from None
     if data.dtype.kind != "c":

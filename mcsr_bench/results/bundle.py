@@ -1,4 +1,4 @@
-"""The folder that a trial leaves, and the folder of a run: the one place that knows the names of their files.
+"""The folder that a trial leaves: the one place that knows the names of its files.
 
 A run's folder (``runs/NAME``) holds ``experiment.json`` and one bundle per trial in
 ``DATASET[@VARIANT]/xSCALE/METHOD[@VARIANT]/seedK/``. A trial is done when the status in its ``trial.json`` is; it is written last.
@@ -7,8 +7,6 @@ A run's folder (``runs/NAME``) holds ``experiment.json`` and one bundle per tria
 from __future__ import annotations
 
 import os
-import shlex
-from collections.abc import Container, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +23,8 @@ from mcsr_bench.system.locks import claimed, owner
 from mcsr_bench.system.owners import Owner
 from mcsr_bench.system.received import CardValues, Counts, Name, Plain, Variant
 
-_CLAIMS = ".claims"
+CLAIMS = ".claims"
+"""The folder of locks in a run."""
 SCHEMA_VERSION: Final = 2
 """Of ``trial.json`` and ``experiment.json``. Files of another version are refused in a sentence."""
 
@@ -240,7 +239,7 @@ class BundleFiles:
         """What `mcsr_bench.system.locks` claims for the one process that may write here: in the run's folder, outside the bundle,
         which can be moved and removed meanwhile."""
         dataset, scale, method, seed = self.folder.parts[-4:]
-        return self.folder.parents[3] / _CLAIMS / "~".join((dataset, scale, method, seed))
+        return self.folder.parents[3] / CLAIMS / "~".join((dataset, scale, method, seed))
 
     def claimed(self) -> AbstractContextManager[None]:
         """Be the one process that writes here while a block runs. TakenError while another one is."""
@@ -334,102 +333,6 @@ class Bundle(BundleFiles):
     def write(self) -> None:
         """Write ``trial.json`` in one move."""
         files.write_json(self.trial, self.record.model_dump(mode="json"))
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """The folder of a run, and where things are in it."""
-
-    root: Path
-
-    @property
-    def experiment(self) -> Path:
-        """The grid as asked."""
-        return self.root / "experiment.json"
-
-    def asked(self) -> dict[str, Any]:
-        """What `experiment` holds; nothing where it is missing. UserError when it cannot be read or is of another version."""
-        if not self.experiment.is_file():
-            return {}
-        try:
-            values = files.read_json(self.experiment)
-            check_version(self.experiment, values, unsaid=1)
-            return dict(values)
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{self.experiment}: not a readable experiment: {str(error).splitlines()[0]}") from None
-
-    def plugins(self) -> tuple[Path, ...]:
-        """The folders of plugins that the run was given, as `experiment` names them. They are for people: nothing loads them.
-
-        UserError as `asked`.
-        """
-        data = self.asked().get("data")
-        named = data.get("plugins") if isinstance(data, dict) else None
-        return tuple(Path(path) for path in named if isinstance(path, str)) if isinstance(named, list) else ()
-
-    def hint(self) -> str:
-        """How a command that lacks a plugin of the run is told of it, as the end of a sentence; "" where the run names none."""
-        options = " ".join(f"--plugins {shlex.quote(str(path))}" for path in self.plugins())
-        return (
-            f"; plugins that a run names are not loaded by themselves: if you trust them, add {options}"
-            if options
-            else ""
-        )
-
-    @property
-    def grid_lock(self) -> Path:
-        """For who changes `experiment`, the splits and the registrations."""
-        return self.root / _CLAIMS / "experiment.lock"
-
-    @property
-    def report_lock(self) -> Path:
-        """For who writes `report`."""
-        return self.root / _CLAIMS / "report.lock"
-
-    @property
-    def report(self) -> Path:
-        """The folder of the report that a run writes at its end."""
-        return self.root / "report"
-
-    def split(self, dataset_label: str) -> Path:
-        """The manifest of a dataset's split by patients."""
-        return self.root / dataset_label / "split.json"
-
-    def registrations(self, dataset_label: str) -> Path:
-        """What the registration did to each volume of a dataset."""
-        return self.root / dataset_label / "registration.csv"
-
-    def trial(self, dataset_label: str, scale: int, method_label: str, seed: int) -> BundleFiles:
-        """The place of a trial's bundle."""
-        return BundleFiles(self.root / dataset_label / f"x{scale}" / method_label / f"seed{seed}")
-
-    def trials(self) -> Iterator[BundleFiles]:
-        """The places that hold a trial record, sorted; not those that were replaced."""
-        found = (path.parent for path in self.root.glob("*/x*/*/seed*/trial.json"))
-        yield from map(BundleFiles, sorted(folder for folder in found if folder.name[4:].isdecimal()))
-
-    def linked(self, place: BundleFiles) -> bool:
-        """Whether a place is a link to another folder: what is written there would leave the run."""
-        return place.folder.resolve() != self.root.resolve() / place.folder.relative_to(self.root)
-
-    def read(self, place: BundleFiles) -> TrialRecord | None:
-        """The record in one of this run's places. DamagedFileError also for that of another place; UserError as `read_record`."""
-        record = place.read_record()
-        if record is not None:
-            names = (record.dataset_label, f"x{record.scale}", record.method_label, f"seed{record.seed}")
-            if place.folder.parts[-4:] != names:
-                raise DamagedFileError(place.trial, f"is the record of another trial ({record.label})")
-            if self.linked(place):
-                raise DamagedFileError(
-                    place.trial, f"its folder is a link to {place.folder.resolve()}, outside the run"
-                )
-        return record
-
-    def bundles(self, left_out: Container[Path] = ()) -> Iterator[Bundle]:
-        """The bundles, sorted by folder, without the folders ``left_out``. DamagedFileError and UserError as `read`."""
-        for place in self.trials():
-            if place.folder not in left_out and (record := self.read(place)) is not None:
-                yield Bundle(place.folder, record)
 
 
 def check_version(path: Path, values: Any, unsaid: int = SCHEMA_VERSION) -> None:

@@ -14,8 +14,9 @@ from pandas.api.types import is_numeric_dtype
 
 from mcsr_bench.errors import DamagedFileError, UserError, damaged
 from mcsr_bench.results import shown
-from mcsr_bench.results.bundle import Bundle, RunFolder, TrialRecord
+from mcsr_bench.results.bundle import Bundle, TrialRecord
 from mcsr_bench.results.identity import signatures
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.roles import ROLES
 from mcsr_bench.system import files
 

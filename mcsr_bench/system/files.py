@@ -35,6 +35,7 @@ DEEPEST = 64
 """Levels of lists and tables within each other in a JSON or TOML file."""
 
 _LONGEST_NAME = 120
+_NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # as some network folders answer for a folder
 
 
 def canonical_json(value: Any) -> str:
@@ -103,11 +104,7 @@ def settled(path: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if not folder or error.errno not in (
-            errno.EINVAL,
-            errno.ENOTSUP,
-            errno.EBADF,
-        ):  # as some network folders answer
+        if not folder or error.errno not in _NO_FLUSH:
             raise
     finally:
         os.close(handle)

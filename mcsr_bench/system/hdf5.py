@@ -68,4 +68,9 @@ def reading(path: Path) -> h5py.File:
     """
     import h5py
 
-    return h5py.File(path, "r", locking=False)
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "locking flag" not in str(error):
+            raise
+        return h5py.File(path, "r")  # this process has it open, and locked: HDF5 opens it in one way only

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mcsr_bench.errors import DamagedFileError, UserError, errno_of, machine_error
+from mcsr_bench.errors import DamagedFileError, UserError, errno_of, unread
 from mcsr_bench.plugin.method import Method
 from mcsr_bench.system import files
 from mcsr_bench.weights.archives import check_archive
@@ -131,7 +131,7 @@ def read_info(path: Path) -> BundleInfo | None:
         with safe_open(path, framework="pt") as handle:
             metadata = handle.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise machine_error(error, path) or UserError(f"{path}: cannot be read as safetensors: {error}") from None
+        raise unread(error, path) or UserError(f"{path}: cannot be read as safetensors: {error}") from None
     try:
         return BundleInfo.model_validate(files.parse_json(metadata.get(_INFO, "{}")))
     except ValueError:  # not JSON, or not an info
@@ -159,7 +159,7 @@ def read_foreign(path: Path, containers: Sequence[str] = ()) -> Any:
             check_archive(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of a file that may be anything: torch has no one exception for it
-        if known := machine_error(error, path):
+        if known := unread(error, path):
             raise known from None
         raise UserError(*_refusal(path, error, containers)) from None
     for name, tensor in _tensors_in(content):
@@ -205,7 +205,7 @@ def _safetensors(path: Path, device: torch.device | str) -> tuple[dict[str, Tens
             metadata = handle.metadata() or {}
             return {name: handle.get_tensor(name) for name in handle.keys()}, metadata  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError) as error:
-        raise machine_error(error, path) or UserError(f"{path}: cannot be read as safetensors: {error}") from None
+        raise unread(error, path) or UserError(f"{path}: cannot be read as safetensors: {error}") from None
 
 
 def _check_header(path: Path) -> None:

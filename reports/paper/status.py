@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mcsr_bench.plugin.loading import SMOKE
-from mcsr_bench.results.bundle import RunFolder
 from mcsr_bench.results.load import Results
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system.provenance import command, versions
 
 from .figures import Undrawn

@@ -10,7 +10,8 @@ from fake_run import data_record, write_trial_of
 
 import mcsr_bench as mb
 from mcsr_bench.experiment.asking import experiment_spec
-from mcsr_bench.results.bundle import BundleFiles, RunFolder, TrialRecord
+from mcsr_bench.results.bundle import BundleFiles, TrialRecord
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
 from mcsr_bench.system.progress import Listener
 

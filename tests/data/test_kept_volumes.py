@@ -218,4 +218,4 @@ def test_a_disk_that_is_really_full_and_then_is_not(
     monkeypatch.setattr(stores, "LAYOUT", 0)
     with pytest.raises(OSError, match="Read-only") as caught:
         prepared()
-    assert f"{store_root()}/" in str(disk_error(caught.value))
+    assert f"{store_root()}" in str(disk_error(caught.value))

@@ -13,7 +13,7 @@ from mcsr_bench.data.one_case import prepare_part
 from mcsr_bench.engines import processes
 from mcsr_bench.engines.base import Job
 from mcsr_bench.engines.processes import Processes
-from mcsr_bench.results.bundle import RunFolder
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import stopping
 from mcsr_bench.weights.tensors import load_tensors
 

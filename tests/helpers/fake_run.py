@@ -12,7 +12,8 @@ import pandas as pd
 from mcsr_bench.metrics import METRICS, revisions
 from mcsr_bench.plugin.registry import methods as registry
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.results.bundle import Bundle, DataRecord, RunFolder, TrialRecord
+from mcsr_bench.results.bundle import Bundle, DataRecord, TrialRecord
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
 
 

@@ -37,7 +37,7 @@ from statsmodels.stats import multitest  # noqa: F401
 import mcsr_bench.experiment.trial  # noqa: F401
 from mcsr_bench.cli import main as command_line
 from mcsr_bench.engines import processes
-from mcsr_bench.results.bundle import RunFolder
+from mcsr_bench.results.run_folder import RunFolder
 
 TOYS = Path(__file__).parents[1] / "toys"
 RUN = f"run --dataset toy --scale 2 --methods zerofill,toynet --preset quick --set toynet.budget=60 --plugins {TOYS} --out run"

@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from mcsr_bench.plugin.registry import reports
-from mcsr_bench.results.bundle import RunFolder
 from mcsr_bench.results.load import load_results, use_results
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system.provenance import versions
 
 reports().load("paper")

@@ -14,7 +14,7 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.experiment.report import build_report
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.plugin.registry import reports
-from mcsr_bench.results.bundle import RunFolder
+from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
 
 reports().load("paper")

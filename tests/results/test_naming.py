@@ -24,6 +24,7 @@ from mcsr_bench.reports.paper.extra import extra_tables  # noqa: E402
 from mcsr_bench.reports.paper.latex import latex  # noqa: E402
 from mcsr_bench.reports.paper.page import page  # noqa: E402
 from mcsr_bench.reports.paper.sheets import sheets  # noqa: E402
+from mcsr_bench.reports.paper.status import status  # noqa: E402
 
 BUDGET = {"budget": 100}
 BOTH = {"budget": 100, "patch": 0}
@@ -117,7 +118,7 @@ def test_terminal_page_and_latex_call_variants_by_settings_and_csv_by_their_digi
     assert table.title.startswith("knee (patients=9), 2x")
     assert digits not in " ".join((table.title, *table.columns, *table.notes))
     markdown = (to / "report.md").read_text(encoding="utf-8")
-    written = page([table], more, [], results)
+    written = page([table], more, [], results, status(results, []))
     assert "<td>minet (budget=100)</td>" in written
     assert f"<td>minet (budget=100) <code>minet@{digits}</code></td>" in written, "so that the trial's folder is found"
     assert "| minet (budget=100) |" in markdown

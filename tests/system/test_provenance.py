@@ -66,7 +66,7 @@ def test_devices(monkeypatch):
 
 def test_the_paths_of_a_large_grid_start_no_process(monkeypatch, tmp_path):
     from mcsr_bench.experiment.trial import TrialSpec
-    from mcsr_bench.results.bundle import RunFolder
+    from mcsr_bench.results.run_folder import RunFolder
 
     def refused(*_, **__):
         raise AssertionError("a process for a path")

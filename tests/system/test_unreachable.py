@@ -13,7 +13,7 @@ import torch
 
 from mcsr_bench.data.raw import hdf5, nifti
 from mcsr_bench.data.raw.mrd import _damage
-from mcsr_bench.errors import DamagedFileError, UserError, disk_error, machine_error
+from mcsr_bench.errors import DamagedFileError, InterruptedWorkError, UserError, damaged, disk_error
 from mcsr_bench.predicting import hdf5 as volumes
 from mcsr_bench.results.bundle import BundleFiles
 from mcsr_bench.system import files
@@ -52,7 +52,7 @@ def test_nothing_opens_a_file_to_read_in_another_way():
 @pytest.mark.parametrize("code", ["EAGAIN", "EIO", "ESTALE", "ETIMEDOUT", "EACCES"])
 def test_what_cannot_be_reached_is_not_called_damaged(code, image, tmp_path, monkeypatch):
     error = OSError(getattr(errno, code), f"no luck, errno = {code}")
-    reason = re.escape(str(machine_error(error)).partition(": ")[2])
+    reason = re.escape(str(damaged(Path("x"), "", error)).rpartition(": ")[2])
     assert reason
 
     def fail(*_, **__):
@@ -86,9 +86,9 @@ def test_what_cannot_be_reached_is_not_called_damaged(code, image, tmp_path, mon
         patch.setattr(Path, "read_text", fail)
         patch.setattr(Path, "open", fail)
         for call in (bundle.read_record, bundle.sound_record):  # None would be a trial to train again
-            with pytest.raises(OSError, match="no luck"):
+            with pytest.raises(InterruptedWorkError, match=reason):
                 call()
-    assert str(disk_error(error)).endswith(reason)
+    assert str(disk_error(error)).endswith(str(damaged(image, "", error)).rpartition(": ")[2])
 
 
 def test_a_file_that_is_open_elsewhere_on_windows_is_kept_and_named(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mcsr_bench.errors import UserError, machine_error
+from mcsr_bench.errors import UserError, unread
 from mcsr_bench.system.files import not_a_file
 from mcsr_bench.system.hdf5 import reading
 
@@ -49,7 +49,7 @@ def explained(path: Path, prefix: str = "") -> Iterator[None]:
     except PermissionError as error:
         raise UserError(f"{prefix}{path.name} cannot be read: permission denied") from error
     except RAISED as error:
-        if known := machine_error(error, path):  # the file may be sound
+        if known := unread(error, path):  # the file may be sound
             raise known from error
         try:
             kind = "is damaged or truncated" if h5py.is_hdf5(path) else "is not an HDF5 file"

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsr_bench.errors import UserError, machine_error
+from mcsr_bench.errors import UserError, unread
 from mcsr_bench.system.files import not_a_file
 
 from .hdf5 import MAX_SLICE, explained, member, opened
@@ -206,7 +206,7 @@ def _damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, KeyError, TypeError) as error:
-        raise machine_error(error, path) or UserError(
+        raise unread(error, path) or UserError(
             f"{path} is damaged or truncated ({str(error).splitlines()[0][:120] or type(error).__name__})"
         ) from error
 

@@ -22,7 +22,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from mcsr_bench.errors import InterruptedWorkError, UserError, machine_error
+from mcsr_bench.errors import InterruptedWorkError, UserError, unread
 from mcsr_bench.system.files import cache_folder, not_a_file, writing_to
 
 from .pair_header import affine_problem
@@ -102,7 +102,7 @@ def inspect(path: Path) -> Volume:
         raise UserError(f"{path} cannot be read: permission denied") from error
     except _DAMAGED as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise machine_error(error, path) or UserError(f"{path} is damaged or not a NIfTI file ({reason})") from error
+        raise unread(error, path) or UserError(f"{path} is damaged or not a NIfTI file ({reason})") from error
     if set(shape[3:]) == {1}:  # a series of one volume
         shape = shape[:3]
     if len(shape) != 3:
@@ -222,9 +222,7 @@ def _pieces(volume: Volume) -> Iterator[bytes]:
                     return
             raise EOFError("it goes on long after its last voxel")
     except (OSError, EOFError, zlib.error) as error:
-        raise machine_error(error, volume.path) or UserError(
-            f"{volume.path} is damaged or truncated ({error})"
-        ) from error
+        raise unread(error, volume.path) or UserError(f"{volume.path} is damaged or truncated ({error})") from error
 
 
 def _is_whole(volume: Volume) -> bool:
