@@ -59,6 +59,9 @@ class Forked(subprocess.Popen[str]):
                 os.dup2(stdout, 1)
                 os.closerange(3, 512)
                 os.environ.update(environment)
+                sys.stdout, sys.stderr = (
+                    open(handle, "w", closefd=False) for handle in (1, 2)
+                )  # as a fresh interpreter has
                 processes._main()
             os._exit(70)
         self._child_created = True
@@ -172,7 +175,7 @@ def disturbed(story: Story, line: str, target: str, after: float, interpreters: 
 
 def stage(story: Story) -> str:
     """What the run was doing, as far as its folder shows."""
-    places = {place.folder.parent.name: place for place in RunFolder(story.folder / "run").trials()}
+    places = {place.folder.parent.name.partition("@")[0]: place for place in RunFolder(story.folder / "run").trials()}
     if (story.folder / "report").exists():
         return "report"
     if "toynet" not in places:
@@ -190,7 +193,8 @@ TIMES = {"seconds": {}, "heartbeat": "", "started": "", "pid": 0}
 
 
 def contents(story: Story) -> dict[str, bytes]:
-    """Every file that was made, without the times in records and the numbers on pages (which stand in the CSV files, too).
+    """Every file that was made, without the story's folder in paths, the times in records, what reports say of their making, and the
+    numbers on pages (which stand in the CSV files, too).
 
     The log of the command and the locks are not results.
     """
@@ -201,6 +205,9 @@ def contents(story: Story) -> dict[str, bytes]:
             record = json.loads(data) | TIMES
             record["profile"].pop("seconds_per_step", None)
             data = json.dumps(record, sort_keys=True).encode()
+        data = data.replace(str(story.folder).encode(), b"FOLDER")
+        if path.suffix == ".md":
+            data = data.rpartition(b"\n---\n")[0]
         if path.suffix == ".html":
             data = re.sub(rb"[0-9.]+", b"", data)
         if name != "log" and path.suffix != ".lock":

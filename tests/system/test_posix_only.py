@@ -34,16 +34,26 @@ EVERYWHERE = {
         "open",
         "unlink",
         "scandir",
+        "utime",
+        "truncate",
+        "isatty",
+        "write",
+        "fstat",
+        "strerror",
+        "_exit",
     ),
+    *("O_RDONLY", "O_WRONLY", "O_RDWR", "O_CREAT", "O_EXCL"),
 }
-ASKED_FOR = {"process_cpu_count", "sched_getaffinity"}
-"""Names of os that `devices.core_count` looks for before it uses them."""
+SIGNALS = {"Signals", "signal", "getsignal", "SIGINT", "SIGTERM", "SIG_IGN"}
+ASKED_FOR = {"process_cpu_count", "sched_getaffinity", "kill"}
+"""Names of os that `devices.core_count` looks for before it uses them; `owners.alive` asks which system it is."""
 TEXT = {"open", "fdopen", "read_text", "write_text", "run", "Popen"}
 BINARY = {"rb", "wb", "ab", "rb+", "xb", "r:"}
 NOT_TEXT = {
     ("fetching/unpack.py", "member.open()"),  # bytes, of a zip archive
     ("fetching/unpack.py", "opened.open(info)"),
     ("fetching/download.py", "self._part.open(mode)"),
+    ("weights/archives.py", "archive.open(member)"),
 }
 
 
@@ -61,7 +71,7 @@ def only_unix(tree):
         yield from (name for name in names if name.split(".")[0] in UNIX)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             module, name = node.value.id, node.attr
-            if (module == "os" and name not in EVERYWHERE | ASKED_FOR) or (module == "signal" and name != "Signals"):
+            if (module == "os" and name not in EVERYWHERE | ASKED_FOR) or (module == "signal" and name not in SIGNALS):
                 yield f"{module}.{name}"
 
 
