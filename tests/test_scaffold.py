@@ -186,7 +186,7 @@ def test_the_commands_of_the_docs(
         out = here(verb, *arguments)
         assert out.returncode == 0, out.stdout + out.stderr
         if verb == "check":
-            assert "16 checks of 1 plugins, 0 failed" in out.stdout
+            assert "16 checks of 1 plugin, 0 failed" in out.stdout
         if verb == "run":
             assert re.search(r"mynet +│ +\d", out.stdout)
     assert ran == ["new", "check", "run", "run"]

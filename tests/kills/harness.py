@@ -59,9 +59,7 @@ class Forked(subprocess.Popen[str]):
                 os.dup2(stdout, 1)
                 os.closerange(3, 512)
                 os.environ.update(environment)
-                sys.stdout, sys.stderr = (
-                    open(handle, "w", closefd=False) for handle in (1, 2)
-                )  # as a fresh interpreter has
+                sys.stdout, sys.stderr = (os.fdopen(handle, "w") for handle in (1, 2))  # as a fresh interpreter has
                 processes._main()
             os._exit(70)
         self._child_created = True
@@ -193,8 +191,8 @@ TIMES = {"seconds": {}, "heartbeat": "", "started": "", "pid": 0}
 
 
 def contents(story: Story) -> dict[str, bytes]:
-    """Every file that was made, without the story's folder in paths, the times in records, what reports say of their making, and the
-    numbers on pages (which stand in the CSV files, too).
+    """Every file that was made, without the story's folder in paths, the times in records, what reports say of their making, and
+    the numbers on pages (which stand in the CSV files, too).
 
     The log of the command and the locks are not results.
     """

@@ -80,12 +80,12 @@ def test_many_tables_failures_and_folders_stay_a_few_lines(tmp_path):
 
 
 def test_html_is_escaped_and_whole(tmp_path):
-    data = data_record("<script>alert(1)")
+    data = data_record("knee", target="<script>alert(1)")
     write_trial_of(tmp_path / "r&d", "zerofill", [30.0], data=data, contrast="<b>T2")
     write_trial_of(tmp_path / "r&d", "edsr", [30.0], data=data, status="failed", reason="<img src=x>\nx\x1b[31m")
     tags = parsed(mb.load_results(tmp_path / "r&d")._repr_html_())
     assert set(tags.seen) == {"div", "table", "tr", "th", "td"}
-    assert "<script>alert(1), 2x, <b>T2, preset small, mcsr-1" in tags.text
+    assert "knee, 2x, <b>T2, preset small, mcsr-1" in tags.text
     assert any("<img src=x>\\nx\\x1b[31m" in text for text in tags.text)
 
 

@@ -44,7 +44,8 @@ EVERYWHERE = {
     ),
     *("O_RDONLY", "O_WRONLY", "O_RDWR", "O_CREAT", "O_EXCL"),
 }
-SIGNALS = {"Signals", "signal", "getsignal", "SIGINT", "SIGTERM", "SIG_IGN"}
+SIGNALS = {"Signals", "signal", "getsignal", "SIGINT", "SIGTERM", "SIG_IGN", "SIGKILL"}
+"""The last one is for Linux alone, where `processes` asks for it."""
 ASKED_FOR = {"process_cpu_count", "sched_getaffinity", "kill"}
 """Names of os that `devices.core_count` looks for before it uses them; `owners.alive` asks which system it is."""
 TEXT = {"open", "fdopen", "read_text", "write_text", "run", "Popen"}
