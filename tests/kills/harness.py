@@ -192,7 +192,7 @@ TIMES = {"seconds": {}, "heartbeat": "", "started": "", "pid": 0}
 
 def contents(story: Story) -> dict[str, bytes]:
     """Every file that was made, without the story's folder in paths, the times in records, what reports say of their making, and
-    the numbers on pages (which stand in the CSV files, too).
+    the numbers on pages (which stand in the CSV files, too) and in the table of costs, which has times.
 
     The log of the command and the locks are not results.
     """
@@ -206,7 +206,7 @@ def contents(story: Story) -> dict[str, bytes]:
         data = data.replace(str(story.folder).encode(), b"FOLDER")
         if path.suffix == ".md":
             data = data.rpartition(b"\n---\n")[0]
-        if path.suffix == ".html":
+        if path.suffix in (".html", ".md") or path.name.startswith("efficiency"):
             data = re.sub(rb"[0-9.]+", b"", data)
         if name != "log" and path.suffix != ".lock":
             out[name] = data
