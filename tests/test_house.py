@@ -166,7 +166,7 @@ def test_the_files_that_answer_questions_are_there():
         assert (ROOT / line).exists(), line
 
 
-def test_one_file_knows_the_names_of_a_bundles_files():
+def test_one_file_knows_the_names_of_a_bundles_files_and_one_those_of_a_run():
     names = {
         *(
             "trial.json",
@@ -196,4 +196,7 @@ def test_one_file_knows_the_names_of_a_bundles_files():
             wrong += [
                 f"{path.relative_to(ROOT)}: {name}" for name in sorted(names & {f for f in found if isinstance(f, str)})
             ]
-    assert {line.partition(":")[0] for line in wrong} == {"mcsr_bench/results/bundle.py"}
+    assert {line.partition(":")[0] for line in wrong} == {
+        "mcsr_bench/results/bundle.py",
+        "mcsr_bench/results/run_folder.py",
+    }

@@ -383,9 +383,8 @@ def file_name(text: str) -> str:
     safe = re.sub(r"[^A-Za-z0-9_.=@+-]", "-", text)[:_LONGEST_NAME].strip(".-")
     if safe == text and not re.fullmatch(r"|(con|prn|aux|nul|com\d|lpt\d)(\..*)?", safe, re.IGNORECASE):
         return safe
-    return (
-        f"{safe[: _LONGEST_NAME - 9] or 'name'}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
-    )
+    mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{safe[: _LONGEST_NAME - 9] or 'name'}-{mark}"
 
 
 def absolute(path: Path) -> Path:
@@ -395,8 +394,7 @@ def absolute(path: Path) -> Path:
 
 def cache_folder() -> Path:
     """Where prepared data live: $MCSR_BENCH_CACHE, else $XDG_CACHE_HOME/mcsr-bench, else ~/.cache/mcsr-bench."""
-    own = os.environ.get("MCSR_BENCH_CACHE")
-    if own:
+    if own := os.environ.get("MCSR_BENCH_CACHE"):
         return Path(own).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "mcsr-bench"

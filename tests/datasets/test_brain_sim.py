@@ -31,7 +31,8 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.kspace import truncate
 from mcsr_bench.plugin.cards import DatasetCard
 from mcsr_bench.plugin.dataset import Dataset
-from mcsr_bench.plugin.registry import checked, datasets
+from mcsr_bench.plugin.loading import checked
+from mcsr_bench.plugin.registry import datasets
 from mcsr_bench.protocol import MCSR_1, SANET_2021
 
 Images = NDArray[np.complex64]

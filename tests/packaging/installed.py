@@ -70,7 +70,7 @@ def check(artifact: Path, folder: Path) -> None:
         raise SystemExit(f"{artifact.name}: lists {[row['name'] for row in listed]}, not {sorted(datasets())}")
     table = call(command, *RUN, cwd=folder, MCSR_BENCH_CACHE=str(folder / "cache"))
     if (
-        not re.search(r"brain-sim\S*, 4x[^\n]*\n.*zerofill.*bicubic", table, re.DOTALL)
+        not re.search(r"brain-sim[^\n]*, 4x[^\n]*\n.*zerofill.*bicubic", table, re.DOTALL)
         or not (folder / "run" / "report" / "index.html").is_file()
     ):
         raise SystemExit(f"{artifact.name}: no table, or no report of brain-sim:\n{table}")
