@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-import uuid
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -121,16 +121,23 @@ def _take(file: Path, mine: Owner, what: str, sign: Path, *, locked: bool) -> No
 
 
 def _clear(file: Path, dead: Owner) -> None:
-    """Remove the file of a dead owner; where another process was faster, the file that is there now stays."""
-    mine = file.with_name(f"{file.name}.{uuid.uuid4().hex}")
+    """Remove the file of a dead owner; where another process was faster, the file that is there now stays.
+
+    One process at a time does so: a file that says so is made meanwhile, and is void when it is as old as a silent owner's.
+    """
+    clearing = file.with_name(f"{file.name}.clearing")
     try:
-        os.rename(file, mine)
-    except FileNotFoundError:
+        os.close(os.open(clearing, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileExistsError:
+        if _age(clearing, clearing) > SILENT:
+            clearing.unlink(missing_ok=True)
+        time.sleep(0.001)
         return
-    if _read(mine) != dead:
-        with suppress(OSError):
-            os.link(mine, file)
-    mine.unlink()
+    try:
+        if _read(file) == dead:
+            file.unlink(missing_ok=True)
+    finally:
+        clearing.unlink(missing_ok=True)
 
 
 def _read(file: Path) -> Owner | None:
