@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickletools  # nosec B403 - it reads the instructions, and runs none
+import pickletools  # nosec B403  # it reads instructions, and runs none
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
