@@ -160,7 +160,9 @@ def test_content_without_tensors(content: Any, words: str, tmp_path: Path) -> No
 def test_folders_and_methods(tmp_path: Path) -> None:
     torch.save(tables.small_sanet(), tmp_path / "theirs.pth")
     assert refused("zeng", tmp_path).startswith("method 'zeng' has no rules for checkpoints of its authors' code")
-    assert refused("sanett", tmp_path).startswith("no method 'sanett'; did you mean 'sanet'?")
+    assert refused("sanett", tmp_path) == (
+        "no method 'sanett'; did you mean 'sanet'? (a method of your own needs --plugins PATH, the folder above its own)"
+    )
     assert refused("sanet", tmp_path, tmp_path / "other.pth") == f"{tmp_path / 'other.pth'}: no such file"
     outcome = import_weights("sanet", tmp_path / "theirs.pth", tmp_path / "bundle")
     assert "is there already" in refused("sanet", tmp_path)
