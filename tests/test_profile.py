@@ -39,6 +39,7 @@ def test_small_networks_and_interpolation_are_timed(monkeypatch):
     assert "HR 32 x 32" in table.notes[0]
     assert "float32" in table.notes[0]
     assert "cpu" in table.notes[0]
+    assert [row[0].text for row in table.rows] == ["zerofill", "edsr (width=4, blocks=1)"]
 
 
 def test_latency_is_the_time_of_one_prediction(monkeypatch):

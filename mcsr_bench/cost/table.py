@@ -11,6 +11,7 @@ from mcsr_bench.cost.timing import PAPER_BATCH, measure
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.plugin.report import UNDEFINED, Cell, Table, number
+from mcsr_bench.results.naming import shown
 
 CPU_LIMIT = 20e9
 """Multiply-accumulates per slice above which a CPU is not timed unless asked: a slice would take seconds, a step minutes."""
@@ -26,7 +27,7 @@ def profile(
     timed: bool | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """One row per method and scale it has: name, scale, preset, parameters, macs ... and the fields of `Timing` (or None).
+    """One row per method and scale it has: name, scale, preset, settings (the changes), parameters, macs ... and the fields of `Timing` (or None).
 
     timed: True or False; None: on a GPU, or where the arithmetic is small. Raises UserError for an unknown name, preset or setting,
     or a size that is not a multiple of 8 * scale.
@@ -58,6 +59,7 @@ def profile(
                     "name": name,
                     "scale": scale,
                     "preset": preset,
+                    "settings": chosen,
                     "parameters": counted.parameters if counted else 0,
                     "trainable_parameters": counted.trainable_parameters if counted else 0,
                     "dead_parameters": counted.dead_parameters if counted else 0,
@@ -83,7 +85,7 @@ def profile_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         t = row["timing"] or {}
         network = row["parameters"] > 0
         cells = [
-            row["name"],
+            shown(row["name"], "", row["settings"]),
             f"{row['scale']}x",
             number(row["parameters"] if network else None, ","),
             number(row["dead_parameters"] if network else None, ","),

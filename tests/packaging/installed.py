@@ -1,6 +1,6 @@
 """sdist and wheel, each in a fresh environment and away from the checkout: is everything in them, and do the first commands run?
 
-``tox -e dist``, which has what the package needs, but not the package. Each environment made here sees that and has one artifact.
+The end of ``tox -e tests``. Each environment made here has one artifact, and behind it on its path what is installed beside this script.
 """
 
 from __future__ import annotations
@@ -59,8 +59,11 @@ def check(artifact: Path, folder: Path) -> None:
     python = scripts / Path(sys.executable).name
     site = Path(call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip())
     (site / "dependencies.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
-    pip = (sys.executable, "-m", "pip", "--quiet", "--python", python, "install", "--no-index", "--no-deps")
+    pip = (sys.executable, "-m", "pip", "--quiet", "--python", python, "install", "--no-index", "--no-deps", "--ignore-installed")
     call(*pip, "--no-build-isolation", artifact, cwd=folder)
+    used = call(python, "-c", "import mcsr_bench; print(mcsr_bench.__file__)", cwd=folder).strip()
+    if not Path(used).is_relative_to(site):
+        raise SystemExit(f"{artifact.name}: mcsr_bench is imported from {used}, not from {site}")
     installed = {p.relative_to(site / "mcsr_bench").as_posix() for p in _files(site / "mcsr_bench")}
     if installed != package_files():
         raise SystemExit(f"{artifact.name}: differs from the checkout in {sorted(installed ^ package_files())}")
