@@ -22,6 +22,7 @@ from mcsr_bench.cli import main
 from mcsr_bench.engines.base import Job, Message, execute
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.plugin import registry
+from mcsr_bench.reports import paper
 
 # The same examples each time, so that a red test is the change's own; `--hypothesis-profile=search` looks at others, and more.
 settings.register_profile("same", derandomize=True, deadline=None)
@@ -30,6 +31,7 @@ settings.load_profile("same")
 
 
 _in_workers = Processes.run
+_brief_drawings = paper.brief_drawings
 
 
 def _in_this_process(self: Processes, jobs: Sequence[Job]) -> Iterator[Message]:
@@ -48,6 +50,22 @@ def in_this_process() -> Iterator[None]:
     """Jobs run in the process of the tests, except where a test asks for `workers`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Processes, "run", _in_this_process)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_pictures() -> Iterator[None]:
+    """A run within the tests draws no picture for its report, which takes longer than a tiny run, except where a test asks for `pictures`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paper, "brief_drawings", lambda sheets, results: iter(()))
+        yield
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Iterator[None]:
+    """Runs draw the picture of their report, as for users."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paper, "brief_drawings", _brief_drawings)
         yield
 
 

@@ -83,6 +83,8 @@ class Registry(Generic[C]):
         self._group = group
         self._extra: tuple[Path, ...] = ()
         self._found: dict[str, Plugin[C]] | None = None
+        self._own: dict[Path, Plugin[C] | None] = {}
+        """The built-in plugins by folder: looked into once in a process, while a call's own are looked into by each call."""
 
     def add_folder(self, path: Path) -> None:
         """Look for plugins in the sub-folders of ``path``, too: until the process ends, or the innermost `scoped_plugins`.
@@ -117,7 +119,12 @@ class Registry(Generic[C]):
     def _find(self, extra: Iterable[Path]) -> dict[str, Plugin[C]]:
         found: dict[str, Plugin[C]] = {}
         for folder, module, failure in self._candidates(extra):
-            plugin = Plugin(folder.name, folder, module, None, failure) if failure else self._inspect(folder, module)
+            if folder in self._own:
+                plugin = self._own[folder]
+            else:
+                plugin = Plugin(folder.name, folder, module, None, failure) if failure else self._inspect(folder, module)
+            if folder.parent == self._builtin:
+                self._own[folder] = plugin
             if plugin is None:
                 continue
             if plugin.name in found:

@@ -209,6 +209,4 @@ def _scores(path: Path, bundle: Bundle) -> pd.DataFrame:
     bundle.checked(path)
     for metric in bundle.record.outdated():
         table[metric] = math.nan
-    for position, (column, value) in enumerate(_identity(bundle.record).items()):
-        table.insert(position, column, value)
-    return table
+    return pd.concat([pd.DataFrame(_identity(bundle.record), index=table.index), table], axis=1)

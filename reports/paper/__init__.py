@@ -23,13 +23,16 @@ from .figures import brief as brief_drawings
 from .figures.style import SETTINGS
 from .latex import latex
 from .page import Picture, markdown, page
-from .sheets import compared, sheets, standard_layouts
+from .sheets import Sheet, compared, sheets, standard_layouts
 from .status import status
 from .table import numbers, table
 
 
 class PaperReport(Report):
     """Writes ``index.html``, ``report.md``, ``tables/*.csv``, ``tables/*.tex`` and ``figures/*``."""
+
+    _kept: tuple[Results, tuple[object, ...], list[Sheet]] | None = None
+    """The last results and arguments of `_sheets`, and what it made of them."""
 
     def tables(
         self,
@@ -40,7 +43,7 @@ class PaperReport(Report):
         exploratory: tuple[str, ...] = (),
     ) -> list[Table]:
         """One table per suite, scale, preset, protocol, track and contrast: what differs in these is never ranked together."""
-        return [table(sheet, results) for sheet in sheets(results, against, layouts, exploratory=exploratory)]
+        return [table(sheet, results) for sheet in self._sheets(results, against, layouts, exploratory)]
 
     def write(
         self,
@@ -55,9 +58,11 @@ class PaperReport(Report):
     ) -> list[Path]:
         """Everything, into ``to``; the page comes first in what is returned."""
         found = None
-        if not brief:
+        if brief:
+            groups = self._sheets(results, against, layouts, exploratory)
+        else:
             found = compared(results, standard_layouts(results, against, layouts), METRICS)
-        groups = sheets(results, against, layouts, found, exploratory)
+            groups = sheets(results, against, layouts, found, exploratory)
         tables = [table(sheet, results, intervals=True) for sheet in groups]
         more = [] if brief else list(extra_tables(groups, results))
         shown_figures = brief_drawings(groups, results) if brief else drawings(groups, results)
@@ -89,6 +94,20 @@ class PaperReport(Report):
                 written.append(to / "tables" / name)
         drawn = [one for one in pictures if isinstance(one, Picture)]
         return [*written, *(to / "figures" / f"{one.name}.png" for one in drawn)]
+
+
+    def _sheets(
+        self,
+        results: Results,
+        against: tuple[str, ...],
+        layouts: tuple[Layout, ...],
+        exploratory: tuple[str, ...],
+    ) -> list[Sheet]:
+        """The sheets without bootstrap; at the end of a run, `tables` and `write` need the same ones."""
+        asked = (against, layouts, exploratory)
+        if self._kept is None or self._kept[0] is not results or self._kept[1] != asked:
+            self._kept = (results, asked, sheets(results, against, layouts, exploratory=exploratory))
+        return self._kept[2]
 
 
 def _pictures(drawings: Iterator[Drawing | Undrawn], to: Path, formats: tuple[str, ...]) -> Iterator[Picture | Undrawn]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, select_autoescape
+from jinja2 import Environment, PackageLoader, Template, select_autoescape
 
 from mcsr_bench.errors import one_line
 from mcsr_bench.plugin.report import Table, number
@@ -50,20 +51,12 @@ def page(
     csv: bool = True,
 ) -> str:
     """HTML; every text is escaped. more: the tables after the figures. csv: whether ``tables/`` has the numbers."""
-    environment = Environment(
-        loader=PackageLoader(__package__, "templates"),
-        autoescape=select_autoescape(default=True),
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "parts": parts}
     groups = (
         ("Tables", [(f"table-{one.name}", one.title) for one in tables]),
         ("Figures", [(f"figure-{one.name}", one.title) for one in figures]),
         ("More tables", [(f"table-{one.name}", one.title) for one in more]),
     )
-    return environment.get_template("page.html").render(
+    return _template().render(
         status=status,
         contents=[*((name, entries) for name, entries in groups if entries), ("Trials", []), ("Made with", [])],
         tables=tables,
@@ -77,6 +70,20 @@ def page(
             for r in results.records
         ],
     )
+
+
+@cache
+def _template() -> Template:
+    """The page, compiled once in a process."""
+    environment = Environment(
+        loader=PackageLoader(__package__, "templates"),
+        autoescape=select_autoescape(default=True),
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "parts": parts}
+    return environment.get_template("page.html")
 
 
 def _shown(value: Any) -> Any:
