@@ -55,18 +55,16 @@ def in_this_process() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def without_pictures() -> Iterator[None]:
-    """A run within the tests draws no picture for its report, which takes longer than a tiny run, except where a test asks for `pictures`."""
+    """A run draws no picture for its report, which takes longer than a tiny run, except where a test asks for `pictures`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paper, "brief_drawings", lambda sheets, results: iter(()))
         yield
 
 
-@pytest.fixture(scope="module")
-def pictures() -> Iterator[None]:
+@pytest.fixture
+def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs draw the picture of their report, as for users."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paper, "brief_drawings", _brief_drawings)
-        yield
+    monkeypatch.setattr(paper, "brief_drawings", _brief_drawings)
 
 
 @pytest.fixture

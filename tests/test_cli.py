@@ -28,7 +28,7 @@ def toy(out, *more):
 
 
 def test_run_prints_the_table_and_resumes(cli, here, tmp_path):
-    out = cli(*toy(tmp_path / "r", "--methods", "zerofill,bicubic,toynet"))
+    out = cli(*toy(tmp_path / "r", "--methods", "zerofill,bicubic,toynet", "--jobs", 1))
     assert out.returncode == 0, out.stderr
     for name in ("zerofill", "bicubic", "toynet", "mcsr-1", "smoke"):
         assert name in out.stdout

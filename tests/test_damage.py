@@ -217,6 +217,7 @@ def test_the_same_command_again_mends_what_it_meets(sound: Sound, tmp_path: Path
     assert told.said == []
 
 
+@pytest.mark.usefixtures("pictures")
 def test_what_the_report_of_a_run_meets_is_mended_too(sound: Sound, tmp_path: Path) -> None:
     run, told = sound.copy(tmp_path), Told()
     flipped(place(run).predictions, run)

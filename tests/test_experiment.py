@@ -21,7 +21,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def run(out, methods=("zerofill", "toynet"), **kwargs):
-    return mb.run(methods, "toy", 2, plugins=TOYS, out=out, jobs=2, **{"preset": "smoke", **kwargs})
+    return mb.run(methods, "toy", 2, plugins=TOYS, out=out, jobs=1, **{"preset": "smoke", **kwargs})
 
 
 def snapshot(out):

@@ -69,7 +69,15 @@ def profiled(names: tuple[str, ...]) -> Table:
     }
     rows = [
         {
-            **{"name": name, "scale": scale, "preset": "paper", "size": 320, "dtype": "float32", "uncounted": []},
+            **{
+                "name": name,
+                "scale": scale,
+                "preset": "paper",
+                "settings": {},
+                "size": 320,
+                "dtype": "float32",
+                "uncounted": [],
+            },
             **{"parameters": 4_637_057, "dead_parameters": 0, "macs": 1e11, "flops": 2e11, "timing": timing},
         }
         for name in names

@@ -70,7 +70,7 @@ def search(out: Path, where: Path, listener: Listener | None = None, **changes: 
         data=data_of(where, settings={name: given[name] for name in given if name != "toynet"}),
         method="toynet",
         settings=given.get("toynet", {}),
-        **{"out": out, "jobs": 2, "preset": "smoke", **changes},
+        **{"out": out, "jobs": 1, "preset": "smoke", **changes},
     )
     return tune(spec, listener)
 

@@ -122,7 +122,9 @@ class Registry(Generic[C]):
             if folder in self._own:
                 plugin = self._own[folder]
             else:
-                plugin = Plugin(folder.name, folder, module, None, failure) if failure else self._inspect(folder, module)
+                plugin = (
+                    Plugin(folder.name, folder, module, None, failure) if failure else self._inspect(folder, module)
+                )
             if folder.parent == self._builtin:
                 self._own[folder] = plugin
             if plugin is None:

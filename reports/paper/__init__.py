@@ -95,7 +95,6 @@ class PaperReport(Report):
         drawn = [one for one in pictures if isinstance(one, Picture)]
         return [*written, *(to / "figures" / f"{one.name}.png" for one in drawn)]
 
-
     def _sheets(
         self,
         results: Results,

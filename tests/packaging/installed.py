@@ -1,6 +1,7 @@
 """sdist and wheel, each in a fresh environment and away from the checkout: is everything in them, and do the first commands run?
 
-The end of ``tox -e tests``. Each environment made here has one artifact, and behind it on its path what is installed beside this script.
+The end of ``tox -e tests``. Each environment made here has one artifact, and behind it on its path all that is installed where this
+script runs.
 """
 
 from __future__ import annotations
@@ -59,7 +60,18 @@ def check(artifact: Path, folder: Path) -> None:
     python = scripts / Path(sys.executable).name
     site = Path(call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip())
     (site / "dependencies.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
-    pip = (sys.executable, "-m", "pip", "--quiet", "--python", python, "install", "--no-index", "--no-deps", "--ignore-installed")
+    pip = (
+        sys.executable,
+        "-m",
+        "pip",
+        "--quiet",
+        "--python",
+        python,
+        "install",
+        "--no-index",
+        "--no-deps",
+        "--ignore-installed",
+    )
     call(*pip, "--no-build-isolation", artifact, cwd=folder)
     used = call(python, "-c", "import mcsr_bench; print(mcsr_bench.__file__)", cwd=folder).strip()
     if not Path(used).is_relative_to(site):

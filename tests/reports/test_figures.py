@@ -211,6 +211,7 @@ def test_a_full_size_picture_loses_no_pixel(monkeypatch):
     assert min(ax.get_window_extent().width for ax in drawing.figure.axes if ax.images) >= 500
 
 
+@pytest.mark.usefixtures("pictures")
 def test_images_and_attention_of_a_real_run_are_chosen_by_rule(here, tmp_path):
     """A smoke run with images; its report is brief, so the figures are drawn from the results here."""
     small = [f"--set=sanet.{k}={v}" for k, v in (("width", 4), ("blocks", 1))]

@@ -94,7 +94,15 @@ def test_stress_and_profile_print_no_nan(tmp_path, capsys):
     files.write_table(folder / "stress.csv", table)
     console.print_table(stress_table(results.bundles))
     timing = {key: float("nan") for key in ("latency_median", "latency_p95", "throughput", "step_seconds")}
-    row = {"name": "x", "scale": 2, "parameters": 1, "dead_parameters": 0, "macs": float("nan"), "flops": 0}
+    row = {
+        "name": "x",
+        "settings": {},
+        "scale": 2,
+        "parameters": 1,
+        "dead_parameters": 0,
+        "macs": float("nan"),
+        "flops": 0,
+    }
     row |= {
         "size": 8,
         "dtype": "f",
