@@ -158,7 +158,7 @@ def unsealed(bundle: Bundle) -> list[str]:
             bundle.checked(path)
             if path == bundle.weights and ((info := read_info(path)) is None or info.key != record.key):
                 wrong.append(f"{path}: holds the weights of another trial")
-        except (UserError, OSError) as error:
+        except UserError as error:
             wrong.append(str(error))
     return wrong + _misstated(bundle)
 

@@ -13,7 +13,7 @@ from mcsr_bench.data.manifest import write_manifest
 from mcsr_bench.data.prepare import prepare_all, write_registrations
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.engines.processes import Processes
-from mcsr_bench.errors import DamagedFileError, UserError
+from mcsr_bench.errors import DamagedFileError, FileError, UnreadFileError, UserError
 from mcsr_bench.experiment.grid import ExperimentSpec, method_names, points, smoke_standards
 from mcsr_bench.experiment.kept import merged
 from mcsr_bench.experiment.rescoring import complete_scores
@@ -56,8 +56,11 @@ def run_then(
     mine = {trial.place.folder: trial for trial in trials}
     mended = set()
 
-    def damaged(error: DamagedFileError) -> bool:
+    def damaged(error: FileError) -> bool:
         folder = error.path.parent
+        if isinstance(error, UnreadFileError) and folder in mine:
+            records[folder] = records[folder].model_copy(update={"status": "failed", "reason": str(error)})
+            mended.add(folder)
         if folder not in mine or folder in mended:
             listener.warning(f"{error}; the trial is left out of the results")
             return False
@@ -180,7 +183,7 @@ def _check_results(spec: ExperimentSpec, trials: Sequence[TrialSpec]) -> None:
             continue
         try:
             record = RunFolder(spec.out).read(place)
-        except DamagedFileError:  # the trial runs again, or is left out
+        except (DamagedFileError, UnreadFileError):  # the trial runs again, or is left out
             continue
         if record is None or record.status != "done":
             continue
