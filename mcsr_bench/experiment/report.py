@@ -32,9 +32,10 @@ def build_report(
     """Write the report of the runs into the folder ``to``; returns the main tables and the files written.
 
     against: references of the p-values; empty: those that the runs fixed. Others than those are called exploratory. Results of
-    preset smoke are not results and are left out, and so are damaged and unread bundles, of which the listener is told. Raises UserError for a
-    folder without results, results of different data or splits in one table, an unknown format, a report or method that only a
-    plugin has, or nothing left to report. plugins: folders of plugins; those that a run names are not loaded.
+    preset smoke are not results and are left out, and so are bundles with a file that is damaged or cannot be read, of which the
+    listener is told. Raises UserError for a folder without results, results of different data or splits in one table, an unknown
+    format, a report or method that only a plugin has, or nothing left to report. plugins: folders of plugins; those that a run
+    names are not loaded.
     """
     for name in formats:
         if name not in FORMATS:
