@@ -57,6 +57,14 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Processes, "run", _in_workers)
 
 
+@pytest.fixture(scope="module")
+def no_figures() -> Iterator[None]:
+    """Runs end without their images, which take most of the time of a small one; tests/reports looks at those."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mcsr_bench.reports.paper.brief_drawings", lambda *_: iter(()))
+        yield
+
+
 @pytest.fixture(scope="session")
 def fastmri_files() -> ModuleType:
     """The builders of small fastMRI files (tests/helpers/fastmri_files.py)."""

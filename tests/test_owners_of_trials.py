@@ -17,6 +17,7 @@ from mcsr_bench.system.progress import Listener
 from mcsr_bench.system.stopping import StoppedError
 
 TOYS = "tests/toys"
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 
 @pytest.fixture(autouse=True)

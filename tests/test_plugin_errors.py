@@ -17,6 +17,7 @@ from mcsr_bench.plugin.blame import blamed, place, told
 
 TESTS = Path(__file__).parent
 FAULTY, TOYS = TESTS / "faulty", TESTS / "toys"
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 Command = Callable[..., Any]
 SMOKE = ("--dataset", "toy", "--scale", 2, "--preset", "smoke", "--jobs", 1)

@@ -16,6 +16,7 @@ from mcsr_bench.system import devices, files
 
 ROOT = Path(__file__).parents[2]
 TOYS = ROOT / "tests" / "toys"
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 
 class Here(Engine):

@@ -57,7 +57,7 @@ ORPHANS = 10.0
 """Seconds that a worker may outlive the command."""
 TARGETS = ("command", "worker", "group")
 MOST = 4
-"""Times as many kills as asked for may be tried until as many have landed in the stage that was drawn."""
+"""Times as many stories as were planned are tried until each kill has landed in the stage that was drawn."""
 
 
 class Forked(subprocess.Popen[str]):
@@ -308,7 +308,8 @@ def main() -> int:
         whole = contents(calm.folder)
         print(", ".join(f"{name or 'between'} {seconds:.2f} s" for name, seconds in spans.items()), flush=True)
         stories = list(plan(draw, asked.kills, asked.latex))
-        while stories and hit.total() < MOST * asked.kills:
+        most = MOST * len(stories)
+        while stories and number < most and len(faults) < most:
             number += 1
             story = Story(Path(root) / f"story{number}", jobs=1 + number % 2)
             if missed := tell(story, stories.pop(0), spans, whole, asked.interpreters):
