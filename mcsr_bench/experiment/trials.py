@@ -140,7 +140,7 @@ def run_trials(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -
     def tell(taken: Mapping[int, Owner | str]) -> None:
         for i in sorted(taken.keys() - told):
             told.add(i)
-            listener.warning(f"{specs[i].label}: {taken[i]} is running it, which is waited for")
+            listener.warning(f"{specs[i].label}: {taken[i]} is running it: waiting for it")
 
     while left := [i for i in range(len(specs)) if i not in records]:
         owners = {i: owner for i in left if (owner := specs[i].place.owner()) is not None}
