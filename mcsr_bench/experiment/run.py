@@ -46,7 +46,7 @@ def run_then(
     """As `run_experiment`, and what ``use`` makes of the results.
 
     A file of a trial asked for that is found damaged, also by ``use``, is set aside, and the stage that wrote it runs again; other
-    damaged bundles are left out. The listener is told of both.
+    damaged bundles are left out, and so are those with a file that cannot be read at the moment. The listener is told of all.
     """
     listener = listener or Listener()
     engine = Processes(spec.jobs)
@@ -58,16 +58,16 @@ def run_then(
 
     def damaged(error: FileError) -> bool:
         folder = error.path.parent
-        if isinstance(error, UnreadFileError) and folder in mine:
-            records[folder] = records[folder].model_copy(update={"status": "failed", "reason": str(error)})
+        if isinstance(error, UnreadFileError):  # it may be sound: nothing is made again
+            if folder in mine:
+                records[folder] = records[folder].model_copy(update={"status": "failed", "reason": str(error)})
+        elif folder in mine and folder not in mended:
             mended.add(folder)
-        if folder not in mine or folder in mended:
-            listener.warning(f"{error}; the trial is left out of the results")
-            return False
-        mended.add(folder)
-        mend(mine[folder].place, error, listener)
-        records.update(_run_missing([mine[folder]], engine, listener))
-        return True
+            mend(mine[folder].place, error, listener)
+            records.update(_run_missing([mine[folder]], engine, listener))
+            return True
+        listener.warning(f"{error}; the trial is left out of the results")
+        return False
 
     folder = RunFolder(spec.out)
     with locked(
