@@ -104,6 +104,18 @@ class InterruptedWorkError(UserError):
     """Work ended by no fault of its data: what was done so far is kept, and the same command goes on."""
 
 
+class UnreadFileError(InterruptedWorkError):
+    """A file that cannot be read at the moment, and may be sound: it is left as it is. ``path``: the file."""
+
+    def __init__(self, path: Path, sentence: str) -> None:
+        super().__init__(sentence)
+        self.path = path
+
+
+FileError = DamagedFileError | UnreadFileError
+"""What is wrong with one file of a trial; it takes no other trial down."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UserError:
     """The error for a name that is not there, with the nearest one: "no method 'sanett'; did you mean 'sanet'?".
 
@@ -144,11 +156,12 @@ def machine_error(error: BaseException, path: Path | None = None) -> Interrupted
     return None
 
 
-def unread(error: BaseException, path: Path) -> InterruptedWorkError | None:
+def unread(error: BaseException, path: Path) -> UnreadFileError | None:
     """The sentence where a file could not be read for what says nothing about its content: `machine_error`, or no right to it."""
     if isinstance(error, PermissionError) and getattr(error, "winerror", None) not in _OPEN_ELSEWHERE:
-        return InterruptedWorkError(f"{path}: cannot be read: permission denied")
-    return machine_error(error, path)
+        return UnreadFileError(path, f"{path}: cannot be read: permission denied")
+    known = machine_error(error, path)
+    return None if known is None else UnreadFileError(path, str(known))
 
 
 def errno_of(error: BaseException) -> int:

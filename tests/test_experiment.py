@@ -1,5 +1,6 @@
 """The grid: bundles, resuming, failed trials that harm nobody, and the Python interface."""
 
+import shutil
 import socket
 from pathlib import Path
 
@@ -16,23 +17,46 @@ TOYS = Path(__file__).parent / "toys"
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MCSR_BENCH_CACHE", str(tmp_path / "cache"))
+def cache(own_cache):
+    return own_cache
 
 
-def run(out, methods=("zerofill", "toynet"), **kwargs):
-    return mb.run(methods, "toy", 2, plugins=TOYS, out=out, jobs=1, **{"preset": "smoke", **kwargs})
+def run(out, methods=("zerofill", "toynet"), jobs=1, **kwargs):
+    return mb.run(methods, "toy", 2, plugins=TOYS, out=out, jobs=jobs, **{"preset": "smoke", **kwargs})
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """The folder ``r`` of a finished run, and its cache."""
+    root = tmp_path_factory.mktemp("once")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MCSR_BENCH_CACHE", str(root / "cache"))
+        run(root / "r")
+    return root
+
+
+@pytest.fixture
+def finished(once, tmp_path):
+    """A finished run of this test alone."""
+    shutil.copytree(once, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "r"
+
+
+@pytest.fixture
+def workers_for_trials(once, tmp_path, request):
+    """Jobs run in worker processes from now on, and the data are there."""
+    shutil.copytree(once / "cache", tmp_path / "cache")
+    request.getfixturevalue("workers")
 
 
 def snapshot(out):
     return {p.relative_to(out): (p.stat().st_mtime_ns, p.stat().st_size) for p in out.glob("toy/**/*") if p.is_file()}
 
 
-@pytest.mark.usefixtures("workers")
-def test_a_bundle_holds_what_the_design_says(tmp_path):
-    results = run(tmp_path / "r")
+def test_a_bundle_holds_what_the_design_says(finished):
+    results = mb.load_results(finished)
     assert list(results.trials["status"]) == ["done", "done"]
-    folder = tmp_path / "r" / "toy" / "x2" / "toynet" / "seed0"
+    folder = finished / "toy" / "x2" / "toynet" / "seed0"
     expected = {
         "trial.json",
         "volumes.csv",
@@ -57,16 +81,15 @@ def test_a_bundle_holds_what_the_design_says(tmp_path):
     assert list(volumes.columns) == ["patient_id", "volume_id", "role", "contrast", *METRICS, *COMPANIONS]
     assert len(volumes) == 4
     assert len(pd.read_csv(folder / "slices.csv")) == 8
-    assert (tmp_path / "r" / "experiment.json").is_file()
-    assert (tmp_path / "r" / "report" / "index.html").is_file()
+    assert (finished / "experiment.json").is_file()
+    assert (finished / "report" / "index.html").is_file()
 
 
-def test_stored_predictions_give_the_scores_in_the_csv(tmp_path):
-    run(tmp_path / "r")
-    results = mb.load_results(tmp_path / "r")
+def test_stored_predictions_give_the_scores_in_the_csv(finished):
+    results = mb.load_results(finished)
     store = mb.load_dataset("toy", plugins=TOYS)
     for name in ("zerofill", "toynet"):
-        folder = tmp_path / "r" / "toy" / "x2" / name / "seed0"
+        folder = finished / "toy" / "x2" / name / "seed0"
         volumes = results.volumes[results.volumes["method"] == name].set_index("volume_id")
         with h5py.File(folder / "predictions.h5") as file:
             for case in store.cases():
@@ -78,31 +101,28 @@ def test_stored_predictions_give_the_scores_in_the_csv(tmp_path):
                 assert volumes.loc[case.volume_id, "psnr@volume-max"] == pytest.approx(psnr, abs=1e-6)
 
 
-def test_the_same_command_again_runs_nothing(tmp_path):
-    run(tmp_path / "r")
-    before = snapshot(tmp_path / "r")
-    run(tmp_path / "r")
-    assert snapshot(tmp_path / "r") == before
-    run(tmp_path / "r", methods=("zerofill", "toynet", "bicubic"))
-    after = snapshot(tmp_path / "r")
+def test_the_same_command_again_runs_nothing(finished):
+    before = snapshot(finished)
+    run(finished)
+    assert snapshot(finished) == before
+    run(finished, methods=("zerofill", "toynet", "bicubic"))
+    after = snapshot(finished)
     assert {k: v for k, v in after.items() if k in before} == before
     assert len(after) > len(before)
 
 
-def test_fresh_starts_the_named_trials_over_and_no_others(tmp_path):
-    run(tmp_path / "r")
-    before = snapshot(tmp_path / "r")
-    run(tmp_path / "r", methods=("toynet",), fresh=True)
-    after = snapshot(tmp_path / "r")
+def test_fresh_starts_the_named_trials_over_and_no_others(finished):
+    before = snapshot(finished)
+    run(finished, methods=("toynet",), fresh=True)
+    after = snapshot(finished)
     changed = {k.parts[2] for k in before if before[k] != after[k]}
     assert changed == {"toynet"}
 
 
-def test_two_runs_give_byte_identical_weights_and_scores(tmp_path):
-    run(tmp_path / "a")
+def test_two_runs_give_byte_identical_weights_and_scores(finished, tmp_path):
     run(tmp_path / "b")
     for name in ("weights.safetensors", "volumes.csv", "slices.csv", "training.csv"):
-        one, two = (tmp_path / x / "toy" / "x2" / "toynet" / "seed0" / name for x in "ab")
+        one, two = (out / "toy" / "x2" / "toynet" / "seed0" / name for out in (finished, tmp_path / "b"))
         assert one.read_bytes() == two.read_bytes(), name
 
 
@@ -112,27 +132,27 @@ def test_two_runs_give_byte_identical_weights_and_scores(tmp_path):
 )
 def test_a_failed_trial_is_recorded_and_the_rest_go_on(tmp_path, fault, reason):
     assert_others_go_on(tmp_path, fault, reason)
+    again = run(tmp_path / "r", methods=("toynet", "zerofill", "bicubic"), settings={"toynet": {"fault": ""}})
+    assert "toynet" in set(again.volumes["method"])
 
 
-@pytest.mark.usefixtures("workers")
+@pytest.mark.usefixtures("workers_for_trials")
 def test_a_killed_trial_is_recorded_and_the_rest_go_on(tmp_path):
     assert_others_go_on(tmp_path, "kill", "its process was ended by SIGKILL (out of memory?); see")
 
 
 def assert_others_go_on(tmp_path, fault, reason):
-    results = run(tmp_path / "r", methods=("toynet", "zerofill", "bicubic"), settings={"toynet": {"fault": fault}})
+    settings = {"toynet": {"fault": fault}}
+    results = run(tmp_path / "r", methods=("toynet", "zerofill", "bicubic"), jobs=1, settings=settings)
     status = results.trials.set_index("method")["status"].to_dict()
     assert status == {"toynet": "failed", "zerofill": "done", "bicubic": "done"}
     assert reason in results.trials.set_index("method")["reason"]["toynet"]
     assert set(results.volumes["method"]) == {"zerofill", "bicubic"}
-    again = run(tmp_path / "r", methods=("toynet", "zerofill", "bicubic"), settings={"toynet": {"fault": ""}})
-    assert "toynet" in set(again.volumes["method"])
 
 
-def test_settings_make_a_variant_of_their_own(tmp_path):
-    run(tmp_path / "r")
-    results = run(tmp_path / "r", settings={"toynet": {"width": 6}, "toy": {"patients": 8}})
-    assert sorted(p.name.split("@")[0] for p in (tmp_path / "r").glob("toy*/x2/toynet*")) == ["toynet", "toynet"]
+def test_settings_make_a_variant_of_their_own(finished, tmp_path):
+    results = run(finished, settings={"toynet": {"width": 6}, "toy": {"patients": 8}})
+    assert sorted(p.name.split("@")[0] for p in finished.glob("toy*/x2/toynet*")) == ["toynet", "toynet"]
     assert len(results.trials) == 4
     by_variant = {record.variant: record for record in results.records if record.method == "toynet"}
     [record] = [record for variant, record in by_variant.items() if variant]
@@ -143,36 +163,33 @@ def test_settings_make_a_variant_of_their_own(tmp_path):
     assert list(same.trials["variant"]) == ["", ""]
 
 
-def test_another_preset_or_protocol_in_the_same_folder_is_refused(tmp_path):
-    run(tmp_path / "r")
+def test_another_preset_or_protocol_in_the_same_folder_is_refused(finished):
     with pytest.raises(mb.UserError, match="holds results of preset smoke, this run has quick"):
-        run(tmp_path / "r", preset="quick")
+        run(finished, preset="quick")
     with pytest.raises(mb.UserError, match="holds results of protocol mcsr-1"):
-        run(tmp_path / "r", protocol="sanet-2021")
+        run(finished, protocol="sanet-2021")
 
 
-def test_other_data_under_a_finished_trial_are_refused(tmp_path):
-    run(tmp_path / "r")
-    path = tmp_path / "r" / "toy" / "x2" / "zerofill" / "seed0" / "trial.json"
+def test_other_data_under_a_finished_trial_are_refused(finished):
+    path = finished / "toy" / "x2" / "zerofill" / "seed0" / "trial.json"
     record = files.read_json(path)
     files.write_json(path, {**record, "key": "0" * 16})
     with pytest.raises(mb.UserError, match="other data or another version"):
-        run(tmp_path / "r")
+        run(finished)
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-def test_a_folder_of_an_earlier_version_is_refused_in_one_sentence_and_left_as_it_is(tmp_path, fresh):
-    run(tmp_path / "r", "zerofill")
-    path = tmp_path / "r" / "experiment.json"
+def test_a_folder_of_an_earlier_version_is_refused_in_one_sentence_and_left_as_it_is(finished, fresh):
+    path = finished / "experiment.json"
     asked = files.read_json(path)
     del asked["schema_version"]
     files.write_json(path, asked)
-    before = snapshot(tmp_path / "r")
+    before = snapshot(finished)
     with pytest.raises(
         mb.UserError, match=r"experiment\.json: was written by an earlier version .* choose another folder"
     ):
-        run(tmp_path / "r", fresh=fresh)
-    assert snapshot(tmp_path / "r") == before
+        run(finished, fresh=fresh)
+    assert snapshot(finished) == before
 
 
 def test_bad_data_leave_no_folder_behind(tmp_path):
@@ -181,16 +198,15 @@ def test_bad_data_leave_no_folder_behind(tmp_path):
     assert not (tmp_path / "deep").exists()
 
 
-def test_a_stage_that_is_there_is_not_run_again(tmp_path):
-    run(tmp_path / "r")
-    folder = tmp_path / "r" / "toy" / "x2" / "toynet" / "seed0"
+def test_a_stage_that_is_there_is_not_run_again(finished):
+    folder = finished / "toy" / "x2" / "toynet" / "seed0"
     scores = (folder / "volumes.csv").read_bytes()
     record = files.read_json(folder / "trial.json")
     files.write_json(folder / "trial.json", {**record, "status": "running"})
     (folder / "volumes.csv").unlink()
     weights = (folder / "weights.safetensors").stat().st_mtime_ns
     predictions = (folder / "predictions.h5").stat().st_mtime_ns
-    run(tmp_path / "r")
+    run(finished)
     assert (folder / "volumes.csv").read_bytes() == scores
     assert (folder / "weights.safetensors").stat().st_mtime_ns == weights
     assert (folder / "predictions.h5").stat().st_mtime_ns == predictions

@@ -59,11 +59,11 @@ def test_the_second_run_does_the_others_waits_and_goes_on_with_what_the_first_le
         until(lambda: "toy x2 zerofill seed 0 done" in told.said)
         time.sleep(0.1)  # it looks again, and says nothing more
         assert told.said[-1] == "toy x2 zerofill seed 0 done"
-        [waits] = [line for line in told.said if "waited" in line]
+        [waits] = [line for line in told.said if "waiting" in line]
         assert not toynet(out).weights.exists()
     thread.join(120)
     assert waits.startswith("toy x2 toynet seed 0: process ")
-    assert waits.endswith(" is running it, which is waited for")
+    assert waits.endswith(" is running it: waiting for it")
     assert told.said[-1] == "toy x2 toynet seed 0 done"
     assert RunFolder(out).read(toynet(out)).status == "done"
     left = [path for path in (out / ".claims").iterdir() if path.suffix != ".lock" or path.stat().st_size]
@@ -79,7 +79,7 @@ def test_it_takes_what_the_first_run_finished(tmp_path, monkeypatch):
     thread = threading.Thread(target=run, args=(out, told))
     with toynet(out).claimed():
         thread.start()
-        until(lambda: any("waited" in line for line in told.said))
+        until(lambda: any("waiting" in line for line in told.said))
         toynet(out).trial.write_text(whole)
     thread.join(120)
     assert told.said[-1] == "toy x2 toynet seed 0 done by the other process"

@@ -323,13 +323,14 @@ def test_each_number_of_a_registration_has_its_own_column(tmp_path):
 
 
 def test_lines_of_progress_tell_the_time_left_of_what_is_new(monkeypatch, capsys):
-    now = iter([0.0, 0.0, 40.0, 40.0, 100.0, 100.0, 200.0, 200.0])
+    now = iter([0.0, 0.0, 20.0, 20.0, 40.0, 40.0, 100.0, 100.0, 200.0, 200.0])
     monkeypatch.setattr("mcsr_bench.cli.console.time.monotonic", lambda: next(now))
     lines = LineListener()
-    for done in (10, 20, 35, 60):  # 10 were there from an earlier run
+    for done in (10, 11, 20, 35, 60):  # 10 were there from an earlier run
         lines.preparing("preparing x", done, 60)
     assert capsys.readouterr().err.splitlines() == [
         "preparing x: 10/60",
+        "preparing x: 11/60",  # one tells little: in its time the workers started
         "preparing x: 20/60, about 2 min 40 s left",  # 10 in 40 s, 40 to go
         "preparing x: 35/60, about 1 min 40 s left",  # 25 in 100 s, 25 to go
         "preparing x: 60/60",

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mcsr_bench.errors import DamagedFileError
+from mcsr_bench.errors import damaged
 from mcsr_bench.metrics import COMPANIONS, METRICS, REGIONAL, of_zero_filling, revisions
 from mcsr_bench.system import files
 
@@ -30,12 +30,12 @@ def differences(path: Path, fresh: pd.DataFrame, scored_by: Mapping[str, int], *
 
     fresh: the scores computed now, with the columns of `mcsr_bench.data.scoring.score_rows`. scored_by: the metrics' revisions in
     the record: those of another revision than today's are not compared. same_data: whether the prepared data are equal to the byte,
-    so that `RELATIVE` holds, and not `DECIBEL`. DamagedFileError for a table that cannot be read.
+    so that `RELATIVE` holds, and not `DECIBEL`. DamagedFileError or UnreadFileError for a table that cannot be read.
     """
     try:
         stored = files.read_table(path, _WHERE)
     except (OSError, ValueError) as error:
-        raise DamagedFileError(path, f"cannot be read as a table of scores: {error}") from None
+        raise damaged(path, f"cannot be read as a table of scores: {error}", error) from None
     keys = [key for key in _KEYS if key in fresh]
     columns = compared(scored_by, fresh.columns)
     if missing := [column for column in (*_WHERE, *keys, *columns) if column not in stored]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from mcsr_bench import kspace, metrics
 from mcsr_bench.data.store import Store, StoredVolume, open_store
 from mcsr_bench.engines.base import Emit, Engine, Job, Needs, Steps, follow, registered
-from mcsr_bench.errors import DamagedFileError, UserError
+from mcsr_bench.errors import FileError, UserError
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.blame import blamed
 from mcsr_bench.plugin.loading import method_of
@@ -174,7 +174,7 @@ def stress_run(
     """
     failed: list[str] = []
 
-    def damaged(error: DamagedFileError) -> bool:
+    def damaged(error: FileError) -> bool:
         failed.append(f"{error}; the trial is left out")
         return False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,6 @@ from mcsr_bench.results.bundle import DataRecord, TrialRecord
 from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
 from mcsr_bench.system.progress import Listener
-
-_STORE = re.compile(r"[a-z0-9][a-z0-9-]*-[0-9a-f]{16}-x[0-9]+")
 
 
 class NoTargetsError(Exception):
@@ -120,8 +117,6 @@ def _check_data(data: DataRecord, name: str, found: object) -> None:
 
 def _check_cached(key: str) -> None:
     """UserError, naming the file, where the prepared data that a trial was scored on are in the cache and damaged."""
-    if not _STORE.fullmatch(key):
-        raise UserError(f"the record's store {key!r} is not the key of prepared data")
     if all((store_root() / part).is_dir() for part in (key, key.rpartition("-")[0])):
         store = open_store(key)
         store.compare(store.volumes)

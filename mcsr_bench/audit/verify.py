@@ -158,7 +158,7 @@ def unsealed(bundle: Bundle) -> list[str]:
             bundle.checked(path)
             if path == bundle.weights and ((info := read_info(path)) is None or info.key != record.key):
                 wrong.append(f"{path}: holds the weights of another trial")
-        except (UserError, OSError) as error:
+        except UserError as error:
             wrong.append(str(error))
     return wrong + _misstated(bundle)
 
@@ -176,18 +176,7 @@ def _misstated(bundle: Bundle) -> list[str]:
         return [f"{bundle.trial}: has no card of {record.method} with its revision"]
     if record.data.name != record.dataset:
         return [f"{bundle.trial}: is of data set {record.dataset}, and its data of {record.data.name}"]
-    key = trial_key(
-        record.data,
-        code=(record.code, record.data.code),
-        method=record.method,
-        revision=revision,
-        batches=BATCHES_REVISION,
-        settings=record.settings,
-        dataset_settings=record.dataset_settings,
-        scale=record.scale,
-        seed=record.seed,
-        protocol_hash=record.protocol_hash,
-    )
+    key = trial_key(record, code=(record.code, record.data.code), revision=revision, batches=BATCHES_REVISION)
     if key != record.key:
         return [f"{bundle.trial}: has the key {record.key}, and what it says gives {key}"]
     return []

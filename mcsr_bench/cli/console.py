@@ -118,7 +118,7 @@ class LineListener(Listener):
             fresh = done - there
             left = (
                 f", about {_duration((now - began) / fresh * (total - done))} left"
-                if fresh > 0 and done < total
+                if fresh > 1 and done < total  # the first one takes the time in which workers start
                 else ""
             )
             self._say(f"{message}: {done}/{total}{left}")

@@ -27,8 +27,8 @@ def profile(
     timed: bool | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """One row per method and scale it has: name, scale, preset, settings (the changes), parameters, macs ... and the fields of `Timing`
-    (or None).
+    """One row per method and scale it has: name, scale, preset, settings (the changes), parameters, macs ... and the fields of
+    `Timing` (or None).
 
     timed: True or False; None: on a GPU, or where the arithmetic is small. Raises UserError for an unknown name, preset or setting,
     or a size that is not a multiple of 8 * scale.

@@ -251,7 +251,8 @@ def inspect_case(work: Work, position: int) -> dict[str, Any]:
         if all(c["range"][1] > 0 and not c["not_finite"] for c in seen["contrasts"].values()):  # else it is a finding
             _kept(contents, case)
     except UserError as error:
-        if known := machine_error(error):  # not the file's fault
+        # not the file's fault; but that nobody may read it is to be told of that file
+        if not isinstance(error.__cause__, PermissionError) and (known := machine_error(error)):
             raise known from error
         named = next((file for file in case.files if str(error).startswith(file)), source(case))
         return {"error": str(error).removeprefix(f"{named}: "), "file": named}

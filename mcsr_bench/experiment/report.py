@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mcsr_bench.errors import DamagedFileError, UserError
+from mcsr_bench.errors import FileError, UserError
 from mcsr_bench.experiment.grid import ExperimentSpec
 from mcsr_bench.experiment.kept import read_experiment
 from mcsr_bench.experiment.layout import layouts
@@ -32,9 +32,10 @@ def build_report(
     """Write the report of the runs into the folder ``to``; returns the main tables and the files written.
 
     against: references of the p-values; empty: those that the runs fixed. Others than those are called exploratory. Results of
-    preset smoke are not results and are left out, and so are damaged bundles, of which the listener is told. Raises UserError for a
-    folder without results, results of different data or splits in one table, an unknown format, a report or method that only a
-    plugin has, or nothing left to report. plugins: folders of plugins; those that a run names are not loaded.
+    preset smoke are not results and are left out, and so are bundles with a file that is damaged or cannot be read, of which the
+    listener is told. Raises UserError for a folder without results, results of different data or splits in one table, an unknown
+    format, a report or method that only a plugin has, or nothing left to report. plugins: folders of plugins; those that a run
+    names are not loaded.
     """
     for name in formats:
         if name not in FORMATS:
@@ -45,7 +46,7 @@ def build_report(
     for path in plugins:
         add_plugins(path)
 
-    def damaged(error: DamagedFileError) -> bool:
+    def damaged(error: FileError) -> bool:
         (listener or Listener()).warning(f"{error}; the trial is left out of the report")
         return False
 
@@ -60,7 +61,7 @@ def _build(
     against: Sequence[str],
     formats: Sequence[str],
 ) -> tuple[list[Table], list[Path]]:
-    """The report of results; DamagedFileError for the first damaged file that it meets."""
+    """The report of results; `FileError` for the first file that it cannot use."""
     results = results.of(lambda record: record.preset != SMOKE)
     if results.volumes.empty:
         running = ", ".join(record.label for record in results.records if record.status == "running")

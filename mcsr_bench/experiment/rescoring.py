@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
 from mcsr_bench.data.store import open_store
 from mcsr_bench.engines.base import Emit, Engine, Job, Watcher, follow, registered
-from mcsr_bench.errors import DamagedFileError, UserError
+from mcsr_bench.errors import DamagedFileError, UnreadFileError, UserError
 from mcsr_bench.experiment.trial import score_tables
 from mcsr_bench.metrics import COMPANIONS, revisions
 from mcsr_bench.results.bundle import Bundle, BundleFiles
@@ -29,8 +30,12 @@ def complete_scores(places: Sequence[BundleFiles], engine: Engine, listener: Lis
 
     A trial one of whose files turns out damaged is not finished any more, with a warning.
     """
-    found = [Bundle(place.folder, record) for place in places if (record := place.read_record()) is not None]
-    behind = [bundle for bundle in found if bundle.record.status == "done" and bundle.record.outdated()]
+    behind = []
+    for place in places:
+        with suppress(UnreadFileError):  # which is told where the trial is asked for its results
+            record = place.read_record()
+            if record is not None and record.status == "done" and record.outdated():
+                behind.append(Bundle(place.folder, record))
     jobs = [Job(complete_job, str(bundle.folder), label=bundle.record.label) for bundle in behind]
     for bundle, outcome in zip(behind, follow(engine, jobs, Watcher()), strict=True):
         reason = outcome.value if outcome.done else outcome.reason

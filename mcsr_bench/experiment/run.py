@@ -13,7 +13,7 @@ from mcsr_bench.data.manifest import write_manifest
 from mcsr_bench.data.prepare import prepare_all, write_registrations
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.engines.processes import Processes
-from mcsr_bench.errors import DamagedFileError, UserError
+from mcsr_bench.errors import DamagedFileError, FileError, UnreadFileError, UserError
 from mcsr_bench.experiment.grid import ExperimentSpec, method_names, points, smoke_standards
 from mcsr_bench.experiment.kept import merged
 from mcsr_bench.experiment.rescoring import complete_scores
@@ -46,7 +46,7 @@ def run_then(
     """As `run_experiment`, and what ``use`` makes of the results.
 
     A file of a trial asked for that is found damaged, also by ``use``, is set aside, and the stage that wrote it runs again; other
-    damaged bundles are left out. The listener is told of both.
+    damaged bundles are left out, and so are those with a file that cannot be read at the moment. The listener is told of all.
     """
     listener = listener or Listener()
     engine = Processes(spec.jobs)
@@ -56,15 +56,18 @@ def run_then(
     mine = {trial.place.folder: trial for trial in trials}
     mended = set()
 
-    def damaged(error: DamagedFileError) -> bool:
+    def damaged(error: FileError) -> bool:
         folder = error.path.parent
-        if folder not in mine or folder in mended:
-            listener.warning(f"{error}; the trial is left out of the results")
-            return False
-        mended.add(folder)
-        mend(mine[folder].place, error, listener)
-        records.update(_run_missing([mine[folder]], engine, listener))
-        return True
+        if isinstance(error, UnreadFileError):  # it may be sound: nothing is made again
+            if folder in mine:
+                records[folder] = records[folder].model_copy(update={"status": "failed", "reason": str(error)})
+        elif folder in mine and folder not in mended:
+            mended.add(folder)
+            mend(mine[folder].place, error, listener)
+            records.update(_run_missing([mine[folder]], engine, listener))
+            return True
+        listener.warning(f"{error}; the trial is left out of the results")
+        return False
 
     folder = RunFolder(spec.out)
     with locked(
@@ -180,7 +183,7 @@ def _check_results(spec: ExperimentSpec, trials: Sequence[TrialSpec]) -> None:
             continue
         try:
             record = RunFolder(spec.out).read(place)
-        except DamagedFileError:  # the trial runs again, or is left out
+        except (DamagedFileError, UnreadFileError):  # the trial runs again, or is left out
             continue
         if record is None or record.status != "done":
             continue

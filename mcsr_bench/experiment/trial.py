@@ -103,18 +103,12 @@ class TrialSpec(BaseModel):
 
     def key_of(self, code: tuple[str, str]) -> str:
         """The key if the plugins of method and dataset had this code; empty: built-in ones."""
-        return trial_key(
-            self.data,
-            code=code,
-            method=self.method,
-            revision=methods().card(self.method).revision,
-            batches=BATCHES_REVISION,
-            settings=self.settings,
-            dataset_settings=self.dataset_settings,
-            scale=self.scale,
-            seed=self.seed,
-            protocol_hash=get_protocol(self.protocol).hash,
-        )
+        return trial_key(self, code=code, revision=methods().card(self.method).revision, batches=BATCHES_REVISION)
+
+    @property
+    def protocol_hash(self) -> str:
+        """Of the protocol as it is here."""
+        return get_protocol(self.protocol).hash
 
     @property
     def label(self) -> str:
@@ -147,7 +141,7 @@ class TrialSpec(BaseModel):
             seed=self.seed,
             preset=self.preset,
             protocol=self.protocol,
-            protocol_hash=get_protocol(self.protocol).hash,
+            protocol_hash=self.protocol_hash,
             settings=self.settings,
             dataset_settings=self.dataset_settings,
             changes=self.changes,

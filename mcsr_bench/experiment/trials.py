@@ -15,7 +15,7 @@ import torch
 from mcsr_bench.data.prepare import Prepared
 from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.engines.base import Engine, Job, Needs, Outcome, Steps, Watcher, follow, follow_here
-from mcsr_bench.errors import DamagedFileError, InterruptedWorkError
+from mcsr_bench.errors import DamagedFileError, InterruptedWorkError, UnreadFileError
 from mcsr_bench.experiment.grid import Point
 from mcsr_bench.experiment.trial import DAMAGED, TAKEN, TrialSpec, interrupted, trial_job
 from mcsr_bench.plugin.registry import methods
@@ -66,7 +66,8 @@ def finished(trial: TrialSpec, listener: Listener, *, fresh: bool = False) -> Tr
     """The record of a trial that need not run again, from its record alone; what must not be resumed is cleared away.
 
     A finished trial of another key (its plugin's code has changed) is moved aside, and one whose record is damaged loses that;
-    the listener is told of both. fresh: begin in any case. TakenError where another process is writing what is to be cleared away.
+    the listener is told of both. None also for one whose record cannot be read at the moment: its own job says so. fresh: begin in
+    any case. TakenError where another process is writing what is to be cleared away.
     """
     place = trial.place
     if fresh:
@@ -76,6 +77,8 @@ def finished(trial: TrialSpec, listener: Listener, *, fresh: bool = False) -> Tr
         record = RunFolder(trial.out).read(place)
     except DamagedFileError as error:
         mend(place, error, listener)
+        return None
+    except UnreadFileError:  # its own job will say so
         return None
     if record is not None and record.key != trial.key:
         with place.claimed():
@@ -107,7 +110,10 @@ def replace_others(trials: Sequence[TrialSpec], listener: Listener) -> None:
     code = {trial.place.folder.parent: trial.code for trial in trials}
     for folder in {trial.out for trial in trials}:
         for place in RunFolder(folder).trials():
-            record = None if place.folder in mine or place.folder.parent not in code else place.sound_record()
+            if place.folder in mine or place.folder.parent not in code:
+                continue
+            with suppress(UnreadFileError):  # it is left out of the results
+                record = place.sound_record()
             if record is not None and record.status == "done" and record.code != code[place.folder.parent]:
                 with place.claimed():
                     replace(place, record, listener)
@@ -134,16 +140,17 @@ def run_trials(specs: Sequence[TrialSpec], engine: Engine, listener: Listener) -
     def tell(taken: Mapping[int, Owner | str]) -> None:
         for i in sorted(taken.keys() - told):
             told.add(i)
-            listener.warning(f"{specs[i].label}: {taken[i]} is running it, which is waited for")
+            listener.warning(f"{specs[i].label}: {taken[i]} is running it: waiting for it")
 
     while left := [i for i in range(len(specs)) if i not in records]:
         owners = {i: owner for i in left if (owner := specs[i].place.owner()) is not None}
         tell(owners)
         free = [i for i in left if i not in owners]
         for i in told & set(free):
-            if (record := specs[i].done()) is not None:
-                records[i] = record
-                listener.trial_ended(specs[i].label, record.status, "by the other process")
+            with suppress(UnreadFileError):  # its own job will say so
+                if (record := specs[i].done()) is not None:
+                    records[i] = record
+                    listener.trial_ended(specs[i].label, record.status, "by the other process")
         free = [i for i in free if i not in records]
         ran = _run_free([specs[i] for i in free], engine, listener)
         records |= {i: record for i, (record, _) in zip(free, ran, strict=True) if record is not None}

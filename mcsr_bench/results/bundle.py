@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mcsr_bench.errors import DamagedFileError, InterruptedWorkError, UserError, damaged, explain
+from mcsr_bench.errors import DamagedFileError, UnreadFileError, UserError, damaged, explain
 from mcsr_bench.metrics import revisions
 from mcsr_bench.results.naming import label, shown
 from mcsr_bench.system import files
@@ -256,11 +256,11 @@ class BundleFiles:
     def read_record(self) -> TrialRecord | None:
         """The record; None when there is none, DamagedFileError when it cannot be read, UserError when it is of another version.
 
-        OSError where that says nothing about the record, as for a locked file.
+        UnreadFileError where that says nothing about the record, as for a disk that fails.
         """
-        if not self.trial.is_file():
-            return None
         try:
+            if not self.trial.is_file():
+                return None
             values = files.read_json(self.trial)
             check_version(self.trial, values)
             return TrialRecord.model_validate(values)
@@ -270,10 +270,10 @@ class BundleFiles:
             raise damaged(self.trial, f"not a readable trial record: {str(error).splitlines()[0]}", error) from None
 
     def sound_record(self) -> TrialRecord | None:
-        """The record; None where there is none, or one that cannot be used. InterruptedWorkError, see `damaged`."""
+        """The record; None where there is none, or one that cannot be used. UnreadFileError as `read_record`."""
         try:
             return self.read_record()
-        except InterruptedWorkError:  # it may be sound
+        except UnreadFileError:  # it may be sound
             raise
         except UserError:
             return None
@@ -302,16 +302,19 @@ class Bundle(BundleFiles):
     def checked(self, path: Path) -> Path:
         """``path``, one of `hashed`, once its bytes were found to be those whose SHA-256 the record holds.
 
-        DamagedFileError where they are not, or where the file is missing. Read once per process. A file that the record does not
-        mention is not compared.
+        DamagedFileError where they are not, or where the file is missing, UnreadFileError where they cannot be had at the moment.
+        Read once per process. A file that the record does not mention is not compared.
         """
         expected = self.record.files.get(path.name)
         if expected is None:
             return path
-        if what := files.not_a_file(path):
-            what = "missing" if what == files.NO_FILE else what
-            raise DamagedFileError(path, f"is {what}, and {self.trial.name} says that it was written")
-        found = digest_once(path)
+        try:
+            if what := files.not_a_file(path):
+                what = "missing" if what == files.NO_FILE else what
+                raise DamagedFileError(path, f"is {what}, and {self.trial.name} says that it was written")
+            found = digest_once(path)
+        except OSError as error:
+            raise damaged(path, f"cannot be read: {error.strerror}", error) from None
         if found != expected:
             raise DamagedFileError(
                 path, f"is damaged or another file's (SHA-256 {found[:12]}, {self.trial.name} says {expected[:12]})"

@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.results.bundle import DataRecord, TrialRecord
 from mcsr_bench.system import files
 
 
-def trial_key(
-    data: DataRecord,
-    *,
-    code: tuple[str, str],
-    method: str,
-    revision: int,
-    batches: int,
-    settings: dict[str, Any],
-    dataset_settings: dict[str, Any],
-    scale: int,
-    seed: int,
-    protocol_hash: str,
-) -> str:
+class Identified(Protocol):
+    """What a trial is known by before and after it ran: a plan and a `TrialRecord` both have it."""
+
+    @property
+    def data(self) -> DataRecord: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def settings(self) -> dict[str, Any]: ...
+    @property
+    def dataset_settings(self) -> dict[str, Any]: ...
+    @property
+    def scale(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def protocol_hash(self) -> str: ...
+
+
+def trial_key(trial: Identified, *, code: tuple[str, str], revision: int, batches: int) -> str:
     """Hash of everything that should change a trial's numbers (not: device, threads, versions).
 
     code: of the plugins of method and dataset, empty for built-in ones. revision: of the method's card. batches: of the sampler.
     """
     return files.digest(
         {
-            "preparation": data.preparation,
-            "revisions": data.revisions,
-            "method": method,
+            "preparation": trial.data.preparation,
+            "revisions": trial.data.revisions,
+            "method": trial.method,
             "revision": revision,
             "batches": batches,
-            "settings": settings,
-            "scale": scale,
-            "seed": seed,
-            "protocol": protocol_hash,
-            "fingerprint": data.fingerprint,
-            "dataset_settings": dataset_settings,
-            "contrasts": [data.target, data.auxiliary],
-            "split": data.split_hash,
+            "settings": trial.settings,
+            "scale": trial.scale,
+            "seed": trial.seed,
+            "protocol": trial.protocol_hash,
+            "fingerprint": trial.data.fingerprint,
+            "dataset_settings": trial.dataset_settings,
+            "contrasts": [trial.data.target, trial.data.auxiliary],
+            "split": trial.data.split_hash,
             **({"code": code} if any(code) else {}),
         },
         16,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from mcsr_bench.errors import DamagedFileError, UserError, damaged
+from mcsr_bench.errors import DamagedFileError, FileError, UnreadFileError, UserError, damaged
 from mcsr_bench.results import shown
 from mcsr_bench.results.bundle import Bundle, TrialRecord
 from mcsr_bench.results.identity import signatures
@@ -87,35 +87,35 @@ def load_results(*folders: str | Path) -> Results:
     """Read one or several run folders.
 
     Raises UserError when a folder is missing, given twice or holds no trial, DamagedFileError when a record or the scores of a
-    finished trial cannot be read, or are not those that were written.
+    finished trial are not those that were written, UnreadFileError when they cannot be read at the moment.
     """
     return _read(tuple(Path(f) for f in folders), ())
 
 
 def training_log(bundle: Bundle) -> pd.DataFrame:
-    """Step, loss and validation_psnr (dB) of a trial that wrote its training log. DamagedFileError when it cannot be read."""
+    """Step, loss and validation_psnr (dB) of a trial that wrote its training log. Errors as `load_results`."""
     path = bundle.checked(bundle.training_log)
     try:
         return files.read_table(path)[["step", "loss", "validation_psnr"]].astype(float)
     except (OSError, ValueError, KeyError) as error:
-        raise DamagedFileError(path, f"cannot be read as a training log: {error}") from None
+        raise damaged(path, f"cannot be read as a training log: {error}", error) from None
 
 
 def use_results(
-    folders: Sequence[Path], use: Callable[[Results], T], damaged: Callable[[DamagedFileError], bool]
+    folders: Sequence[Path], use: Callable[[Results], T], damaged: Callable[[FileError], bool]
 ) -> tuple[Results, T]:
-    """The results of run folders and what ``use`` makes of them, where a damaged bundle takes nothing down.
+    """The results of run folders and what ``use`` makes of them, where a bundle with a damaged or unread file takes nothing down.
 
-    Whenever a file of a bundle turns out damaged, now or in ``use``, ``damaged`` is told; it returns whether it could mend the
-    bundle. If not, the bundle is left out; then all begins again. Raises UserError as `load_results`, and the first
-    DamagedFileError where nothing can be made of what is left.
+    Whenever there is such a file, now or in ``use``, ``damaged`` is told; it returns whether it could mend the bundle. If not, the
+    bundle is left out; then all begins again. Raises UserError as `load_results`, and the first of those errors where nothing can
+    be made of what is left.
     """
-    left_out: dict[Path, DamagedFileError] = {}
+    left_out: dict[Path, FileError] = {}
     while True:
         try:
             found = _read(tuple(folders), left_out)
             return found, use(found)
-        except DamagedFileError as error:
+        except (DamagedFileError, UnreadFileError) as error:
             if error.path.parent in left_out:
                 raise
             if not damaged(error):

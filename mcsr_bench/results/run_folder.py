@@ -82,15 +82,15 @@ class RunFolder:
 
     def trials(self) -> Iterator[BundleFiles]:
         """The places that hold a trial record, sorted; not those that were replaced."""
-        found = (path.parent for path in self.root.glob("*/x*/*/seed*/trial.json"))
-        yield from map(BundleFiles, sorted(folder for folder in found if folder.name[4:].isdecimal()))
+        found = sorted(folder for folder in self.root.glob("*/x*/*/seed*") if folder.name[4:].isdecimal())
+        yield from (place for place in map(BundleFiles, found) if _there(place.trial))
 
     def linked(self, place: BundleFiles) -> bool:
         """Whether a place is a link to another folder: what is written there would leave the run."""
         return place.folder.resolve() != self.root.resolve() / place.folder.relative_to(self.root)
 
     def read(self, place: BundleFiles) -> TrialRecord | None:
-        """The record in one of this run's places. DamagedFileError also for that of another place; UserError as `read_record`."""
+        """The record in one of this run's places. DamagedFileError also for that of another place; errors as `read_record`."""
         record = place.read_record()
         if record is not None:
             names = (record.dataset_label, f"x{record.scale}", record.method_label, f"seed{record.seed}")
@@ -103,7 +103,15 @@ class RunFolder:
         return record
 
     def bundles(self, left_out: Container[Path] = ()) -> Iterator[Bundle]:
-        """The bundles, sorted by folder, without the folders ``left_out``. DamagedFileError and UserError as `read`."""
+        """The bundles, sorted by folder, without the folders ``left_out``. Errors as `read`."""
         for place in self.trials():
             if place.folder not in left_out and (record := self.read(place)) is not None:
                 yield Bundle(place.folder, record)
+
+
+def _there(path: Path) -> bool:
+    """Whether there is such a file; also where the disk does not say, as who reads it will learn."""
+    try:
+        return path.exists()
+    except OSError:
+        return True

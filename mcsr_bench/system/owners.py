@@ -26,7 +26,8 @@ class Owner(BaseModel):
 
     def __str__(self) -> str:
         who = f"process {self.pid} on {self.host}" if self.pid else "another process"
-        return f"{who} (since {self.since})" if self.since else who
+        when = self.since.replace("T", " ").replace("+00:00", " UTC")
+        return f"{who} (since {when})" if when else who
 
     @property
     def runs(self) -> bool | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from mcsr_bench.errors import UnreadFileError
 from mcsr_bench.plugin.loading import SMOKE
 from mcsr_bench.results.load import Results
 from mcsr_bench.results.run_folder import RunFolder
@@ -49,12 +50,18 @@ def _unfinished(results: Results) -> Iterator[str]:
 
 
 def _left_out(results: Results) -> Iterator[str]:
-    """The trials of the folders that are not among the results because a file of theirs is damaged."""
+    """The trials of the folders that are not among the results because a file of theirs is damaged, or cannot be read now."""
     there = {bundle.folder for bundle in results.bundles}
     for root in results.folders:
         for place in RunFolder(root).trials():
-            record = place.sound_record()
-            if place.folder not in there and (record is None or record.preset != SMOKE):
+            if place.folder in there:
+                continue
+            try:
+                record = place.sound_record()
+            except UnreadFileError as error:
+                yield f"Left out: {place.folder}: {error}"
+                continue
+            if record is None or record.preset != SMOKE:
                 yield f"Left out: {place.folder}: a file of this trial is damaged; the command that wrote it repairs it"
 
 

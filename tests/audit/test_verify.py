@@ -107,18 +107,8 @@ def forge(place: BundleFiles, change: Callable[[dict[str, Any]], object] = lambd
     files.write_json(place.trial, values)
     record = place.read_record()
     assert record is not None
-    values["key"] = trial_key(
-        record.data,
-        code=(record.code, record.data.code),
-        method=record.method,
-        revision=record.card["revision"],
-        batches=1,
-        settings=record.settings,
-        dataset_settings=record.dataset_settings,
-        scale=record.scale,
-        seed=record.seed,
-        protocol_hash=record.protocol_hash,
-    )
+    code = (record.code, record.data.code)
+    values["key"] = trial_key(record, code=code, revision=record.card["revision"], batches=1)
     files.write_json(place.trial, values)
 
 

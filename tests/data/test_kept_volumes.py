@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -186,25 +186,11 @@ def test_data_that_vanish_meanwhile_leave_what_is_done(monkeypatch: pytest.Monke
             prepared()
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own, of 256 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("disks cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
 def test_a_disk_that_is_really_full_and_then_is_not(
     small_disk: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MCSR_BENCH_CACHE", str(small_disk / "cache"))
-    (small_disk / "ballast").write_bytes(bytes(100_000))
+    (small_disk / "ballast").write_bytes(bytes(250_000))
     with pytest.raises(
         InterruptedWorkError, match=rf"{small_disk}.*the disk is full; [1-4] of 5 volumes are prepared and kept"
     ):

@@ -245,6 +245,8 @@ def test_a_folder_that_is_not_there(here: Callable[..., Any], tmp_path: Path, da
 def test_permission_denied(here: Callable[..., Any], tmp_path: Path, sound: dict[str, Path], dataset: str) -> None:
     root = tmp_path / "data"
     shutil.copytree(sound[dataset], root)
+    here("prepare", "--dataset", dataset, "--data-root", root, "--check", "--jobs", 1)  # imports what nobody may not
+    shutil.rmtree(os.environ["MCSR_BENCH_CACHE"], ignore_errors=True)
     (root / NAMES[dataset]).chmod(0)
     Path(os.environ["MCSR_BENCH_CACHE"]).mkdir()
     for folder in (Path(os.environ["MCSR_BENCH_CACHE"]), *tmp_path.parents[:2], tmp_path):

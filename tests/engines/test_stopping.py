@@ -1,5 +1,7 @@
 """Signals end a command so that it can go on, and workers end with the command whatever it dies of."""
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +13,7 @@ import pytest
 
 from mcsr_bench.data.one_case import prepare_part
 from mcsr_bench.engines import processes
-from mcsr_bench.engines.base import Job
+from mcsr_bench.engines.base import Job, registered
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import stopping
@@ -146,6 +148,64 @@ def test_a_signal_that_is_ignored_stays_so():
         assert came == []
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@registered
+def told_when_it_runs(payload, emit):
+    """A job that can be stopped at any moment."""
+    emit("runs")
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        stopping.check()
+        time.sleep(0.005)
+    return "nobody asked"
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """The pid of a worker with a job that runs, and the ends of its pipes: forked, without the seconds that imports take."""
+    (orders, to_worker), (from_worker, events) = os.pipe(), os.pipe()
+    monkeypatch.setattr(stopping, "_requested", "")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.dup2(orders, 0)
+            os.dup2(events, 1)
+            os.closerange(3, 512)
+            sys.stdout, sys.stderr = (os.fdopen(handle, "w") for handle in (1, 2))  # as a fresh interpreter has
+            processes._main()
+        finally:
+            os._exit(70)
+    os.close(orders)
+    os.close(events)
+    with os.fdopen(to_worker, "w") as orders, os.fdopen(from_worker) as events:
+        orders.write(json.dumps({"address": f"{__name__}:told_when_it_runs", "payload": None, "log": None}) + "\n")
+        orders.flush()
+        assert json.loads(events.readline()) == ["event", "runs"]
+        yield pid, orders, (json.loads(line) for line in events)
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a worker is forked")
+def test_a_worker_that_is_terminated_stops_where_its_job_can(worker):
+    pid, _, events = worker
+    os.kill(pid, signal.SIGTERM)
+    assert next(event for event in events if event[0] != "alive") == ["stopped", "it was stopped by SIGTERM"]
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a worker is forked")
+def test_a_worker_leaves_the_signals_of_a_terminal_to_the_command_and_does_as_it_asks(worker):
+    pid, orders, events = worker
+    os.kill(pid, signal.SIGINT)
+    os.kill(pid, signal.SIGHUP)
+    time.sleep(0.05)  # it would have ended, or asked itself to stop
+    orders.write(json.dumps({"stop": "the command"}) + "\n")
+    orders.flush()
+    assert next(event for event in events if event[0] != "alive") == ["stopped", "it was stopped by the command"]
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 @pytest.mark.usefixtures("workers")

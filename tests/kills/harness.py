@@ -1,8 +1,9 @@
-"""Kills a run at random moments, resumes it, and compares every byte with a run that nobody disturbed.
+"""Kills a run in each of its stages, resumes it, and compares every byte with a run that nobody disturbed.
 
-`python tests/kills/harness.py --kills 100` kills the command, its worker or both with SIGKILL while data are prepared, a network is
-trained, predicts, is scored, and while the report is written, until as many kills have landed. The command that was killed runs
-again until it ends by itself; then its folder, its prepared data and its report are compared with those of the undisturbed run.
+`python tests/kills/harness.py --kills 100` kills the command, its worker or both with SIGKILL, evenly in every stage: while data
+are prepared, a network is trained, predicts, is scored, and while the report is written. The stage is drawn first, then a moment
+within its length; where the command is, is seen from the locks that its processes have open. The command that was killed runs again
+until it ends by itself; then its folder, its prepared data and its report are compared with those of the undisturbed run.
 
 Linux alone. Command and workers are forked from this process, which has imported everything once: the seconds that imports take
 would be hit by most kills. ``--interpreters`` starts workers as the command does, ``--latex`` kills the command `report`, too.
@@ -12,10 +13,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -23,28 +22,42 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
-import matplotlib.pyplot  # noqa: F401  (for the forked processes, as the next ones)
+import fontTools.subset  # noqa: F401  (for the forked processes, as the next ones)
+import matplotlib.pyplot  # noqa: F401
 import torch._dynamo  # noqa: F401
+from compared import contents, differences, temporaries
+from PIL import Image
 from statsmodels.stats import multitest  # noqa: F401
 
-import mcsr_bench.experiment.trial  # noqa: F401
+import mcsr_bench.experiment.trial
+import mcsr_bench.reports.paper  # noqa: F401
 from mcsr_bench.cli import main as command_line
 from mcsr_bench.engines import processes
-from mcsr_bench.results.run_folder import RunFolder
+from mcsr_bench.results.bundle import BundleFiles
+
+Image.init()
 
 TOYS = Path(__file__).parents[1] / "toys"
 RUN = f"run --dataset toy --scale 2 --methods zerofill,toynet --preset quick --set toynet.budget=60 --plugins {TOYS} --out run"
-REPORT = "report run --to report --formats csv,latex,md"
+REPORT = f"report run --to report --formats csv,latex,md --plugins {TOYS}"
+STAGES = ("prepare", "train", "predict", "score", "report")
+"""Of `RUN`, in their order."""
+LATEX = "report command"
+"""The only stage of `REPORT`."""
 ORPHANS = 10.0
 """Seconds that a worker may outlive the command."""
 TARGETS = ("command", "worker", "group")
+MOST = 4
+"""Times as many stories as were planned are tried until each kill has landed in the stage that was drawn."""
 
 
 class Forked(subprocess.Popen[str]):
@@ -74,6 +87,8 @@ class Story:
     folder: Path
     jobs: int
     kills: int = 0
+    hit: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Kills that landed, by stage and target."""
     faults: list[str] = field(default_factory=list)
 
     def start(self, line: str, interpreters: bool) -> int:
@@ -137,19 +152,93 @@ def wait(pid: int, seconds: float = 600) -> int | None:
     return status
 
 
-def disturbed(story: Story, line: str, target: str, after: float, interpreters: bool) -> str:
-    """Run the command and kill the target after some seconds: where that hit; "" where the command was faster, and ended well."""
+class Kill(NamedTuple):
+    """What is to be killed, and where."""
+
+    stage: str
+    target: str
+    part: float
+    """Of the stage's length."""
+
+
+def plan(draw: random.Random, kills: int, latex: bool) -> Iterator[list[Kill]]:
+    """As many kills, evenly over stages and targets, in stories: each goes through a run, and some also through the report."""
+    stages = (*STAGES, LATEX) if latex else STAGES
+    drawn = [
+        Kill(stage, TARGETS[(number // len(stages) + place) % 3], draw.random())
+        for number in range(kills)
+        for place, stage in [(number % len(stages), stages[number % len(stages)])]
+    ]
+    draw.shuffle(drawn)
+    runs, reports = ([kill for kill in drawn if (kill.stage == LATEX) == late] for late in (False, True))
+    for one, other in zip_longest(_cut(runs, len(STAGES)), _cut(reports, 4), fillvalue=[]):
+        yield sorted(one, key=lambda kill: STAGES.index(kill.stage)) + other
+
+
+def _cut(kills: list[Kill], size: int) -> Iterator[list[Kill]]:
+    yield from (kills[i : i + size] for i in range(0, len(kills), size))
+
+
+def stage(line: str, pid: int) -> str:
+    """What the command is doing, as the locks say that it and its workers have open; "" between two stages."""
+    if line == REPORT:
+        return LATEX
+    held = [path for process in (pid, *children(pid)) for path in open_locks(process)]
+    trials = sorted(path for path in held if "~" in path.name)  # toynet before zerofill, which runs beside it
+    for path in trials:
+        run, names = path.parents[1], path.name.removesuffix(".lock").split("~")
+        place = BundleFiles(run.joinpath(*names))
+        if names[2].startswith("toynet") and not place.weights.exists():
+            return "train" if place.trial.exists() else ""
+        return "score" if place.predictions.exists() else "predict"
+    if any(path.name == "report.lock" for path in held):
+        return "report"
+    return "prepare" if any(path.parent.name == "stores.locks" for path in held) else ""
+
+
+def open_locks(pid: int) -> list[Path]:
+    """The lock files that a process has open."""
+    found = []
+    with contextlib.suppress(OSError):  # it ended
+        for handle in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                found.append(Path(os.readlink(handle.path)))
+    return [path for path in found if path.suffix == ".lock"]
+
+
+def lengths(story: Story, line: str, interpreters: bool) -> Counter[str]:
+    """Run a command undisturbed: the seconds that it spent in each stage."""
+    pid, spent, before = story.start(line, interpreters), Counter[str](), time.monotonic()
+    while (status := ended(pid)) is None:
+        time.sleep(0.002)
+        now = time.monotonic()
+        spent[stage(line, pid)] += now - before  # type: ignore[assignment]
+        before = now
+    if status != 0:
+        sys.exit((story.folder / "log").read_text())
+    return spent
+
+
+def disturbed(story: Story, line: str, kill: Kill, seconds: float, interpreters: bool) -> str | None:
+    """Run the command and kill the target some seconds after the stage began, or when it ends: in which stage that hit.
+
+    None where the command came to its end, which must be a good one, without the stage.
+    """
     pid = story.start(line, interpreters)
-    until = time.monotonic() + after
-    status = None
-    while (status := ended(pid)) is None and (time.monotonic() < until or (target == "worker" and not children(pid))):
+    until, status = None, None
+    while (status := ended(pid)) is None:
+        where = stage(line, pid)
+        if where == kill.stage and until is None:
+            until = time.monotonic() + seconds
+        if until is not None and (where != kill.stage or time.monotonic() >= until):
+            break
         time.sleep(0.0005)
     if status is not None:
         if status != 0:
             story.fault(f"'{line}' ended with {status}")
-        return ""
+        return None
     workers = children(pid)
-    where = stage(story)
+    target = "command" if kill.target == "worker" and not workers else kill.target
     if target == "worker":
         with contextlib.suppress(ProcessLookupError):
             os.kill(workers[0], signal.SIGKILL)
@@ -166,70 +255,40 @@ def disturbed(story: Story, line: str, target: str, after: float, interpreters: 
         landed = status != 0  # else it was idle already
     else:
         landed = status == -signal.SIGKILL
-    if landed:
-        story.kills += 1
-    return where if landed else ""
+    if not landed:
+        return None
+    story.kills += 1
+    story.hit[where, target] += 1
+    return where
 
 
-def stage(story: Story) -> str:
-    """What the run was doing, as far as its folder shows."""
-    places = {place.folder.parent.name.partition("@")[0]: place for place in RunFolder(story.folder / "run").trials()}
-    if (story.folder / "report").exists():
-        return "report"
-    if "toynet" not in places:
-        return "prepare" if not any((story.folder / "run").glob("toy/x2/*")) else "start"
-    place = places["toynet"]
-    if (record := place.sound_record()) is not None and record.status == "done":
-        return "score or table"
-    for path, name in ((place.volumes, "score"), (place.predictions, "score"), (place.weights, "predict")):
-        if path.exists():
-            return name
-    return "train"
-
-
-TIMES = {"seconds": {}, "heartbeat": "", "started": "", "pid": 0}
-
-
-def contents(story: Story) -> dict[str, bytes]:
-    """Every file that was made, without the story's folder in paths, the times in records, what reports say of their making, and
-    the numbers on pages (which stand in the CSV files, too) and in the table of costs, which has times.
-
-    The log of the command and the locks are not results.
-    """
-    out = {}
-    for path in sorted(path for path in story.folder.rglob("*") if path.is_file()):
-        name, data = str(path.relative_to(story.folder)), path.read_bytes()
-        if path.name == "trial.json":
-            record = json.loads(data) | TIMES
-            record["profile"].pop("seconds_per_step", None)
-            data = json.dumps(record, sort_keys=True).encode()
-        data = data.replace(str(story.folder).encode(), b"FOLDER")
-        if path.suffix == ".md":
-            data = data.rpartition(b"\n---\n")[0]
-        if path.suffix in (".html", ".md") or path.name.startswith("efficiency"):
-            data = re.sub(rb"[0-9.]+", b"", data)
-        if name != "log" and path.suffix != ".lock":
-            out[name] = data
-    return out
-
-
-def temporaries(story: Story) -> list[str]:
-    """Files that a killed process left, and owners of claims that nobody has any more."""
-    ends = (".tmp", ".removed", ".owner", ".building", ".unfinished", ".damaged")
-    return [str(path.relative_to(story.folder)) for path in story.folder.rglob("*") if path.name.endswith(ends)]
-
-
-def compare(story: Story, found: dict[str, bytes], whole: dict[str, bytes]) -> None:
-    """Tell the story of every file that differs from the undisturbed run's."""
-    for name in sorted(found.keys() ^ whole.keys()):
-        story.fault(f"{name} is {'new' if name in found else 'missing'}")
-    for name in sorted(found.keys() & whole.keys()):
-        if found[name] != whole[name]:
-            story.fault(f"{name} differs ({len(found[name])} bytes, {len(whole[name])} undisturbed)")
+def tell(
+    story: Story, kills: list[Kill], spans: Counter[str], whole: dict[str, bytes], interpreters: bool
+) -> list[Kill]:
+    """Kill, resume to the end and compare. Returns the kills that did not hit the stage that was drawn."""
+    missed = []
+    for line in (RUN, REPORT):
+        mine = [kill for kill in kills if (kill.stage == LATEX) == (line == REPORT)]
+        if line == REPORT and not mine:
+            break
+        done = False
+        for kill in mine:
+            hit = None if done else disturbed(story, line, kill, kill.part * spans[kill.stage], interpreters)
+            done = done or hit is None
+            missed += [kill] * (hit != kill.stage)
+        if not done and (status := wait(story.start(line, interpreters))) != 0:
+            story.fault(f"'{line}' ended with {status}: {(story.folder / 'log').read_text()[-500:]}")
+    for left in temporaries(story.folder):
+        story.fault(f"{left} was left")
+    if not (story.folder / "report").exists():
+        whole = {name: data for name, data in whole.items() if not name.startswith("report/")}
+    for sentence in differences(contents(story.folder), whole):
+        story.fault(sentence)
+    return missed
 
 
 def main() -> int:
-    """Kill until enough has landed; 0 if every byte was the same."""
+    """Kill until enough has landed in each stage; 0 if every byte was the same."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
@@ -239,44 +298,35 @@ def main() -> int:
     draw = random.Random(asked.seed)
     faults: list[str] = []
     hit: Counter[tuple[str, str]] = Counter()
+    number = 0
     with tempfile.TemporaryDirectory(prefix="kills-") as root:
         calm = Story(Path(root) / "undisturbed", jobs=1)
         began = time.monotonic()
-        spans = []
-        lines = (RUN, REPORT) if asked.latex else (RUN,)
-        for line in lines:
-            if wait(calm.start(line, asked.interpreters)) != 0:
-                sys.exit((calm.folder / "log").read_text())
-            spans.append(time.monotonic() - began - sum(spans))
-        whole = contents(calm)
-        landed, number = 0, 0
-        while landed < asked.kills:
+        spans: Counter[str] = Counter()
+        for line in (RUN, REPORT) if asked.latex else (RUN,):
+            spans += lengths(calm, line, asked.interpreters)
+        whole = contents(calm.folder)
+        print(", ".join(f"{name or 'between'} {seconds:.2f} s" for name, seconds in spans.items()), flush=True)
+        stories = list(plan(draw, asked.kills, asked.latex))
+        most = MOST * len(stories)
+        while stories and number < most and len(faults) < most:
             number += 1
             story = Story(Path(root) / f"story{number}", jobs=1 + number % 2)
-            for line, span in zip(lines, spans, strict=True):
-                where = "begin"
-                while where and landed < asked.kills:
-                    target = TARGETS[landed % 3] if line == RUN else ("command", "group")[landed % 2]
-                    where = disturbed(story, line, target, draw.uniform(0, 0.5 * span), asked.interpreters)
-                    landed += bool(where)
-                    hit[where, target] += 1
-                if where and (status := wait(story.start(line, asked.interpreters))) != 0:
-                    story.fault(f"'{line}' ended with {status}: {(story.folder / 'log').read_text()[-500:]}")
-            for left in temporaries(story):
-                story.fault(f"{left} was left")
-            compare(story, contents(story), whole)
+            if missed := tell(story, stories.pop(0), spans, whole, asked.interpreters):
+                stories.append([kill._replace(part=draw.random()) for kill in missed])
+            hit += story.hit
+            faults += story.faults
             print(
-                f"{landed} kills, {time.monotonic() - began:.0f} s: {len(story.faults)} faults",
+                f"{hit.total()} kills, {time.monotonic() - began:.0f} s: {len(story.faults)} faults",
                 *story.faults,
                 flush=True,
             )
-            faults += story.faults
             shutil.rmtree(story.folder)
     for (where, target), count in sorted(hit.items()):
-        print(f"{where or 'too late':16} {target:8} {count:4}")
-    print(f"{landed} kills in {number} runs; {len(faults)} faults")
+        print(f"{where or 'between stages':16} {target:8} {count:4}")
+    print(f"{hit.total()} kills in {number} runs; {len(faults)} faults")
     print("\n".join(faults))
-    return int(bool(faults))
+    return int(bool(faults or stories))
 
 
 if __name__ == "__main__":

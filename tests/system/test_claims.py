@@ -57,7 +57,7 @@ def dead_process():
 def test_a_second_process_is_told_who_is_at_work(place):
     with claim(place):
         assert owner(*place).pid == os.getpid()
-        told = rf"^toy x2: process {os.getpid()} on \S+ \(since 20\S+\) is at work on it; wait for its end$"
+        told = rf"^toy x2: process {os.getpid()} on \S+ \(since 20\S+ \S+ UTC\) is at work on it; wait for its end$"
         with pytest.raises(TakenError, match=told), claim(place):
             raise AssertionError("two own it")
         assert owner(*place) is not None  # the loser took nothing with it

@@ -95,20 +95,6 @@ def test_the_trial_it_hits_and_no_other(tmp_path: Path, monkeypatch: pytest.Monk
         assert list(run(out)["status"]) == ["done", "done"]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own, of 400 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("disks cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
 @pytest.mark.slow
 def test_a_run_whose_disk_fills_up_goes_on_when_there_is_room(small_disk: Path, here: Callable[..., Any]) -> None:
     """Not even the records can be written in the end; the second trial finds the disk as full."""

@@ -46,8 +46,6 @@ def explained(path: Path, prefix: str = "") -> Iterator[None]:
     """Turn what h5py raises into a UserError with a clause that begins with the file's name."""
     try:
         yield
-    except PermissionError as error:
-        raise UserError(f"{prefix}{path.name} cannot be read: permission denied") from error
     except RAISED as error:
         if known := unread(error, path):  # the file may be sound
             raise known from error

@@ -98,8 +98,6 @@ def inspect(path: Path) -> Volume:
         slice_axis = image.header.get_dim_info()[2]
         # the proxy has the header's numbers with its defaults put in: no scaling is 1 and 0
         offset, slope, intercept = (float(getattr(image.dataobj, key)) for key in ("offset", "slope", "inter"))
-    except PermissionError as error:
-        raise UserError(f"{path} cannot be read: permission denied") from error
     except _DAMAGED as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise unread(error, path) or UserError(f"{path} is damaged or not a NIfTI file ({reason})") from error

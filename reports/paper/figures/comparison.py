@@ -22,7 +22,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from mcsr_bench.data.store import StoredVolume, Volume, open_store
-from mcsr_bench.errors import DamagedFileError, UserError
+from mcsr_bench.errors import DamagedFileError, UnreadFileError, UserError
 from mcsr_bench.plugin.predicted import magnitude
 from mcsr_bench.plugin.report import number
 from mcsr_bench.protocol import get_protocol
@@ -90,7 +90,7 @@ def comparisons(sheet: Sheet, results: Results, rules: tuple[Rule, ...] = RULES)
         for rule in rules:
             try:
                 shown = comparison(sheet, results, dataset, rule)
-            except DamagedFileError:
+            except (DamagedFileError, UnreadFileError):
                 raise
             except UserError as error:  # tables do not need these files, pictures do
                 patients = " and ".join(filter(None, (", ".join(rules[:-1]), rules[-1])))

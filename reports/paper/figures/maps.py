@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from mcsr_bench.data.store import StoredVolume
-from mcsr_bench.errors import DamagedFileError, UserError
+from mcsr_bench.errors import DamagedFileError, UnreadFileError, UserError
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.loading import method_of
 from mcsr_bench.plugin.method import Method
@@ -42,7 +42,7 @@ def maps(sheet: Sheet, results: Results) -> Iterator[Drawing | Undrawn]:
             name = sheet.label(bundle.record.method, bundle.record.variant)
             try:
                 found = _maps(bundle, sheet, results) if bundle.record.card.get("contrasts") == "multi" else None
-            except DamagedFileError:
+            except (DamagedFileError, UnreadFileError):
                 raise
             except UserError as error:
                 yield Undrawn(
