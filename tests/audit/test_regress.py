@@ -233,6 +233,26 @@ def test_a_variant_that_only_the_file_has_is_missed_in_a_run_of_all_methods(agai
     assert text in mb.regress(run, tmp_path / "f.json").missing
 
 
+def test_a_suite_has_the_variants_that_were_reported_of_its_methods(against, tmp_path):
+    values = json.loads(against.read_text())
+    values["numbers"] = [values["numbers"][1] | {"method": f"sanet@Ab_{i}", "trial": f"sanet (Ab_{i})"} for i in (1, 2)]
+    (tmp_path / "f.json").write_text(json.dumps(values))
+    for suite in (None, "table3"):
+        run = tmp_path / str(suite)
+        trial(run, "sanet", 10, 33, variant="Ab_1")
+        asked(run, "sanet", (10,), suite=suite)
+        found = mb.regress(run, tmp_path / "f.json")
+        missed = ("knee x2 sanet@Ab_2 seed 10: was asked for, and is not there",) if suite else ()
+        assert (found.missing, found.not_asked) == (missed, () if suite else ("sanet (Ab_2)",))
+
+
+def test_seeds_of_another_size_are_not_mixed(against, tmp_path):
+    run = made(tmp_path / "r", seeds=(10, 11))
+    rewrite(run, "sanet", profile=PROFILE | {"macs": 5})
+    with pytest.raises(mb.UserError, match=r"seed11: has other macs than seed10; such results are never mixed"):
+        mb.regress(run, against)
+
+
 def test_other_settings_are_another_trial(against, tmp_path):
     run = made(tmp_path / "r", methods=("zerofill",))
     trial(run, "edsr", 10, 30, variant=variant_of({"width": 8}), changes={"width": 8})
