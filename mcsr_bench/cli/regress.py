@@ -53,7 +53,7 @@ def regress(
             one.trial,
             f"{one.reported:.2f}",
             f"{one.now:.2f}",
-            f"{one.difference:+.2f}",
+            f"{round(one.difference, 2) + 0.0:+.2f}",  # not -0.00
             f"±{one.allowed:.2f}",
             f"{one.smallest_loss:.2f}",
             f"{one.seeds} of {one.reported_seeds}" if one.retrained else "–",
