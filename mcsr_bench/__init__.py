@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     )
     from mcsr_bench.audit.export import export
     from mcsr_bench.audit.merge import merge
+    from mcsr_bench.audit.regress import IncompleteRunError, regress, write_numbers
+    from mcsr_bench.audit.regress_outcome import Regression
     from mcsr_bench.audit.verify import Verdict, verify
     from mcsr_bench.catalogue import info, listing
     from mcsr_bench.conformance import check
@@ -65,6 +67,8 @@ _HOME = {
     ),
     "audit.export": ("export",),
     "audit.merge": ("merge",),
+    "audit.regress": ("IncompleteRunError", "regress", "write_numbers"),
+    "audit.regress_outcome": ("Regression",),
     "audit.verify": ("Verdict", "verify"),
     "catalogue": ("info", "listing"),
     "conformance": ("check",),
@@ -96,10 +100,12 @@ __all__ = [
     "Dataset",
     "DatasetSettings",
     "Finding",
+    "IncompleteRunError",
     "Method",
     "MismatchError",
     "PatientSplitSettings",
     "Prediction",
+    "Regression",
     "Report",
     "Results",
     "RunResults",
@@ -129,6 +135,7 @@ __all__ = [
     "predict",
     "prepare",
     "profile",
+    "regress",
     "report",
     "run",
     "schema",
@@ -138,6 +145,7 @@ __all__ = [
     "tune",
     "verify",
     "write_folds",
+    "write_numbers",
     "write_pair",
 ]
 

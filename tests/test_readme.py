@@ -55,6 +55,7 @@ def test_the_commands_to_begin_with_are_there():
         "report",
         "stress",
         "verify",
+        "regress",
         "predict",
         "import-weights",
     }

@@ -8,7 +8,7 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.experiment.grid import points
 from mcsr_bench.experiment.kept import merged
 from mcsr_bench.experiment.layout import layouts
-from mcsr_bench.experiment.suites import get_suite, suites
+from mcsr_bench.experiment.suites import defaults, get_suite, suites
 from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.plugin.published import published
 from mcsr_bench.plugin.registry import methods
@@ -20,6 +20,10 @@ def grid(suite, **changes):
 
 def test_the_suites_of_the_paper_are_there():
     assert set(suites()) == {"table1", "table2", "table3", "table4", "fig8", "fig9", "joint", "params"}
+
+
+def test_times_are_compared_with_a_method_that_trains():
+    assert methods().card(defaults().pace).trains
 
 
 @pytest.mark.parametrize("name", suites())

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mcsr_bench.audit.basis import Basis
 from mcsr_bench.data.spec import DataSpec
 from mcsr_bench.errors import UserError
 from mcsr_bench.experiment.grid import ExperimentSpec
@@ -88,20 +89,10 @@ def _chosen(folders: Sequence[Path], listener: Listener) -> list[tuple[Path, Bun
 
 def _alike(record: TrialRecord) -> Iterator[tuple[tuple[str, ...], str, Any]]:
     """What must be equal: within what (the folder, a data set, a method), what it is, and its value."""
-    data = record.data
-    yield (), "protocol", f"{record.protocol}, hash {record.protocol_hash}"
-    yield (), "preset", record.preset
-    named = {
-        "fingerprint of the data": data.fingerprint,
-        "split": data.split_hash,
-        "preparation of the data": data.preparation,
-        "revision of the data's reading": data.revisions,
-        "version of the dataset plugin's code": data.code,
-    }
-    for what, value in named.items():
-        yield (record.dataset_label,), what, value
-    yield (record.method, "method"), "version of the method's code", record.code
-    yield (record.method, "method"), "revision of the method", record.card.get("revision")
+    method = (record.method, "method")
+    within: dict[str, tuple[str, ...]] = {"protocol": (), "preset": (), "revision": method, "code": method}
+    for name, title, value in Basis.of(record).named():
+        yield within.get(name, (record.dataset_label,)), title, value
 
 
 def _differ(one: Bundle, other: Bundle) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mcsr_bench.audit.basis import trains
 from mcsr_bench.audit.comparing import DECIBEL, RELATIVE, compared, differences
 from mcsr_bench.audit.targets import NoTargetsError, Targets, targets
 from mcsr_bench.data.sampler import REVISION as BATCHES_REVISION
@@ -21,7 +22,7 @@ from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import UserError, one_line
 from mcsr_bench.experiment.trial import score_tables
 from mcsr_bench.metrics import METRICS
-from mcsr_bench.plugin.registry import methods, scoped_plugins
+from mcsr_bench.plugin.registry import scoped_plugins
 from mcsr_bench.results.bundle import Bundle, BundleFiles, TrialRecord
 from mcsr_bench.results.identity import trial_key
 from mcsr_bench.results.predictions import stored_predictions
@@ -148,7 +149,7 @@ def unsealed(bundle: Bundle) -> list[str]:
     known = {path.name: path for path in bundle.hashed()}
     for name in sorted(record.files.keys() - known.keys()):
         wrong.append(f"{bundle.trial}: has a hash of {name!r}, which is not a file of a trial")
-    needed = [bundle.predictions, bundle.volumes, bundle.slices, *([bundle.weights] if _trains(record) else [])]
+    needed = [bundle.predictions, bundle.volumes, bundle.slices, *([bundle.weights] if trains(record) else [])]
     for path in known.values():
         if path.name not in record.files:
             if path in needed or path.exists():
@@ -161,12 +162,6 @@ def unsealed(bundle: Bundle) -> list[str]:
         except UserError as error:
             wrong.append(str(error))
     return wrong + _misstated(bundle)
-
-
-def _trains(record: TrialRecord) -> bool:
-    """Whether the method is trained: as its card here says, else as the record does."""
-    plugin = methods().plugins().get(record.method)
-    return plugin.card.trains if plugin and plugin.card else bool(record.card.get("trains", True))
 
 
 def _misstated(bundle: Bundle) -> list[str]:

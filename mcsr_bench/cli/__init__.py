@@ -26,6 +26,7 @@ from .new import new
 from .predict import predict
 from .prepare import prepare
 from .profile import profile
+from .regress import regress
 from .report import report
 from .run import run
 from .schema import schema
@@ -51,6 +52,7 @@ app.command()(profile)
 app.command()(report)
 app.command()(stress)
 app.command()(verify)
+app.command()(regress)
 app.command()(merge)
 app.command()(export)
 app.command()(schema)

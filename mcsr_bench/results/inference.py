@@ -69,15 +69,22 @@ def interval(mean: float, variances: Sequence[float], freedom: Sequence[float]) 
     return mean - half, mean + half
 
 
-def detectable(variances: Sequence[float], freedom: Sequence[float], n_comparisons: int) -> float:
-    """The mean difference that the test finds with 80 % power at 0.05 / n_comparisons, two-sided; in the unit of the scores.
+def detectable(
+    variances: Sequence[float],
+    freedom: Sequence[float],
+    n_comparisons: int,
+    *,
+    alpha: float = ALPHA,
+    power: float = POWER,
+) -> float:
+    """The mean difference that the test finds with a power at alpha / n_comparisons, two-sided; in the unit of the scores.
 
     Each term has the non-centrality with which a t-test of its degrees of freedom has that power; the mean is weighted by variance.
     """
     from scipy import special, stats
 
     v, f = np.asarray(variances, np.float64), np.asarray(freedom, np.float64)
-    shifts = special.nctdtrinc(f, 1 - POWER, stats.t.isf(ALPHA / n_comparisons / 2, f))
+    shifts = special.nctdtrinc(f, 1 - power, stats.t.isf(alpha / n_comparisons / 2, f))
     return float(np.sqrt(v.sum()) * (v * shifts).sum() / v.sum())
 
 

@@ -71,7 +71,7 @@ def test_the_experiment_is_that_of_all(two, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"protocol_hash": "0" * 12}, "another protocol (mcsr-1, hash 000000000000)"),
+        ({"protocol_hash": "0" * 12}, "another protocol (mcsr-1:000000000000)"),
         ({"preset": "quick"}, "another preset (quick)"),
         ({"data": {"fingerprint": "other"}}, "another fingerprint of the data (other)"),
         ({"data": {"split_hash": "other"}}, "another split (other)"),

@@ -23,6 +23,8 @@ def checkout(tmp_path, monkeypatch):
     for kind in KINDS:
         shutil.copytree(ROOT / kind, root / kind, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         (root / "mcsr_bench" / kind).write_text(f"../{kind}")
+    (root / "reports" / "reference").mkdir(exist_ok=True)
+    (root / "reports" / "reference" / "quick.json").write_text("{}")  # reported numbers, which need no card
     monkeypatch.chdir(root)
     return root
 

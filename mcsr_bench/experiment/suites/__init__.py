@@ -49,6 +49,8 @@ class Defaults(BaseModel):
     out: Path
     report: str
     against: tuple[str, ...]
+    pace: str
+    """The method whose times those of others are divided by, where two runs are compared."""
     rows: tuple[Row, ...] = ()
     """Lines beside those of the methods themselves, where all methods are asked for."""
 
