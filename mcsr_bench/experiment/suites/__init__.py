@@ -48,6 +48,8 @@ class Defaults(BaseModel):
     protocol: str
     out: Path
     report: str
+    site: str
+    """The report that `leaderboard` writes."""
     against: tuple[str, ...]
     rows: tuple[Row, ...] = ()
     """Lines beside those of the methods themselves, where all methods are asked for."""
