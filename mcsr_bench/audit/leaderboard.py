@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -114,6 +115,8 @@ def _write(
             raise UserError(
                 f"{', '.join(map(str, runs))}: no finished trial to show (trials of preset smoke are not results)"
             )
+        for left in to.iterdir():  # of an attempt that met a damaged file
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
         shown = results.of(lambda record: id(record) in records)
         return site.write(shown, to, verdicts=verdicts, real_images=real_images)
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mcsr_bench.metrics import METRICS
 from mcsr_bench.plugin.published import METRICS as PAPER_METRICS
 from mcsr_bench.plugin.published import published_numbers
-from mcsr_bench.results.bundle import Bundle, TrialRecord
+from mcsr_bench.results.bundle import TrialRecord
 from mcsr_bench.results.load import Results
 from mcsr_bench.results.naming import variant_of
 
@@ -24,8 +23,8 @@ CLOCK = "edsr"
 def flags(board: Board, row: Row) -> list[str]:
     """What a reader must know before believing a number."""
     card = row.first.card
-    known = sum(len(card.get(key) or ()) for key in ("published", "derived"))
-    heavy = card.get("trains", True) and len(card.get("assumptions") or ()) > 2 * known
+    known = sum(len(card.get(key, ())) for key in ("published", "derived"))
+    heavy = card.get("trains", True) and len(card.get("assumptions", ())) > 2 * known
     said = {
         "simulated": not board.data.real,
         "not patient-disjoint": not board.data.patient_disjoint,
@@ -109,8 +108,3 @@ def size(row: Row) -> dict[str, float | None]:
     """Parameters, and multiply-accumulates of a slice at HR 320, as the trial counted them; None where it did not."""
     profile = row.first.profile
     return {key: profile.get(key) for key in ("parameters", "macs", "steps", "training_flop")}
-
-
-def used_metrics(bundle: Bundle) -> list[str]:
-    """The metrics that a trial was scored by, in the order of tables."""
-    return [metric for metric in METRICS if metric in bundle.record.metrics]

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from mcsr_bench.errors import one_line
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.plugin.cards import DatasetCard, MethodCard
+from mcsr_bench.plugin.published import METRICS as PAPER_METRICS
 from mcsr_bench.plugin.published import published_numbers
 from mcsr_bench.plugin.registry import datasets, methods
 from mcsr_bench.plugin.report import number
@@ -110,11 +111,15 @@ def _method(name: str, facts: Sequence[Facts]) -> dict[str, Any]:
         "page": f"methods/{files.file_name(name)}.html",
         "title": str(record.card.get("title", name)),
         "card": {key: record.card.get(key) for key in _OF_CARDS},
-        "lists": [(head, _texts(record.card.get(key))) for key, head in _LISTS],
+        "lists": [(head, list(map(str, record.card.get(key, ())))) for key, head in _LISTS],
         "differences": [d.model_dump() for d in card.differences] if card else [],
         "presets": card.presets if card else {},
         "parameters": card.parameters if card else {},
-        "reported": [p for p in published_numbers() if alias and p.method_alias == alias and not p.variant],
+        "reported": [
+            p
+            for p in published_numbers()
+            if alias and p.method_alias == alias and not p.variant and p.dataset_alias and p.metric in PAPER_METRICS.values()
+        ],
         "results": [_result(*one) for one in mine],
         "settings": [
             (row.title, row.first.settings) for row in {one[2].name: one[2] for one in mine}.values() if row.first.settings
@@ -131,10 +136,6 @@ _LISTS = (
     ("derived", "Derived from published facts"),
     ("assumptions", "Assumptions that no source confirms"),
 )
-
-
-def _texts(value: Any) -> list[str]:
-    return [str(one) for one in value] if isinstance(value, (list, tuple)) else []
 
 
 def _result(
@@ -157,11 +158,11 @@ def _result(
         )
     profile = row.first.profile
     return {
+        **values,
         "board": about["name"],
         "title": about["title"],
         "row": row.title,
         "numbers": numbers,
-        **values,
         "seeds": ", ".join(map(str, row.seeds)),
         "steps": profile.get("steps"),
         "flop": profile["training_flop"] / 1e12 if "training_flop" in profile else None,

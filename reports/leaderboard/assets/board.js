@@ -80,26 +80,31 @@
     };
   }
 
+  function method(cell) {
+    const { row } = cell.getData();
+    return node("span", {}, node("a", { href: row.page, title: row.about }, row.title),
+      node("button", { type: "button", class: "quiet", "aria-label": `Details of ${row.title}`, onclick: () => mcsr.details.open(board, row) }, "Details"));
+  }
+
   function columns() {
     const of = board.metrics[metric];
     const right = { hozAlign: "right", headerHozAlign: "right", sorter: last };
     const metrics = Object.entries(board.metrics).map(([id, m], k) => ({
-      ...head(m.unit ? `${m.title}, ${m.unit}` : m.title, `Sort by ${m.title}: ${m.description}`), ...right, field: `m${k}`, minWidth: 118, formatter: score(m),
+      ...head(m.unit ? `${m.title}, ${m.unit}` : m.title, `Sort by ${m.title}: ${m.description}`), ...right, field: `m${k}`, minWidth: 110, formatter: score(m),
       headerSortStartingDir: m.up ? "desc" : "asc", cssClass: id === metric ? "chosen" : "",
     }));
     const paper = Object.values(board.rows).some((row) => row.reported[metric]);
     return [
-      { ...head("Rank", `Rank by ${of.title}`), field: "rank", sorter: last, width: 74, hozAlign: "center", headerHozAlign: "center", frozen: true, formatter: (cell) => (cell.getValue() === null ? node("span", { class: "none", title: cell.getData().why || "no rank" }, "–") : node("b", {}, String(cell.getValue()))) },
-      { ...head("Method"), field: "title", sorter: last, width: innerWidth < 600 ? 104 : 172, frozen: true, formatter: (cell) => node("a", { href: cell.getData().row.page, title: cell.getData().row.about }, cell.getValue()) },
+      { ...head("Rank", `Rank by ${of.title}`), field: "rank", sorter: last, width: 66, hozAlign: "center", headerHozAlign: "center", frozen: true, formatter: (cell) => (cell.getValue() === null ? node("span", { class: "none", title: cell.getData().why || "no rank" }, "–") : node("b", {}, String(cell.getValue()))) },
+      { ...head("Method"), field: "title", sorter: last, width: innerWidth < 600 ? 104 : 150, frozen: true, formatter: method },
       ...metrics,
       ...(paper ? [{ ...head("Reported", `What the paper printed of ${of.title}`), ...right, field: "reported", minWidth: 118, formatter: (cell) => { const found = cell.getData().row.reported[metric]; return found ? node("span", { class: "score" }, found.text, node("small", {}, found.where)) : "–"; } }] : []),
-      { ...head("Params", "Sort by the number of parameters"), ...right, field: "parameters", minWidth: 92, formatter: (cell) => short(cell.getValue()) },
-      { ...head("MACs", "Sort by multiply-accumulates at HR 320"), ...right, field: "macs", minWidth: 84, formatter: (cell) => short(cell.getValue()) },
-      { ...head("Time", "Sort by time of prediction, as a multiple of edsr's"), ...right, field: "latency", minWidth: 78, formatter: (cell) => times(cell.getValue()) },
-      { ...head("Seeds"), ...right, field: "seeds", minWidth: 80, formatter: (cell) => (cell.getData().row.trains ? String(cell.getValue()) : "none") },
-      { ...head("Vouched for"), field: "vouched", sorter: last, minWidth: 132, formatter: (cell) => node("span", {}, ...mcsr.details.badges(cell.getData().row)) },
-      { ...head("Flags"), field: "flags", sorter: last, minWidth: 190, formatter: (cell) => node("span", {}, ...cell.getData().row.flags.map((text) => node("span", { class: "badge flag" }, text))) },
-      { title: "Details", field: "row", headerSort: false, width: 92, formatter: (cell) => { const { row } = cell.getData(); return node("button", { type: "button", class: "quiet", "aria-label": `Details of ${row.title}`, onclick: () => mcsr.details.open(board, row) }, "Details"); } },
+      { ...head("Params", "Sort by the number of parameters"), ...right, field: "parameters", minWidth: 80, formatter: (cell) => short(cell.getValue()) },
+      { ...head("MACs", "Sort by multiply-accumulates at HR 320"), ...right, field: "macs", minWidth: 76, formatter: (cell) => short(cell.getValue()) },
+      { ...head("Time", "Sort by time of prediction, as a multiple of edsr's"), ...right, field: "latency", minWidth: 70, formatter: (cell) => times(cell.getValue()) },
+      { ...head("Seeds"), ...right, field: "seeds", minWidth: 70, formatter: (cell) => (cell.getData().row.trains ? String(cell.getValue()) : "none") },
+      { ...head("Vouched for"), field: "vouched", sorter: last, minWidth: 118, formatter: (cell) => node("span", {}, ...mcsr.details.badges(cell.getData().row)) },
+      { ...head("Flags"), field: "flags", sorter: last, width: 176, formatter: (cell) => node("span", {}, ...cell.getData().row.flags.map((text) => node("span", { class: "badge flag" }, text))) },
     ];
   }
 

@@ -67,7 +67,7 @@ mcsr.charts = (() => {
     const x = { field: "value", type: "quantitative", scale: { zero: false }, axis: { title: named(m) } };
     const y = names(rows.map((row) => row.title));
     return embed("chart-patients", `${named(m)} of each of ${m.patients.length} test patients, by method`, {
-      height: { step: 26 }, data: { values },
+      height: 26 * rows.length, data: { values },
       layer: [
         { mark: { type: "circle", size: 42, opacity: 0.55 }, encoding: { x, y, color: kinds(), tooltip: [{ field: "method" }, { field: "patient" }, { field: "value", title: m.title, format: `.${m.decimals}f` }] } },
         { mark: { type: "tick", thickness: 2, size: 20, color: colour("ink") }, encoding: { x: { ...x, aggregate: "median" }, y } },
@@ -92,7 +92,7 @@ mcsr.charts = (() => {
     const x = (field) => ({ field, type: "quantitative", axis: { title: `difference of ${named(m)}` } });
     const tip = [{ field: "method" }, { field: "mean", format: `+.${m.decimals}f` }, { field: "p", title: "p (Holm)", format: ".2g" }];
     return embed("chart-pairs", `Differences of ${named(m)} from ${base.title}, patient by patient`, {
-      height: { step: 26 },
+      height: 26 * rows.length,
       layer: [
         { data: { values: [{ zero: 0 }] }, mark: { type: "rule", strokeDash: [3, 3] }, encoding: { x: x("zero") } },
         { data: { values }, mark: { type: "circle", size: 38, opacity: 0.45 }, encoding: { x: x("value"), y, color: kinds(), tooltip: [{ field: "method" }, { field: "patient" }, { field: "value", format: `+.${m.decimals}f` }] } },
@@ -114,7 +114,7 @@ mcsr.charts = (() => {
     const y = names(rows.map((row) => row.title));
     const dark = m.patients.length / 2;
     return embed("chart-ranks", `How many of ${m.patients.length} patients give a method which rank by ${m.title}`, {
-      height: { step: 26 }, data: { values },
+      height: 26 * rows.length, data: { values },
       layer: [
         { mark: { type: "rect", cornerRadius: 2 }, encoding: { x, y, color: { field: "count", type: "quantitative", legend: null, scale: { domain: [0, m.patients.length], range: [colour("wash"), colour("c1")] } }, tooltip: [{ field: "method" }, { field: "rank" }, { field: "count", title: "patients" }] } },
         { mark: { type: "text", fontSize: 11 }, encoding: { x, y, text: { field: "count" }, color: { condition: { test: { field: "count", gt: dark }, value: colour("paper") }, value: colour("ink") } } },
