@@ -101,26 +101,28 @@ def _write(
     runs: Sequence[Path], to: Path, verdicts: Mapping[Path, Verdict], listener: Listener, real_images: bool
 ) -> Path:
     site = _site()
-    failed = {folder for folder, one in verdicts.items() if one.outcome == "failed"}
+    failed = [folder for folder, one in verdicts.items() if one.outcome == "failed"]
+    nothing = f"{', '.join(map(str, runs))}: no finished trial to show (trials of preset smoke are not results)"
+    if len(failed) == len(verdicts):
+        raise UserError(nothing)
 
     def damaged(error: DamagedFileError) -> bool:
-        if error.path.parent not in failed:  # of those the listener knows
-            listener.warning(f"{error}; the trial is left out of the leaderboard")
+        listener.warning(f"{error}; the trial is left out of the leaderboard")
         return False
 
     def use(results: Results) -> Path:
-        good = [bundle for bundle in results.bundles if bundle.folder not in failed and bundle.record.status == "done"]
-        records = {id(bundle.record) for bundle in good if bundle.record.preset != SMOKE}
-        if not records:
-            raise UserError(
-                f"{', '.join(map(str, runs))}: no finished trial to show (trials of preset smoke are not results)"
-            )
+        shown = results.of(lambda record: record.preset != SMOKE) if _any_smoke(results) else results
+        if shown.volumes.empty:
+            raise UserError(nothing)
         for left in to.iterdir():  # of an attempt that met a damaged file
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-        shown = results.of(lambda record: id(record) in records)
         return site.write(shown, to, verdicts=verdicts, real_images=real_images)
 
-    return use_results(runs, use, damaged)[1]
+    return use_results(runs, use, damaged, without=failed)[1]
+
+
+def _any_smoke(results: Results) -> bool:
+    return any(record.preset == SMOKE for record in results.records)
 
 
 def _site() -> Site:

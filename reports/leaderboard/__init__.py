@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from mcsr_bench.errors import one_line
 from mcsr_bench.metrics import METRICS
@@ -100,16 +101,14 @@ def _row(board: Board, row: Row, results: Results, verdicts: Mapping[Path, Verdi
         "command": command(row),
         "signatures": signatures(r),
         "notes": list(r.notes),
-        "downloads": _downloads(board, row, results, to),
+        "downloads": _downloads(board, row, to),
     }
 
 
-def _downloads(board: Board, row: Row, results: Results, to: Path) -> dict[str, str]:
+def _downloads(board: Board, row: Row, to: Path) -> dict[str, str]:
     """The scores of a row per volume and per slice, as CSV: where they are in the site."""
-    ids = {id(bundle.record) for bundle in row.bundles}
-    own = results.of(lambda record: id(record) in ids)
     found = {}
-    for kind, table in (("volumes", own.volumes), ("slices", own.slices)):
+    for kind, table in (("volumes", row.results.volumes), ("slices", row.results.slices)):
         kept = table[(table["role"] == board.role) & (table["contrast"] == board.contrast)]
         place = f"downloads/{board.name}/{files.file_name(row.name)}-{kind}.csv"
         (to / place).parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +119,12 @@ def _downloads(board: Board, row: Row, results: Results, to: Path) -> dict[str, 
 
 def _for_file(table: pd.DataFrame) -> pd.DataFrame:
     """Text without control characters, and none that a spreadsheet would take for a formula."""
-    return table.map(lambda value: re.sub(r"^(?=[=+@\-])", "'", one_line(value)) if isinstance(value, str) else value)
+    text = {name: table[name].map(_cell) for name in table if not is_numeric_dtype(table[name])}
+    return table.assign(**text)
+
+
+def _cell(value: Any) -> Any:
+    return re.sub(r"^(?=[=+@\-])", "'", one_line(value)) if isinstance(value, str) else value
 
 
 def _numbers(board: Board, by_metric: Mapping[str, Scores]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -31,6 +31,8 @@ class Row:
     run: RunFolder
     volumes: pd.DataFrame
     """The rows of `Results.volumes` of its bundles; ``method`` is `name`, ``variant`` is empty."""
+    results: Results
+    """Of its bundles alone."""
 
     @property
     def first(self) -> TrialRecord:
@@ -133,9 +135,9 @@ def _rows(results: Results, bundles: Sequence[Bundle]) -> list[Row]:
         label = own[0].record.method_label
         mark = f" [{key[:8]}]" if labels.count(label) > 1 else ""
         ids = {id(bundle.record) for bundle in own}
-        volumes = results.of(lambda record, ids=ids: id(record) in ids).volumes  # type: ignore[misc]
-        volumes = volumes.assign(method=label + mark, variant="")
-        rows.append(Row(label + mark, titles[label] + mark, tuple(own), others, RunFolder(folders[0]), volumes))
+        alone = results.of(lambda record, ids=ids: id(record) in ids)  # type: ignore[misc]
+        volumes = alone.volumes.assign(method=label + mark, variant="")
+        rows.append(Row(label + mark, titles[label] + mark, tuple(own), others, RunFolder(folders[0]), volumes, alone))
     return sorted(rows, key=lambda row: (row.first.card.get("order", 100), row.name))
 
 
@@ -146,4 +148,4 @@ def _in(bundle: Bundle, run: Path) -> bool:
 def _part(row: Row, role: str, contrast: str) -> Row:
     table = row.volumes
     kept = table[(table["role"] == role) & (table["contrast"] == contrast)]
-    return Row(row.name, row.title, row.bundles, row.others, row.run, kept)
+    return replace(row, volumes=kept)
