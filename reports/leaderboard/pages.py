@@ -95,7 +95,7 @@ def _made() -> dict[str, str]:
 
 
 def _method(name: str, facts: Sequence[Facts]) -> dict[str, Any]:
-    """What the page of a method says: its card as the bundles have it, and what only the installed plugin knows."""
+    """What the page of a method says: the card of the installed plugin; of one that is not installed, what a bundle says of it."""
     mine = [
         (board, about, row, values, scores)
         for board, about, rows, scores in facts
@@ -105,13 +105,14 @@ def _method(name: str, facts: Sequence[Facts]) -> dict[str, Any]:
     record = mine[0][2].first
     plugin = methods().plugins().get(name)
     card = plugin.card if plugin and isinstance(plugin.card, MethodCard) else None
-    alias = str(record.card.get("reported_as", ""))
+    said = record.card if card is None else card.model_dump(mode="json")
+    alias = str(said.get("reported_as", ""))
     return {
         "name": name,
         "page": f"methods/{files.file_name(name)}.html",
-        "title": str(record.card.get("title", name)),
-        "card": {key: record.card.get(key) for key in _OF_CARDS},
-        "lists": [(head, list(map(str, record.card.get(key, ())))) for key, head in _LISTS],
+        "title": str(said.get("title", name)),
+        "card": {key: said.get(key) for key in _OF_CARDS},
+        "lists": [(head, list(map(str, said.get(key, ())))) for key, head in _LISTS],
         "differences": [d.model_dump() for d in card.differences] if card else [],
         "presets": card.presets if card else {},
         "parameters": card.parameters if card else {},

@@ -10,6 +10,7 @@ import fake_run as fake
 from mcsr_bench.experiment.asking import experiment_spec
 from mcsr_bench.experiment.run import run_experiment
 from mcsr_bench.plugin.registry import scoped_plugins
+from mcsr_bench.results.naming import variant_of
 from mcsr_bench.system import files
 
 TOYS = Path(__file__).parents[1] / "toys"
@@ -63,8 +64,8 @@ def hostile(out: Path) -> Path:
         real=False,
     )
     card = {"title": EVIL, "authors": EVIL, "code": "javascript:window.owned=1", "venue": ESCAPES, "assumptions": [EVIL, 3]}
-    more = {"notes": [EVIL], "settings": {"key": EVIL}, "changes": {"key": EVIL}, "variant": "9999aaaa", "contrast": EVIL}
-    claimed(out, {"edsr": 0.1, "sanet": 0.3}, data=data, card=card, **more)
+    more = {"notes": [EVIL], "settings": {"key": EVIL}, "changes": {"key": EVIL}, "variant": variant_of({"key": EVIL}), "contrast": EVIL}
+    claimed(out, {"edsr": 0.1, "sanet": 0.3}, data=data, card=card, seeds=(0,), **more)
     for path in out.glob("*/*/*/*/*.csv"):
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace("p000", "=1+1<b>").replace("p001", "../p001"), encoding="utf-8")

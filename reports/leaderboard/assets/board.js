@@ -9,6 +9,7 @@
   let board = null;
   let metric = "";
   let table = null;
+  let built = false;
 
   /* The table that has the field's new value and as many of the other fields' values as can be. */
   function nearest(field, value) {
@@ -98,29 +99,32 @@
       { ...head("Rank", `Rank by ${of.title}`), field: "rank", sorter: last, width: 66, hozAlign: "center", headerHozAlign: "center", frozen: true, formatter: (cell) => (cell.getValue() === null ? node("span", { class: "none", title: cell.getData().why || "no rank" }, "–") : node("b", {}, String(cell.getValue()))) },
       { ...head("Method"), field: "title", sorter: last, width: innerWidth < 600 ? 104 : 150, frozen: true, formatter: method },
       ...metrics,
-      ...(paper ? [{ ...head("Reported", `What the paper printed of ${of.title}`), ...right, field: "reported", minWidth: 118, formatter: (cell) => { const found = cell.getData().row.reported[metric]; return found ? node("span", { class: "score" }, found.text, node("small", {}, found.where)) : "–"; } }] : []),
+      { ...head("Vouched for"), field: "vouched", sorter: last, minWidth: 118, formatter: (cell) => node("span", {}, ...mcsr.details.badges(cell.getData().row)) },
+      ...(paper ? [{ ...head("Reported", `What the paper printed of ${of.title}`), ...right, field: "reported", width: 106, formatter: (cell) => { const found = cell.getData().row.reported[metric]; return found ? node("span", { class: "score", title: found.where }, found.text, node("small", {}, found.where.split(";")[0])) : "–"; } }] : []),
       { ...head("Params", "Sort by the number of parameters"), ...right, field: "parameters", minWidth: 80, formatter: (cell) => short(cell.getValue()) },
       { ...head("MACs", "Sort by multiply-accumulates at HR 320"), ...right, field: "macs", minWidth: 76, formatter: (cell) => short(cell.getValue()) },
       { ...head("Time", "Sort by time of prediction, as a multiple of edsr's"), ...right, field: "latency", minWidth: 70, formatter: (cell) => times(cell.getValue()) },
       { ...head("Seeds"), ...right, field: "seeds", minWidth: 70, formatter: (cell) => (cell.getData().row.trains ? String(cell.getValue()) : "none") },
-      { ...head("Vouched for"), field: "vouched", sorter: last, minWidth: 118, formatter: (cell) => node("span", {}, ...mcsr.details.badges(cell.getData().row)) },
       { ...head("Flags"), field: "flags", sorter: last, width: 176, formatter: (cell) => node("span", {}, ...cell.getData().row.flags.map((text) => node("span", { class: "badge flag" }, text))) },
     ];
   }
 
   function draw() {
-    const place = Object.keys(board.metrics).indexOf(metric);
     const order = Object.keys(board.metrics[metric].rows);
     const rows = board.rows.map(flat).sort((a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity) || order.indexOf(a.row.name) - order.indexOf(b.row.name));
     if (table) table.destroy();
+    built = false;
     $("table").setAttribute("aria-label", `${board.title}, ranked by ${board.metrics[metric].title}`);
     table = new Tabulator("#table", { data: rows, columns: columns(), layout: "fitDataStretch", columnDefaults: { resizable: false, headerSortTristate: false, headerSort: true }, placeholder: "No method fits the filter", headerSortElement: (_column, way) => node("span", { class: "way", "aria-hidden": "true" }, way === "asc" ? "▲" : way === "desc" ? "▼" : "") });
-    table.on("tableBuilt", () => filter());
-    table.metric = place;
-    mcsr.table = table;
+    table.on("tableBuilt", () => {
+      document.querySelector("#table .tabulator-tableholder").removeAttribute("tabindex"); // a grid has rows alone as children, and links to tab to
+      built = true;
+      filter();
+    });
   }
 
   function filter() {
+    if (!built) return; // it is called again when the table is there
     const words = $("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
     const only = $("only").checked;
     table.setFilter((data) => words.every((word) => data.words.includes(word)) && (!only || data.row.vouched.level === "verified"));

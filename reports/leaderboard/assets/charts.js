@@ -22,11 +22,12 @@ mcsr.charts = (() => {
 
   const kinds = () => ({ field: "kind", type: "nominal", scale: { domain: KINDS, range: ["c1", "c2", "c3"].map(colour) } });
 
-  function embed(id, label, spec) {
+  async function embed(id, label, spec) {
     const place = $(id);
     place.setAttribute("role", "img");
     place.setAttribute("aria-label", label);
-    return vegaEmbed(place, { $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", autosize: { type: "fit-x", contains: "padding" }, config: config(), ...spec }, { actions: false, renderer: "svg" });
+    await vegaEmbed(place, { $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", autosize: { type: "fit-x", contains: "padding" }, config: config(), ...spec }, { actions: false, renderer: "svg" });
+    place.querySelector("svg")?.setAttribute("aria-hidden", "true"); // the label says what it shows
   }
 
   /* Which points no other one beats: none costs at most as much and is as good, and better in one of the two. */
@@ -53,7 +54,7 @@ mcsr.charts = (() => {
         { data: { values: edge }, mark: { type: "line", interpolate: "step-after", strokeDash: [4, 3] }, encoding: { x, y } },
         { mark: { type: "rule", opacity: 0.6 }, encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" } } },
         { mark: { type: "point", filled: true, size: 90, opacity: 1 }, encoding: { x, y, color: kinds(), shape: { field: "kind", type: "nominal", scale: { domain: KINDS } }, tooltip: [{ field: "method" }, { field: "y", title: m.title, format: `.${m.decimals}f` }, { field: "x", title: by, format: ".3s" }] } },
-        { mark: { type: "text", align: "left", dx: 8, dy: -7, fontSize: 11 }, encoding: { x, y, text: { field: "method" } } },
+        { mark: { type: "text", align: "left", dx: 8, dy: -7, fontSize: 11, limit: 140 }, encoding: { x, y, text: { field: "method" } } },
       ],
     });
   }
