@@ -37,10 +37,10 @@ def leaderboard(
 
     runs: their folders. Every bundle is verified first, as by `mcsr_bench.verify`; one without predictions is shown as claimed, and
     what fails is left out, of which the listener is told. Trials of preset smoke are not results. to: a folder that is not there,
-    empty, or one that this wrote before and that holds nothing else. plugins: folders whose sub-folders are plugins, such as a third
-    party's data set; what the runs name is never loaded. data_root: the folder with the files of a real data set, so that its
-    bundles can be verified. real_images: publish slices of real data, too; their licence must allow it. jobs: worker processes; 0:
-    one per core. Raises UserError for a folder without results, a folder that may not be replaced, and nothing to show.
+    empty, or one that this wrote before and that holds nothing else. plugins: folders whose sub-folders are plugins, such as a
+    third party's data set; what the runs name is never loaded. data_root: the folder with the files of a real data set, so that
+    its bundles can be verified. real_images: publish slices of real data, too; their licence must allow it. jobs: worker processes;
+    0: one per core. Raises UserError for a folder without results, a folder that may not be replaced, and nothing to show.
     """
     folders = [Path(run) for run in ((runs,) if isinstance(runs, (str, Path)) else runs)]
     if not folders:
@@ -74,7 +74,9 @@ def _check_replaceable(folder: Path, to: str | Path) -> None:
         return
     if not folder.is_dir():
         raise UserError(f"--to {to}: is a file, not a folder")
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()}
+    there = {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()
+    }
     try:
         known = files.read_json(folder / CONTENTS) if there else []
     except (OSError, ValueError):

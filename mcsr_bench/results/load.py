@@ -140,7 +140,11 @@ def _read(roots: tuple[Path, ...], left_out: Container[Path]) -> Results:
             raise UserError(f"{root}: no such folder of results")
         here = list(RunFolder(root).bundles(left_out))
         if not here:
-            raise UserError(f"{root}: holds no trial (no trial.json below it)" if not left_out else f"{root}: holds no trial that can be used")
+            raise UserError(
+                f"{root}: holds no trial (no trial.json below it)"
+                if not left_out
+                else f"{root}: holds no trial that can be used"
+            )
         found += map(_as_it_is, here)
     return _results(roots, found)
 

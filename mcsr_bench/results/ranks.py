@@ -83,7 +83,8 @@ def standings(
     """Ranks over all pairs of methods, patients and seeds random, with Holm's correction; and the pairs.
 
     scores: rows of `mcsr_bench.results.statistics.seed_scores` of one group, told apart by ``method``. A trained method with fewer
-    than 3 seeds, and one with a score that is not finite, takes no part. The pairs have method, other, mean_difference, ci_low, ci_high, p and p_holm.
+    than 3 seeds, and one with a score that is not finite, takes no part. The pairs have method, other, mean_difference, ci_low,
+    ci_high, p and p_holm.
     """
     found: dict[str, Standing] = {}
     parts = {str(name): part for name, part in scores.groupby("method", sort=True)}
@@ -108,7 +109,7 @@ def standings(
     pairs = pd.DataFrame(rows, columns=["method", "other", "mean_difference", "ci_low", "ci_high", "p"])
     pairs["p_holm"] = holm(pairs["p"].to_numpy(float))
     sign = 1 if higher_is_better else -1
-    better = {name: 0 for name in parts}
+    better = dict.fromkeys(parts, 0)
     for pair in pairs.itertuples():
         if pair.p_holm < ALPHA:
             better[pair.other if sign * pair.mean_difference > 0 else pair.method] += 1

@@ -76,7 +76,9 @@ def command(row: Row) -> str:
     """The command that computes the row, as a shell takes it; paths of the user's own data and plugins are left open."""
     record, asked = row.first, row.run.asked()
     words = ["mcsr-bench", "run"]
-    named = record.variant.removesuffix(variant_of(record.changes)).removesuffix("-") if record.changes else record.variant
+    named = (
+        record.variant.removesuffix(variant_of(record.changes)).removesuffix("-") if record.changes else record.variant
+    )
     suites = [name for name in asked.get("suites") or () if isinstance(name, str)]
     if named and suites:
         words += ["--suite", ",".join(suites), "--methods", record.method]

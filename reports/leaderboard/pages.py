@@ -119,11 +119,17 @@ def _method(name: str, facts: Sequence[Facts]) -> dict[str, Any]:
         "reported": [
             p
             for p in published_numbers()
-            if alias and p.method_alias == alias and not p.variant and p.dataset_alias and p.metric in PAPER_METRICS.values()
+            if alias
+            and p.method_alias == alias
+            and not p.variant
+            and p.dataset_alias
+            and p.metric in PAPER_METRICS.values()
         ],
         "results": [_result(*one) for one in mine],
         "settings": [
-            (row.title, row.first.settings) for row in {one[2].name: one[2] for one in mine}.values() if row.first.settings
+            (row.title, row.first.settings)
+            for row in {one[2].name: one[2] for one in mine}.values()
+            if row.first.settings
         ],
     }
 

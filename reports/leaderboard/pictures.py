@@ -6,7 +6,7 @@ Patients are chosen by rule: evenly from the worst to the best by PSNR, over all
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,9 @@ class Case:
 def write_pictures(board: Board, scores: Scores, to: Path, *, real_images: bool) -> dict[str, Any]:
     """The scripts of a board's images; what the viewer must know of them, or ``reason``: why there are none, a sentence."""
     if board.data.real and not real_images:
-        return {"reason": "Images of real data are published only with --real-images, where the licence of the data allows it."}
+        return {
+            "reason": "Images of real data are published only with --real-images, where the licence of the data allows it."
+        }
     try:
         store = open_store(board.data.store)
     except DamagedFileError:
@@ -92,13 +94,15 @@ def _cases(board: Board, scores: Scores, store: Store, images: int) -> list[Case
     for name in chosen:
         volume = store.volumes[volumes[name]]
         inner = _evenly(len(volume.slice_index) + 2, n_slices + 2)[1:-1]  # not the outermost ones
-        cases.append(Case(str(name), volume, tuple(dict.fromkeys(min(k - 1, len(volume.slice_index) - 1) for k in inner))))
+        cases.append(
+            Case(str(name), volume, tuple(dict.fromkeys(min(k - 1, len(volume.slice_index) - 1) for k in inner)))
+        )
     return cases
 
 
 def _evenly(n: int, k: int) -> list[int]:
     """k of n positions from the first to the last, or all of them."""
-    return sorted({int(round(x)) for x in np.linspace(0, n - 1, min(k, n))})
+    return sorted({round(float(x)) for x in np.linspace(0, n - 1, min(k, n))})
 
 
 def _case(board: Board, case: Case, number: int, to: Path) -> dict[str, Any]:
@@ -154,5 +158,3 @@ def _of(table: Any, index: int) -> Iterator[tuple[str, float]]:
     for metric in SHOWN:
         if metric in table and index in table.index:
             yield metric, float(table.loc[index, metric])
-
-

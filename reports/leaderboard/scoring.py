@@ -68,5 +68,7 @@ def scored(board: Board, metric: str) -> Scores | None:
             tuple(wide[row.name].astype(float)),
             tuple(ranks[row.name].astype(float)),
         )
-    order = sorted(rows, key=lambda name: (not np.isfinite(rows[name].mean), -rows[name].mean if up else rows[name].mean))
+    order = sorted(
+        rows, key=lambda name: (not np.isfinite(rows[name].mean), -rows[name].mean if up else rows[name].mean)
+    )
     return Scores(metric, tuple(map(str, wide.index)), {name: rows[name] for name in order}, pairs)

@@ -31,7 +31,7 @@ class Vouched:
 
     @property
     def level(self) -> str:
-        """"verified" or "claimed"."""
+        """ "verified" or "claimed"."""
         return "verified" if self.verified == self.seeds else "claimed"
 
 

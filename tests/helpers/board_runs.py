@@ -63,8 +63,20 @@ def hostile(out: Path) -> Path:
         marks=[EVIL + ESCAPES, "../../../etc/passwd", "</script>"],
         real=False,
     )
-    card = {"title": EVIL, "authors": EVIL, "code": "javascript:window.owned=1", "venue": ESCAPES, "assumptions": [EVIL, 3]}
-    more = {"notes": [EVIL], "settings": {"key": EVIL}, "changes": {"key": EVIL}, "variant": variant_of({"key": EVIL}), "contrast": EVIL}
+    card = {
+        "title": EVIL,
+        "authors": EVIL,
+        "code": "javascript:window.owned=1",
+        "venue": ESCAPES,
+        "assumptions": [EVIL, 3],
+    }
+    more = {
+        "notes": [EVIL],
+        "settings": {"key": EVIL},
+        "changes": {"key": EVIL},
+        "variant": variant_of({"key": EVIL}),
+        "contrast": EVIL,
+    }
     claimed(out, {"edsr": 0.1, "sanet": 0.3}, data=data, card=card, seeds=(0,), **more)
     for path in out.glob("*/*/*/*/*.csv"):
         text = path.read_text(encoding="utf-8")

@@ -99,7 +99,7 @@ def draw(method: str, n: int, *, seed: int = 0, better: float = 0.0) -> list[flo
 
 
 def seal(folder: Path, weights: str = "") -> None:
-    """Give a trial of `write_trial_of` the hashes of its files and the key that it should have; weights: the hash of what it lacks."""
+    """Give a trial of `write_trial_of` the hashes of its files and the key that follows; weights: the hash of those it lacks."""
     record = BundleFiles(folder).read_record()
     assert record is not None
     bundle = Bundle(folder, record)

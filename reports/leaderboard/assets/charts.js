@@ -22,12 +22,18 @@ mcsr.charts = (() => {
 
   const kinds = () => ({ field: "kind", type: "nominal", scale: { domain: KINDS, range: ["c1", "c2", "c3"].map(colour) } });
 
-  async function embed(id, label, spec) {
+  /* A chart; layers without data are left out, and a chart without any is empty. */
+  async function embed(id, label, { layer, ...spec }) {
     const place = $(id);
+    const filled = layer.filter((one) => (one.data || spec.data).values.length > 0);
+    if (!filled.length) {
+      place.replaceChildren();
+      return;
+    }
+    await vegaEmbed(place, { $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", autosize: { type: "fit-x", contains: "padding" }, config: config(), ...spec, layer: filled }, { actions: false, renderer: "svg" });
+    place.querySelector("svg").setAttribute("aria-hidden", "true"); // the label says what it shows
     place.setAttribute("role", "img");
     place.setAttribute("aria-label", label);
-    await vegaEmbed(place, { $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", autosize: { type: "fit-x", contains: "padding" }, config: config(), ...spec }, { actions: false, renderer: "svg" });
-    place.querySelector("svg")?.setAttribute("aria-hidden", "true"); // the label says what it shows
   }
 
   /* Which points no other one beats: none costs at most as much and is as good, and better in one of the two. */

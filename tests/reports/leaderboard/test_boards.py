@@ -33,7 +33,9 @@ BETTER = {"edsr": 0.0, "smore": 0.05, "minet": 1.0, "sanet": 1.02}
 
 def scores(run, method, scale=2):
     """Seeds x patients, read by hand."""
-    tables = [pd.read_csv(p).sort_values("patient_id") for p in sorted(run.glob(f"*/x{scale}/{method}/seed*/volumes.csv"))]
+    tables = [
+        pd.read_csv(p).sort_values("patient_id") for p in sorted(run.glob(f"*/x{scale}/{method}/seed*/volumes.csv"))
+    ]
     return np.stack([table[PSNR].to_numpy() for table in tables])
 
 
@@ -85,7 +87,7 @@ def test_ranks_count_the_methods_that_are_better_over_all_pairs(run, board):
     assert better["zerofill"] == 4
     assert found.rows["mcmrsr"].standing.rank is None
     assert "2 of the 3 seeds" in found.rows["mcmrsr"].standing.reason
-    assert list(found.rows)[0] == "mcmrsr"  # the highest mean, without a rank
+    assert next(iter(found.rows)) == "mcmrsr"  # the highest mean, without a rank
 
 
 def test_a_metric_that_is_better_when_lower_ranks_the_other_way(run):
@@ -141,7 +143,13 @@ def test_repetitions_count_once_by_their_weights_where_their_mean_is(run, tmp_pa
     other = tmp_path / "other"
     data = fake.data_record("knee", patients=runs.PATIENTS, reported_as="fastMRI")
     level = fake.draw("sanet", runs.PATIENTS, seed=9)
-    for seed, mean, weights in ((7, x.mean(), "a"), (8, x.mean(), "a"), (9, high + 0.1, "b"), (10, low + 0.001, "c"), (11, x.mean(), "first-sanet-0")):
+    for seed, mean, weights in (
+        (7, x.mean(), "a"),
+        (8, x.mean(), "a"),
+        (9, high + 0.1, "b"),
+        (10, low + 0.001, "c"),
+        (11, x.mean(), "first-sanet-0"),
+    ):
         psnr = [value - np.mean(level) + mean for value in level]
         profile = {"parameters": 1.0}
         fake.seal(fake.write_trial_of(other, "sanet", psnr, data=data, seed=seed, profile=profile), weights)
@@ -151,7 +159,11 @@ def test_repetitions_count_once_by_their_weights_where_their_mean_is(run, tmp_pa
     assert row.seeds == (0, 1, 2)
     verdicts = {b.folder: Verdict("", b.folder, "verified", ("fine",)) for b in row.bundles}
     who = vouched(board, row, results, verdicts)
-    assert (who.level, who.reproduced, who.apart) == ("verified", 2, 1)  # a (once) and c; b; "first-sanet-0" is the row's own
+    assert (who.level, who.reproduced, who.apart) == (
+        "verified",
+        2,
+        1,
+    )  # a (once) and c; b; "first-sanet-0" is the row's own
     verdicts[row.bundles[1].folder] = Verdict("", row.bundles[1].folder, "scores only", ("no data",))
     who = vouched(board, row, results, verdicts)
     assert (who.level, who.verified, who.seeds, who.reason) == ("claimed", 2, 3, "no data")
@@ -165,7 +177,12 @@ def test_other_data_and_other_settings_never_share_a_board_or_a_row(tmp_path):
     assert len({row.name for row in board.rows}) == 2
     assert all(row.name.startswith("edsr [") for row in board.rows)
     split = tmp_path / "c"
-    runs.claimed(split, {"edsr": 0.0}, seeds=(0,), data=fake.data_record("knee", patients=9, reported_as="fastMRI", split_hash="f" * 12))
+    runs.claimed(
+        split,
+        {"edsr": 0.0},
+        seeds=(0,),
+        data=fake.data_record("knee", patients=9, reported_as="fastMRI", split_hash="f" * 12),
+    )
     found = boards(load_results(out, split))
     assert len(found) == 2
     assert len({board.name for board in found}) == 2
@@ -203,7 +220,11 @@ def test_reported_numbers_are_those_of_the_paper_for_the_same_data_and_scale(boa
     "asked",
     [
         {"methods": ["edsr"], "settings": {"edsr": {"width": 24, "shifted_input": True}}},
-        {"methods": ["bicubic"], "settings": {"brain-sim": {"subjects": 12, "target": "FLAIR"}}, "store_dtype": "float16-pair"},
+        {
+            "methods": ["bicubic"],
+            "settings": {"brain-sim": {"subjects": 12, "target": "FLAIR"}},
+            "store_dtype": "float16-pair",
+        },
         {"methods": "all", "choose": ("zerofill", "magnitude")},
         {"methods": ["sanet"], "suite": ["fig8"], "choose": ("sanet", "alpha=0.3")},
     ],
@@ -238,7 +259,9 @@ def test_the_command_asks_for_the_trial_that_it_is_about(tmp_path, monkeypatch, 
     assert again.preset == spec.preset
     assert again.data.preparation == spec.data.preparation
     assert again.data.settings == spec.data.settings
-    found = [p for p in points(again) if (p.method, p.scale) == (point.method, point.scale) and p.settings == point.settings]
+    found = [
+        p for p in points(again) if (p.method, p.scale) == (point.method, point.scale) and p.settings == point.settings
+    ]
     assert [p.variant for p in found] == [point.variant]
 
 

@@ -1,14 +1,21 @@
 """``leaderboard``: what is left out, what is never replaced, and that nothing is written anywhere else."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import board_runs as runs
 import pandas as pd
 import pytest
+import typer
+import yaml
 
 import mcsr_bench as mb
+from mcsr_bench.cli import app
 from mcsr_bench.system.progress import Listener
+
+ROOT = Path(__file__).parents[3]
 
 
 class Told(Listener):
@@ -91,7 +98,9 @@ def test_what_is_wrong_is_left_out_and_said(tmp_path, here):
     [scores] = run.glob("*/*/bicubic/*/volumes.csv")
     scores.write_text(scores.read_text().replace(",0.5,", ",0.9,", 1))  # a score by hand
     [record] = run.glob("*/*/edsr/*/trial.json")
-    record.write_text(record.read_text().replace('"seed": 0', '"seed": 0').replace('"scale": 2', '"scale": 2, "threads": 3'))
+    record.write_text(
+        record.read_text().replace('"seed": 0', '"seed": 0').replace('"scale": 2', '"scale": 2, "threads": 3')
+    )
     values = json.loads(record.read_text())
     record.write_text(json.dumps({**values, "settings": {"width": 99}}))  # settings that its key does not know
     done = here("leaderboard", run, "--to", tmp_path / "site")
@@ -128,3 +137,16 @@ def test_hostile_runs_stay_in_the_folder_and_are_text(tmp_path):
             assert 'href="javascript' not in text
         if path.suffix == ".csv":
             assert {row[:1] for row in pd.read_csv(path)["patient_id"]} <= {"'", ".", "p"}
+
+
+def test_the_workflow_that_publishes_runs_what_there_is():
+    flow = yaml.safe_load((ROOT / "docs" / "publish-leaderboard.yml").read_text(encoding="utf-8"))
+    assert flow["permissions"] == {"contents": "read", "pages": "write", "id-token": "write"}
+    [step] = [step for step in flow["jobs"]["publish"]["steps"] if step.get("name") == "build"]
+    [line] = [line for line in step["run"].splitlines() if line.startswith("mcsr-bench")]
+    tox = (ROOT / "tox.ini").read_text(encoding="utf-8")
+    [ours] = re.findall(r"\[testenv:site\]\n(?:.*\n)*?commands = (.*)", tox)
+    known = {option for p in typer.main.get_command(app).commands["leaderboard"].params for option in p.opts}
+    for words in (shlex.split(line), shlex.split(ours.replace("{posargs:", "").replace("}", ""))):
+        assert words[:2] == ["mcsr-bench", "leaderboard"]
+        assert {word for word in words if word.startswith("--")} <= known

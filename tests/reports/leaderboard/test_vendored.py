@@ -29,7 +29,9 @@ def test_only_minified_files_and_together_less_than_a_megabyte_and_a_half():
 
 def test_the_versions_in_the_files_are_those_of_the_manifest():
     versions = {package["name"]: package["version"] for package in MANIFEST}
-    assert f"v{versions['tabulator-tables']}" in (OWN / "vendored" / "tabulator.min.js").read_text(encoding="utf-8")[:200]
+    assert (
+        f"v{versions['tabulator-tables']}" in (OWN / "vendored" / "tabulator.min.js").read_text(encoding="utf-8")[:200]
+    )
     for name in ("vega", "vega-lite", "vega-embed"):
         assert f'"{versions[name]}"' in (OWN / "vendored" / f"{name}.min.js").read_text(encoding="utf-8")
 
@@ -38,6 +40,9 @@ def test_the_versions_in_the_files_are_those_of_the_manifest():
 def test_own_scripts_and_styles_are_small_and_put_no_text_in_as_html(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 400
-    assert not re.findall(r"innerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|fetch\(|XMLHttpRequest|import\(|@import", text)
+    assert not re.findall(
+        r"innerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|fetch\(|XMLHttpRequest|import\(|@import",
+        text,
+    )
     addresses = set(re.findall(r"https?://[^\s\"']+", text))
     assert addresses <= {"https://vega.github.io/schema/vega-lite/v6.json"}  # a name, never asked for
