@@ -80,8 +80,8 @@ def command(row: Row) -> str:
         record.variant.removesuffix(variant_of(record.changes)).removesuffix("-") if record.changes else record.variant
     )
     suites = [name for name in asked.get("suites") or () if isinstance(name, str)]
-    if named and suites:
-        words += ["--suite", ",".join(suites), "--methods", record.method]
+    if named and suites:  # a suite without the method would be refused
+        words += ["--suite", ",".join(suites), *(["--methods", record.method] if len(suites) == 1 else [])]
     else:
         words += ["--methods", "all" if named else record.method]
     words += ["--dataset", record.dataset, "--scale", str(record.scale), "--seeds", ",".join(map(str, row.seeds))]
