@@ -64,7 +64,8 @@ def leaderboard(
             if final.exists():
                 files.remove_folder(final)
 
-        files.build_folder(final, build)
+        with files.claimed(final.parent):
+            files.build_folder(final, build)
     return Path(to) / page
 
 

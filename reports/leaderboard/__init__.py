@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from mcsr_bench.errors import one_line
+from mcsr_bench.errors import UserError, one_line
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.plugin.report import Site
 from mcsr_bench.results.identity import signatures
@@ -38,12 +38,19 @@ class Leaderboard(Site):
         shown, facts = boards(results), []
         for board in shown:
             by_metric = {metric: found for metric in SHOWN if (found := scored(board, metric)) is not None}
+            if not by_metric:  # all by another revision of the metrics
+                continue
             rows = [_row(board, row, results, verdicts, to) for row in board.rows]
-            pictures = write_pictures(board, next(iter(by_metric.values())), to, real_images=real_images)
+            ranked = next(iter(by_metric.values()))
+            pictures = write_pictures(board, ranked, to, verdicts=verdicts, real_images=real_images)
             write_script(to, f"{board.name}/viewer", {"title": board.title, **pictures})
             about = _about(board, pictures)
             write_script(to, f"{board.name}/board", about | {"rows": rows} | _numbers(board, by_metric))
             facts.append((board, about, rows, by_metric))
+        if not facts:
+            raise UserError(
+                "every score is by another revision of its metric: the version that computed them can show them"
+            )
         write_script(to, "boards", [about for _, about, _, _ in facts])
         left_out = [one for one in verdicts.values() if one.outcome == "failed"]
         Pages(to, results).write(facts, left_out)

@@ -79,7 +79,7 @@ def command(row: Row) -> str:
     named = (
         record.variant.removesuffix(variant_of(record.changes)).removesuffix("-") if record.changes else record.variant
     )
-    suites = [name for name in asked.get("suites") or () if isinstance(name, str)]
+    suites = [str(name) for name in found] if isinstance(found := asked.get("suites"), list) else []
     if named and suites:  # a suite without the method would be refused
         words += ["--suite", ",".join(suites), *(["--methods", record.method] if len(suites) == 1 else [])]
     else:

@@ -6,20 +6,22 @@ Patients are chosen by rule: evenly from the worst to the best by PSNR, over all
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mcsr_bench.data.store import Store, StoredVolume, open_store
-from mcsr_bench.errors import DamagedFileError, UserError
+from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.predicted import magnitude
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results.bundle import Bundle
 from mcsr_bench.results.predictions import Predictions, stored_predictions
+from mcsr_bench.results.verdict import Verdict
 from mcsr_bench.system import files
 
 from .boards import Board, Row
@@ -44,44 +46,46 @@ class Case:
     """Of the slices, in the prepared volume."""
 
 
-def write_pictures(board: Board, scores: Scores, to: Path, *, real_images: bool) -> dict[str, Any]:
-    """The scripts of a board's images; what the viewer must know of them, or ``reason``: why there are none, a sentence."""
+def write_pictures(
+    board: Board, scores: Scores, to: Path, *, verdicts: Mapping[Path, Verdict], real_images: bool
+) -> dict[str, Any]:
+    """The scripts of a board's images; what the viewer must know of them, or ``reason``: why there are none, a sentence.
+
+    Only predictions that are verified are shown: those of others may be anything.
+    """
     if board.data.real and not real_images:
         return {
             "reason": "Images of real data are published only with --real-images, where the licence of the data allows it."
         }
+    predicted = [(row, bundle) for row in board.rows if (bundle := _shown(row, verdicts)) is not None]
+    if not predicted:
+        return {"reason": "No bundle of this table has predictions that were verified here."}
     try:
         store = open_store(board.data.store)
-    except DamagedFileError:
-        raise
-    except UserError as error:
+        cases = _cases(board, scores, store, len(predicted) + 3)
+        store.compare([case.volume.volume_id for case in cases])
+    except UserError as error:  # tables do not need the prepared data
         return {"reason": f"{error}."}
-    predicted = [row for row in board.rows if (b := _shown(row)) is not None and b.record.data.store == store.key]
-    if not predicted:
-        return {"reason": "No bundle here has its predictions."}
-    cases = _cases(board, scores, store, len(predicted) + 3)
-    store.compare([case.volume.volume_id for case in cases])
     out = [_case(board, case, number, to) for number, case in enumerate(cases)]
     methods = []
-    for number, row in enumerate(predicted):
+    for number, (row, bundle) in enumerate(predicted):
         methods.append({"key": f"m{number}", "row": row.name, "title": row.title})
-        bundle = _shown(row)
-        assert bundle is not None
         with stored_predictions(bundle) as predictions:
             for k, (case, about) in enumerate(zip(cases, out, strict=True)):
                 write_script(to, f"{board.name}/v{k}-m{number}", _packed(_predicted(predictions, case, board.role)))
                 about["scores"][row.name] = _slice_scores(board, bundle, case)
-    return {"cases": out, "methods": methods, "low": board.record.scale}
+    return {"cases": out, "methods": methods}
 
 
-def _shown(row: Row) -> Bundle | None:
-    """The bundle of the smallest seed that has its predictions."""
-    return next((bundle for bundle in row.bundles if bundle.predictions.is_file()), None)
+def _shown(row: Row, verdicts: Mapping[Path, Verdict]) -> Bundle | None:
+    """The bundle of the smallest seed whose predictions are verified."""
+    known = (bundle for bundle in row.bundles if bundle.folder in verdicts)
+    return next((bundle for bundle in known if verdicts[bundle.folder].outcome == "verified"), None)
 
 
 def _cases(board: Board, scores: Scores, store: Store, images: int) -> list[Case]:
     patients = np.array(scores.patients)
-    means = np.nanmean([one.patients for one in scores.rows.values()], axis=0)
+    means = pd.DataFrame([one.patients for one in scores.rows.values()]).mean().to_numpy()
     order = patients[np.argsort(means, kind="stable")]
     volumes = {str(r.patient_id): str(r.volume_id) for row in board.rows for r in row.volumes.iloc[::-1].itertuples()}
     there = [name for name in order if volumes.get(name) in store.volumes]
@@ -143,6 +147,7 @@ def _predicted(predictions: Predictions, case: Case, role: str) -> Image:
 
 def _packed(images: Image) -> dict[str, Any]:
     """(S, H, W) as little-endian 16-bit numbers in base64; ``top`` is what the largest stands for."""
+    images = np.nan_to_num(images, posinf=0.0, neginf=0.0)
     top = float(images.max()) or 1.0
     levels = np.rint(np.clip(images / top, 0, 1) * _LEVELS).astype("<u2")
     return {"shape": list(images.shape), "top": top, "levels": base64.b64encode(levels.tobytes()).decode()}
