@@ -47,7 +47,7 @@ class Pages:
         """All of them."""
         named = {row.first.method for board, _, _, _ in facts for row in board.rows}
         data = {board.record.dataset for board, _, _, _ in facts}
-        shared = {
+        shared: dict[str, Any] = {
             "methods": [_method(name, facts) for name in sorted(named, key=_order)],
             "datasets": [_dataset(name, facts) for name in sorted(data)],
             "made": _made(),
