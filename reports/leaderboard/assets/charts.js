@@ -100,7 +100,7 @@ mcsr.charts = (() => {
     const tip = [{ field: "method" }, { field: "mean", format: `+.${m.decimals}f` }, { field: "p", title: "p (Holm)", format: ".2g" }];
     return embed("chart-pairs", `Differences of ${named(m)} from ${base.title}, patient by patient`, {
       height: 26 * rows.length,
-      layer: [
+      layer: rows.length === 0 ? [] : [
         { data: { values: [{ zero: 0 }] }, mark: { type: "rule", strokeDash: [3, 3] }, encoding: { x: x("zero") } },
         { data: { values }, mark: { type: "circle", size: 38, opacity: 0.45 }, encoding: { x: x("value"), y, color: kinds(), tooltip: [{ field: "method" }, { field: "patient" }, { field: "value", format: `+.${m.decimals}f` }] } },
         { data: { values: means }, mark: { type: "rule", strokeWidth: 2.5, color: colour("ink") }, encoding: { x: x("low"), x2: { field: "high" }, y, tooltip: tip } },

@@ -38,7 +38,7 @@ mcsr.details = (() => {
     document.getElementById("d-title").textContent = row.title;
     const reason = row.vouched.level === "claimed" && row.vouched.reason;
     document.getElementById("d-body").replaceChildren(...[
-      node("p", { class: "facts" }, row.about, " ", node("a", { href: row.page }, "Card and presets")),
+      node("p", { class: "facts" }, `${row.about}. Sees ${row.phase ? "phase" : "magnitudes alone"}, ${row.contrasts === "multi" ? "target and auxiliary" : "the target alone"}. `, node("a", { href: row.page }, "Card and presets")),
       node("p", {}, ...badges(row), ...row.flags.map((text) => node("span", { class: "badge flag" }, text))),
       reason && node("p", { class: "facts" }, `Not verified: ${reason}.`),
       scores(board, row),
