@@ -9,10 +9,13 @@ import subprocess
 
 import board_runs as runs
 import fake_run as fake
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+
+from mcsr_bench.data.store import open_store
 
 PSNR, SSIM, NMSE = "psnr@volume-max", "ssim@volume-max", "nmse@volume"
 
@@ -197,6 +200,42 @@ def test_the_viewer_shows_slices_of_two_methods_under_a_slider_and_their_errors(
     assert (left != right).any()
     page.locator("#errors").uncheck()
     assert not page.locator("#error-left").is_visible()
+
+
+MAGMA_RED = (0x00, 0x1D, 0x51, 0x82, 0xB6, 0xE6, 0xFB, 0xFE, 0xFC)
+"""Of the nine colours that the error maps go through, evenly."""
+
+
+def test_what_is_shown_is_what_was_predicted_and_both_errors_have_one_scale(opened, site, monkeypatch):
+    monkeypatch.setenv("MCSR_BENCH_CACHE", str(site.parent / "cache"))
+    page = opened("viewer.html")
+    page.locator("#left").select_option("zerofill")
+    page.locator("#right").select_option("toynet")
+    page.wait_for_function("document.body.dataset.drawn.endsWith(' m0 m2')")
+    [volume] = re.findall(r"\((.*)\)", page.locator("#case option:checked").inner_text())
+    k = int(page.locator("#slice-says").inner_text())
+    images = {}
+    for pane, method in (("left", "zerofill"), ("right", "toynet")):
+        [folder] = (site.parent / "toy").glob(f"toy*/x2/{method}/seed0")
+        with h5py.File(folder / "predictions.h5") as file:
+            images[pane] = np.abs(file[volume]["target"][k])
+        store = json.loads((folder / "trial.json").read_text())["data"]["store"]
+    whole = np.abs(np.asarray(open_store(store).volumes[volume].target)).astype(float)
+    white = np.percentile(whole, 99.7)
+    errors = {pane: np.abs(image - whole[k]) for pane, image in images.items()}
+    most = max(np.sort(error, axis=None)[int(0.995 * (error.size - 1))] for error in errors.values())
+    for pane, image in images.items():
+        shown = pixels(page, f"pane-{pane}")
+        middle = ((np.arange(32) + 0.5) * shown.shape[0] / 32).astype(int)
+        assert np.abs(shown[np.ix_(middle, middle)] - np.clip(255 * image / white, 0, 255)).max() <= 1
+        colour = np.rint(np.minimum(255 * errors[pane] / most, 255)) / 255 * 8
+        red = np.interp(colour, range(9), MAGMA_RED)
+        difference = np.abs(pixels(page, f"error-{pane}")[np.ix_(middle, middle)] - red)
+        assert np.percentile(difference, 99) <= 2  # one colour further at most, where a number is halfway
+        assert difference.max() <= 4
+    rows = pd.read_csv(folder / "slices.csv")
+    [psnr] = rows[(rows["volume_id"] == volume) & (rows["slice_index"] == k) & (rows["role"] == "target")][PSNR]
+    assert f"{psnr:.2f} dB" in page.locator("#says-right").inner_text()
 
 
 def test_both_panes_zoom_and_pan_together_by_pointer_and_by_keyboard(opened):
