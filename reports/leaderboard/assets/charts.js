@@ -15,7 +15,7 @@ mcsr.charts = (() => {
     return {
       aria: false, background: null, font: "system-ui, sans-serif", view: { stroke: null },
       axis: { labelColor: ink, titleColor: ink, gridColor: line, domainColor: line, tickColor: line, labelLimit: 150, titleFontWeight: 500, labelFontSize: 12, titleFontSize: 12 },
-      legend: { labelColor: ink, titleColor: ink, orient: "top", title: null, labelFontSize: 12 },
+      legend: { labelColor: ink, titleColor: ink, orient: "top", title: null, labelFontSize: 12, columns: innerWidth < 600 ? 2 : 3 },
       text: { color: ink }, rule: { color: soft }, line: { color: soft },
     };
   }
