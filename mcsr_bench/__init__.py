@@ -26,10 +26,11 @@ if TYPE_CHECKING:
         write_folds,
     )
     from mcsr_bench.audit.export import export
+    from mcsr_bench.audit.leaderboard import leaderboard
     from mcsr_bench.audit.merge import merge
     from mcsr_bench.audit.regress import IncompleteRunError, regress, write_numbers
     from mcsr_bench.audit.regress_outcome import Regression
-    from mcsr_bench.audit.verify import Verdict, verify
+    from mcsr_bench.audit.verify import verify
     from mcsr_bench.catalogue import info, listing
     from mcsr_bench.conformance import check
     from mcsr_bench.data.raw.conversion import convert
@@ -42,12 +43,13 @@ if TYPE_CHECKING:
     from mcsr_bench.plugin.dataset import Dataset
     from mcsr_bench.plugin.loading import load_dataset, load_method
     from mcsr_bench.plugin.method import Method, Settings, TorchMethod, TrainingSettings, Update
-    from mcsr_bench.plugin.report import Report
+    from mcsr_bench.plugin.report import Report, Site
     from mcsr_bench.plugin.scaffold import new_method
     from mcsr_bench.plugin.split import DatasetSettings, PatientSplitSettings, Split, split_by_patient, split_patients
     from mcsr_bench.results.identity import schema
     from mcsr_bench.results.load import Results, load_results
     from mcsr_bench.results.table import Cell, Table
+    from mcsr_bench.results.verdict import Verdict
     from mcsr_bench.weights.importing import MismatchError, import_weights
 
 _HOME = {
@@ -66,10 +68,11 @@ _HOME = {
         ),
     ),
     "audit.export": ("export",),
+    "audit.leaderboard": ("leaderboard",),
     "audit.merge": ("merge",),
     "audit.regress": ("IncompleteRunError", "regress", "write_numbers"),
     "audit.regress_outcome": ("Regression",),
-    "audit.verify": ("Verdict", "verify"),
+    "audit.verify": ("verify",),
     "catalogue": ("info", "listing"),
     "conformance": ("check",),
     "data.raw.conversion": ("convert",),
@@ -82,12 +85,13 @@ _HOME = {
     "plugin.dataset": ("Dataset",),
     "plugin.loading": ("load_dataset", "load_method"),
     "plugin.method": ("Method", "Settings", "TorchMethod", "TrainingSettings", "Update"),
-    "plugin.report": ("Report",),
+    "plugin.report": ("Report", "Site"),
     "plugin.scaffold": ("new_method",),
     "plugin.split": ("DatasetSettings", "PatientSplitSettings", "Split", "split_by_patient", "split_patients"),
     "results.identity": ("schema",),
     "results.load": ("Results", "load_results"),
     "results.table": ("Cell", "Table"),
+    "results.verdict": ("Verdict",),
     "weights.importing": ("MismatchError", "import_weights"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
@@ -110,6 +114,7 @@ __all__ = [
     "Results",
     "RunResults",
     "Settings",
+    "Site",
     "Slice",
     "Split",
     "Table",
@@ -126,6 +131,7 @@ __all__ = [
     "fetch",
     "import_weights",
     "info",
+    "leaderboard",
     "listing",
     "load_dataset",
     "load_method",

@@ -8,9 +8,8 @@ loaded that the run names; only the caller's ``plugins`` are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mcsr_bench.audit.basis import trains
 from mcsr_bench.audit.comparing import DECIBEL, RELATIVE, compared, differences
@@ -27,21 +26,10 @@ from mcsr_bench.results.bundle import Bundle, BundleFiles, TrialRecord
 from mcsr_bench.results.identity import trial_key
 from mcsr_bench.results.predictions import stored_predictions
 from mcsr_bench.results.run_folder import RunFolder
+from mcsr_bench.results.verdict import Verdict
 from mcsr_bench.system import files
 from mcsr_bench.system.progress import Listener, Warnings
 from mcsr_bench.weights.tensors import read_info
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What `verify` found of a bundle."""
-
-    trial: str
-    """Its label; the folder where the record cannot be read."""
-    folder: Path
-    outcome: Literal["verified", "scores only", "failed"]
-    reasons: tuple[str, ...]
-    """Of "failed" everything that is wrong, of "scores only" why no score was computed again; of "verified" how close they are."""
 
 
 def verify(
@@ -65,28 +53,43 @@ def verify(
         root = None if data_root is None else Path(data_root).expanduser()
         if root is not None and not root.is_dir():
             raise UserError(f"--data-root {root}: no such folder")
-        return _verify(Path(run), root, Processes(jobs), listener or Warnings(), paths)
+        return verdicts(Path(run), root, Processes(jobs), listener or Warnings(), paths)
 
 
-def _verify(run: Path, root: Path | None, engine: Engine, listener: Listener, plugins: Sequence[Path]) -> list[Verdict]:
+def verdicts(
+    run: Path,
+    root: Path | None,
+    engine: Engine,
+    listener: Listener,
+    plugins: Sequence[Path],
+    *,
+    scores_alone: bool = False,
+) -> list[Verdict]:
+    """`verify` with the plugins that are known now.
+
+    scores_alone: a bundle without predictions is "scores only", as long as what it has is right: its scores are claimed.
+    """
     if not run.is_dir():
         raise UserError(f"{run}: no such folder of results")
     places = list(RunFolder(run).trials())
     if not places:
         raise UserError(f"{run}: holds no trial (no trial.json below it)")
-    verdicts: dict[Path, Verdict] = {}
+    by_folder: dict[Path, Verdict] = {}
     sealed: list[Bundle] = []
     for place in places:
         try:
             record = RunFolder(run).read(place)
             assert record is not None
-            wrong = unsealed(Bundle(place.folder, record))
+            claimed = scores_alone and not place.predictions.exists()
+            wrong = unsealed(Bundle(place.folder, record), scores_alone=claimed)
             name = record.label
         except (UserError, ValueError) as error:  # ValueError: of values that no trial writes, such as NaN in a setting
             said = str(error) if isinstance(error, UserError) else one_line(f"{place.trial}: {error}")
             wrong, name = [said], str(place.folder.relative_to(run))
         if wrong:
-            verdicts[place.folder] = Verdict(name, place.folder, "failed", tuple(wrong))
+            by_folder[place.folder] = Verdict(name, place.folder, "failed", tuple(wrong))
+        elif claimed:
+            by_folder[place.folder] = Verdict(name, place.folder, "scores only", ("there are no predictions here",))
         else:
             assert record is not None
             sealed.append(Bundle(place.folder, record))
@@ -100,7 +103,7 @@ def _verify(run: Path, root: Path | None, engine: Engine, listener: Listener, pl
         if isinstance(one, Targets):
             work.append((bundle, one))
         else:
-            verdicts[bundle.folder] = Verdict(bundle.record.label, bundle.folder, one.outcome, one.reasons)
+            by_folder[bundle.folder] = Verdict(bundle.record.label, bundle.folder, one.outcome, one.reasons)
     jobs = [
         Job(
             score_job,
@@ -111,13 +114,13 @@ def _verify(run: Path, root: Path | None, engine: Engine, listener: Listener, pl
     ]
     for (bundle, one), outcome in zip(work, follow(engine, jobs, _Told(len(jobs), listener)), strict=True):
         wrong = outcome.value if outcome.done else [outcome.reason]
-        verdicts[bundle.folder] = Verdict(
+        by_folder[bundle.folder] = Verdict(
             bundle.record.label,
             bundle.folder,
             "failed" if wrong else "verified",
             tuple(wrong or (_agreement(bundle.record, one),)),
         )
-    return [verdicts[place.folder] for place in places]
+    return [by_folder[place.folder] for place in places]
 
 
 _OF_DATA = {"data", "dataset", "dataset_variant", "dataset_settings", "scale", "protocol", "protocol_hash", "versions"}
@@ -140,8 +143,11 @@ def _targets(
         return Verdict(bundle.record.label, bundle.folder, "failed", (reason,))
 
 
-def unsealed(bundle: Bundle) -> list[str]:
-    """What is wrong with a bundle by its own record: an unfinished trial, a file or key that is another; a sentence each."""
+def unsealed(bundle: Bundle, *, scores_alone: bool = False) -> list[str]:
+    """What is wrong with a bundle by its own record: an unfinished trial, a file or key that is another; a sentence each.
+
+    scores_alone: only the tables of scores must be there; other files may be missing.
+    """
     record = bundle.record
     if record.status != "done":
         return [f"is not finished ({record.status}{': ' + record.reason if record.reason else ''})"]
@@ -149,8 +155,11 @@ def unsealed(bundle: Bundle) -> list[str]:
     known = {path.name: path for path in bundle.hashed()}
     for name in sorted(record.files.keys() - known.keys()):
         wrong.append(f"{bundle.trial}: has a hash of {name!r}, which is not a file of a trial")
-    needed = [bundle.predictions, bundle.volumes, bundle.slices, *([bundle.weights] if trains(record) else [])]
+    scores = [bundle.volumes, bundle.slices]
+    needed = scores if scores_alone else [*scores, bundle.predictions, *([bundle.weights] if trains(record) else [])]
     for path in known.values():
+        if scores_alone and path not in scores and not path.exists():
+            continue
         if path.name not in record.files:
             if path in needed or path.exists():
                 wrong.append(f"{bundle.trial}: has no hash of {path.name}")

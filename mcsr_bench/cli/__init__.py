@@ -20,6 +20,7 @@ from .export import export
 from .fetch import fetch
 from .import_weights import import_weights
 from .info import info
+from .leaderboard import leaderboard
 from .listing import list_
 from .merge import merge
 from .new import new
@@ -54,6 +55,7 @@ app.command()(stress)
 app.command()(verify)
 app.command()(regress)
 app.command()(merge)
+app.command()(leaderboard)
 app.command()(export)
 app.command()(schema)
 app.command("import-weights")(import_weights)

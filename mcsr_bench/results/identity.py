@@ -54,6 +54,25 @@ def trial_key(trial: Identified, *, code: tuple[str, str], revision: int, batche
     )
 
 
+def row_key(record: TrialRecord) -> str:
+    """Hash of what the keys of two trials share when only their seeds differ: they are repetitions of one experiment.
+
+    Of bundles whose keys are right (`mcsr_bench.verify`), which then have the sampler's revision in common, too.
+    """
+    return trial_key(
+        record.data,
+        code=(record.code, record.data.code),
+        method=record.method,
+        revision=int(record.card.get("revision", 0)),
+        batches=0,
+        settings=record.settings,
+        dataset_settings=record.dataset_settings,
+        scale=record.scale,
+        seed=0,
+        protocol_hash=record.protocol_hash,
+    )
+
+
 def signature(record: TrialRecord, metric: str) -> str:
     """What a score is, in one line: metric and revision, protocol and hash, split, data, and the version that computed it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -102,18 +102,23 @@ def training_log(bundle: Bundle) -> pd.DataFrame:
 
 
 def use_results(
-    folders: Sequence[Path], use: Callable[[Results], T], damaged: Callable[[FileError], bool]
+    folders: Sequence[Path],
+    use: Callable[[Results], T],
+    damaged: Callable[[FileError], bool],
+    *,
+    without: Iterable[Path] = (),
 ) -> tuple[Results, T]:
     """The results of run folders and what ``use`` makes of them, where a bundle with a damaged or unread file takes nothing down.
 
     Whenever there is such a file, now or in ``use``, ``damaged`` is told; it returns whether it could mend the bundle. If not, the
-    bundle is left out; then all begins again. Raises UserError as `load_results`, and the first of those errors where nothing can
-    be made of what is left.
+    bundle is left out; then all begins again. without: the folders of bundles that are not read at all. Raises UserError as
+    `load_results`, and the first of those errors where nothing can be made of what is left.
     """
     left_out: dict[Path, FileError] = {}
+    never = frozenset(without)
     while True:
         try:
-            found = _read(tuple(folders), left_out)
+            found = _read(tuple(folders), never | left_out.keys())
             return found, use(found)
         except (DamagedFileError, UnreadFileError) as error:
             if error.path.parent in left_out:
@@ -135,7 +140,11 @@ def _read(roots: tuple[Path, ...], left_out: Container[Path]) -> Results:
             raise UserError(f"{root}: no such folder of results")
         here = list(RunFolder(root).bundles(left_out))
         if not here:
-            raise UserError(f"{root}: holds no trial (no trial.json below it)")
+            raise UserError(
+                f"{root}: holds no trial (no trial.json below it)"
+                if not left_out
+                else f"{root}: holds no trial that can be used"
+            )
         found += map(_as_it_is, here)
     return _results(roots, found)
 

@@ -9,6 +9,10 @@ from typing import Any
 from mcsr_bench.system import files
 
 
+LONGEST = 60
+"""Characters in the brackets of a name: patterns of file names would fill whole rows of every table."""
+
+
 def label(name: str, variant: str) -> str:
     """``NAME[@VARIANT]``."""
     return f"{name}@{variant}" if variant else name
@@ -25,9 +29,15 @@ def variant_of(changes: Mapping[str, Any], name: str = "") -> str:
 
 
 def shown(name: str, variant: str, changes: Mapping[str, Any]) -> str:
-    """What people read: ``zerofill (magnitude)``, ``minet (budget=100, patch=0)``; the digits where the changes are not known."""
+    """What people read: ``zerofill (magnitude)``, ``minet (budget=100, patch=0)``; the digits where the changes are not known.
+
+    What would be longer than `LONGEST` in the brackets is counted: ``nifti (2 settings)``.
+    """
     named = variant.removesuffix(variant_of(changes)).removesuffix("-") if changes else variant
     inside = ", ".join([*([named] if named else []), *(f"{key}={_text(value)}" for key, value in changes.items())])
+    if len(inside) > LONGEST and changes:
+        counted = f"{len(changes)} setting{'s' if len(changes) > 1 else ''}"
+        inside = f"{named}, {counted}" if named else counted
     return f"{name} ({inside})" if inside else name
 
 

@@ -194,6 +194,31 @@ def compare_pairs(
     )
 
 
+def mean_interval(scores: pd.DataFrame, *, trains: bool = True) -> tuple[float, float]:
+    """The 95 % interval of one method's mean score over patients, patients and seeds random; NaN where it is not defined.
+
+    scores: its rows of `seed_scores` in one group. With one seed it is of these weights. NaN with fewer than 6 patients.
+    """
+    table = _whole(scores).to_numpy(np.float64)
+    if table.shape[1] < FEWEST_PATIENTS or not np.isfinite(table).all():
+        return np.nan, np.nan
+    terms, freedom = variance_terms(table, np.zeros((1, table.shape[1])), a_trains=trains, b_trains=False)
+    if not terms.sum() > 0:
+        return np.nan, np.nan
+    return interval(float(table.mean()), tuple(map(float, terms)), tuple(map(float, freedom)))
+
+
+def prediction_interval(scores: ArrayLike) -> tuple[float, float]:
+    """The 95 % interval in which one further seed's mean falls, from the means of at least 3 seeds, (m,); NaN with fewer."""
+    from scipy import stats
+
+    x = np.asarray(scores, np.float64)
+    if x.size < 3 or not np.isfinite(x).all():
+        return np.nan, np.nan
+    half = float(stats.t.isf((1 - CONFIDENCE) / 2, x.size - 1) * x.std(ddof=1) * np.sqrt(1 + 1 / x.size))
+    return float(x.mean()) - half, float(x.mean()) + half
+
+
 def comparisons(
     volumes: pd.DataFrame,
     metrics: Iterable[str],

@@ -15,6 +15,8 @@ Plain = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]*$", max_length=100)]
 
 _OF_CARDS: dict[str, type] = {
     **dict.fromkeys(("title", "authors", "contrasts", "track", "reported_as"), str),
+    **dict.fromkeys(("venue", "doi", "arxiv", "code", "code_licence", "checked_against"), str),
+    **dict.fromkeys(("published", "derived", "assumptions"), list),
     **dict.fromkeys(("order", "year"), int),
     "trains": bool,
 }

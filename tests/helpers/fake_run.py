@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mcsr_bench.data.sampler import REVISION as BATCHES
 from mcsr_bench.metrics import METRICS, revisions
 from mcsr_bench.plugin.registry import methods as registry
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.results.bundle import Bundle, DataRecord, TrialRecord
+from mcsr_bench.results.bundle import Bundle, BundleFiles, DataRecord, TrialRecord
+from mcsr_bench.results.identity import trial_key
 from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
 
@@ -94,3 +96,27 @@ def draw(method: str, n: int, *, seed: int = 0, better: float = 0.0) -> list[flo
     patients = np.random.default_rng(17).normal(30, 1, n)
     own = np.random.default_rng([seed, *method.encode()]).normal(better, 0.2, n)
     return list(patients + own)
+
+
+def seal(folder: Path, weights: str = "") -> None:
+    """Give a trial of `write_trial_of` the hashes of its files and the key that follows; weights: the hash of those it lacks."""
+    record = BundleFiles(folder).read_record()
+    assert record is not None
+    bundle = Bundle(folder, record)
+    record.card |= {"name": record.method, "revision": record.card.get("revision", 1)}
+    record.files = {path.name: files.file_digest(path) for path in (bundle.volumes, bundle.slices)}
+    if weights:
+        record.files[bundle.weights.name] = weights
+    record.key = trial_key(
+        record.data,
+        code=(record.code, record.data.code),
+        method=record.method,
+        revision=record.card["revision"],
+        batches=BATCHES,
+        settings=record.settings,
+        dataset_settings=record.dataset_settings,
+        scale=record.scale,
+        seed=record.seed,
+        protocol_hash=record.protocol_hash,
+    )
+    bundle.write()

@@ -28,6 +28,7 @@ from mcsr_bench.reports.paper.status import status  # noqa: E402
 
 BUDGET = {"budget": 100}
 BOTH = {"budget": 100, "patch": 0}
+LONG = {"target_pattern": "{patient}_study*_T2W.nii.gz", "auxiliary_pattern": "{patient}_study*_T1W.nii.gz"}
 KINDS = {"on": True, "rate": 1e-05, "name": "x", "w": [1, 2]}
 
 
@@ -42,6 +43,8 @@ KINDS = {"on": True, "rate": 1e-05, "name": "x", "w": [1, 2]}
         (variant_of(BUDGET, "Ab_1"), BUDGET, "minet (Ab_1, budget=100)"),
         ("003-fold1", BUDGET, "minet (003-fold1, budget=100)"),
         ("4cbeacca", {}, "minet (4cbeacca)"),
+        (variant_of(LONG), LONG, "minet (2 settings)"),
+        (variant_of(LONG, "Ab_1"), LONG, "minet (Ab_1, 2 settings)"),
         (variant_of(KINDS), KINDS, "minet (on=true, rate=1e-05, name=x, w=[1, 2])"),
     ],
 )

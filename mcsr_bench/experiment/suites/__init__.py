@@ -48,6 +48,8 @@ class Defaults(BaseModel):
     protocol: str
     out: Path
     report: str
+    site: str
+    """The report that `leaderboard` writes."""
     against: tuple[str, ...]
     pace: str
     """The method whose times those of others are divided by, where two runs are compared."""
