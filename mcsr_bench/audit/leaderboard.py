@@ -9,7 +9,7 @@ from pathlib import Path
 from mcsr_bench.audit.verify import verdicts
 from mcsr_bench.engines.base import Engine
 from mcsr_bench.engines.processes import Processes
-from mcsr_bench.errors import DamagedFileError, UserError
+from mcsr_bench.errors import FileError, UserError
 from mcsr_bench.experiment.suites import defaults
 from mcsr_bench.plugin.loading import SMOKE
 from mcsr_bench.plugin.registry import reports, scoped_plugins
@@ -109,7 +109,7 @@ def _write(
     if len(failed) == len(verdicts):
         raise UserError(nothing)
 
-    def damaged(error: DamagedFileError) -> bool:
+    def damaged(error: FileError) -> bool:
         listener.warning(f"{error}; the trial is left out of the leaderboard")
         return False
 

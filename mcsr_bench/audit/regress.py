@@ -11,7 +11,7 @@ from mcsr_bench.audit.regress_asked import asked, in_scope, missing
 from mcsr_bench.audit.regress_limits import ROUNDING, allowed, moved, seeds_needed, smallest_loss
 from mcsr_bench.audit.regress_numbers import Number, numbers_of, read_reported, write_reported
 from mcsr_bench.audit.regress_outcome import Compared, Regression
-from mcsr_bench.errors import DamagedFileError, UserError
+from mcsr_bench.errors import DamagedFileError, FileError, UnreadFileError, UserError
 from mcsr_bench.experiment.suites import defaults
 from mcsr_bench.results.bundle import TrialRecord
 from mcsr_bench.results.load import use_results
@@ -90,13 +90,13 @@ def _read(run: Path, pace: str) -> tuple[Sequence[TrialRecord], list[Number], li
         return (), [], [f"{run}: holds no trial"]
     damaged: list[str] = []
 
-    def told(error: DamagedFileError) -> bool:
+    def told(error: FileError) -> bool:
         damaged.append(str(error))
         return False
 
     try:
         results, (numbers, without) = use_results([run], lambda found: numbers_of(found, pace), told)
-    except DamagedFileError as error:
+    except (DamagedFileError, UnreadFileError) as error:
         return (), [], damaged or [str(error)]
     return results.records, numbers, [*damaged, *without]
 

@@ -59,17 +59,9 @@ def row_key(record: TrialRecord) -> str:
 
     Of bundles whose keys are right (`mcsr_bench.verify`), which then have the sampler's revision in common, too.
     """
+    repeated = record.model_copy(update={"seed": 0})
     return trial_key(
-        record.data,
-        code=(record.code, record.data.code),
-        method=record.method,
-        revision=int(record.card.get("revision", 0)),
-        batches=0,
-        settings=record.settings,
-        dataset_settings=record.dataset_settings,
-        scale=record.scale,
-        seed=0,
-        protocol_hash=record.protocol_hash,
+        repeated, code=(record.code, record.data.code), revision=int(record.card.get("revision", 0)), batches=0
     )
 
 
