@@ -8,7 +8,7 @@ from typing import Any
 
 from mcsr_bench.system import files
 
-LONGEST = 60
+LONGEST = 80
 """Characters in the brackets of a name: patterns of file names would fill whole rows of every table."""
 
 

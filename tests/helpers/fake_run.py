@@ -107,16 +107,6 @@ def seal(folder: Path, weights: str = "") -> None:
     record.files = {path.name: files.file_digest(path) for path in (bundle.volumes, bundle.slices)}
     if weights:
         record.files[bundle.weights.name] = weights
-    record.key = trial_key(
-        record.data,
-        code=(record.code, record.data.code),
-        method=record.method,
-        revision=record.card["revision"],
-        batches=BATCHES,
-        settings=record.settings,
-        dataset_settings=record.dataset_settings,
-        scale=record.scale,
-        seed=record.seed,
-        protocol_hash=record.protocol_hash,
-    )
+    code = (record.code, record.data.code)
+    record.key = trial_key(record, code=code, revision=record.card["revision"], batches=BATCHES)
     bundle.write()
