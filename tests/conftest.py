@@ -31,7 +31,7 @@ settings.load_profile("same")
 
 
 _in_workers = Processes.run
-_brief_drawings = paper.brief_drawings
+_drawings = {name: getattr(paper, name) for name in ("brief_drawings", "drawings")}
 
 
 def _in_this_process(self: Processes, jobs: Sequence[Job]) -> Iterator[Message]:
@@ -55,16 +55,20 @@ def in_this_process() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def without_pictures() -> Iterator[None]:
-    """A run draws no picture for its report, which takes longer than a tiny run, except where a test asks for `pictures`."""
+    """Reports have no pictures, which take longer than a tiny run, except where a test asks for `pictures`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paper, "brief_drawings", lambda sheets, results: iter(()))
+        for drawing in _drawings:
+            patch.setattr(paper, drawing, lambda sheets, results: iter(()))
         yield
 
 
-@pytest.fixture
-def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs draw the picture of their report, as for users."""
-    monkeypatch.setattr(paper, "brief_drawings", _brief_drawings)
+@pytest.fixture(scope="module")
+def pictures() -> Iterator[None]:
+    """Reports have their pictures, as for users."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, drawing in _drawings.items():
+            patch.setattr(paper, name, drawing)
+        yield
 
 
 @pytest.fixture

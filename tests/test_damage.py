@@ -169,6 +169,7 @@ def test_a_report_of_tables_leaves_out_what_is_damaged_says_so_and_ends_with_1(
     assert out.stderr.splitlines()[-1].startswith("mcsr-bench: ")
 
 
+@pytest.mark.usefixtures("pictures")
 def test_a_report_with_pictures_too(sound: Sound, tmp_path: Path) -> None:
     run = sound.copy(tmp_path)
     spoilt = [place(run).slices, place(run, 1).training_log, place(run, 0, "zerofill").predictions]

@@ -13,6 +13,7 @@ from mcsr_bench.experiment import trial, trials
 from mcsr_bench.results.bundle import BundleFiles
 from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import stopping
+from mcsr_bench.system.owners import this_process
 from mcsr_bench.system.progress import Listener
 from mcsr_bench.system.stopping import StoppedError
 
@@ -109,6 +110,16 @@ def test_a_job_that_comes_second_touches_nothing(tmp_path, monkeypatch):
     before = place.trial.read_bytes()
     assert real(payloads[0], lambda _: None)["status"] == "done"  # another process finished it: it is not run again
     assert place.trial.read_bytes() == before
+
+
+def test_what_a_killed_run_left_of_the_claim_of_a_finished_trial_goes_with_the_next(tmp_path):
+    run(tmp_path / "r")
+    place = toynet(tmp_path / "r")
+    dead = place.claim.with_name(f"{place.claim.name}.owner")
+    gone = json.loads(this_process().model_dump_json()) | {"pid": 2**22 + 1}
+    dead.write_text(json.dumps(gone))
+    run(tmp_path / "r")
+    assert not dead.exists()
 
 
 def test_fresh_removes_nothing_of_what_is_run(tmp_path):

@@ -88,6 +88,8 @@ def _run_missing(
                     f"--fresh: {owner} is running {trial.label} in {trial.out}; wait for its end, or choose another --out"
                 )
     there = [trial for trial in trials if finished(trial, listener, fresh=fresh) is not None]
+    for trial in there:
+        trial.place.tidy()
     listener.trials(len(trials), len(there))
     complete_scores([trial.place for trial in there], engine, listener)
     records = {trial.place.folder: record for trial in there if (record := finished(trial, listener)) is not None}

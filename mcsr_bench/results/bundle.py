@@ -19,7 +19,7 @@ from mcsr_bench.metrics import revisions
 from mcsr_bench.results.naming import label, shown
 from mcsr_bench.system import files
 from mcsr_bench.system.digests import digest_once
-from mcsr_bench.system.locks import claimed, owner
+from mcsr_bench.system.locks import claimed, owner, tidy
 from mcsr_bench.system.owners import Owner
 from mcsr_bench.system.received import CardValues, Counts, Name, Plain, Variant
 
@@ -248,6 +248,10 @@ class BundleFiles:
     def owner(self) -> Owner | None:
         """The process that is writing here now."""
         return owner(self.claim, self.trial)
+
+    def tidy(self) -> None:
+        """Remove what a killed process left of its claim."""
+        tidy(self.claim, str(self.folder), self.trial)
 
     def hashed(self) -> tuple[Path, ...]:
         """The files whose SHA-256 the record of a finished trial holds."""

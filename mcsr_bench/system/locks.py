@@ -98,6 +98,13 @@ def owner(claim: Path, sign: Path) -> Owner | None:
     return None if found is None or _dead(found, _owner_file(claim), sign) else found
 
 
+def tidy(claim: Path, what: str, sign: Path) -> None:
+    """Remove the claim of a dead process that was killed after its work and before it gave the claim back."""
+    if _owner_file(claim).exists():
+        with suppress(TakenError, OSError), claimed(claim, what, sign):
+            pass
+
+
 def _owner_file(claim: Path) -> Path:
     return claim.with_name(f"{claim.name}.owner")
 

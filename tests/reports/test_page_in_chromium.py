@@ -28,7 +28,7 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def report(tmp_path_factory, pictures):
     """Two data sets, two references and seeds, a failed trial, and no prepared data."""
     root = tmp_path_factory.mktemp("page")
     for name in ("brain-sim", "knee"):

@@ -154,6 +154,7 @@ class Page(HTMLParser):
         self.attributes += attrs
 
 
+@pytest.mark.usefixtures("pictures")
 def test_the_page_escapes_everything_and_asks_nobody(tmp_path):
     evil = "<script>alert(1)</script>"
     data = fake.data_record("knee", marks=[evil], split_rule=evil)
@@ -174,6 +175,7 @@ def test_the_page_escapes_everything_and_asks_nobody(tmp_path):
     assert "**" in markdown
 
 
+@pytest.mark.usefixtures("pictures")
 def test_cleared_prepared_data_cost_the_picture_not_the_table(three, tmp_path):
     written = write(three, tmp_path / "to")
     names = {p.name for p in written}
