@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
@@ -13,9 +14,17 @@ UNDEFINED = "–"
 """What a cell shows where there is no number: not computed, not defined (a spread of one patient), or not finite. In CSV: empty."""
 
 
-def number(value: float | None, form: str = ".3g") -> str:
-    """A number by its format specification; `UNDEFINED` for None, NaN and infinities."""
-    return UNDEFINED if value is None or not math.isfinite(value) else format(value, form)
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+
+
+def number(value: float | None, form: str = "") -> str:
+    """A number by its format specification; `UNDEFINED` for None, NaN and infinities.
+
+    Without one: three digits, and all before the point where there are more (1,028; never 1.03e+03).
+    """
+    if value is None or not math.isfinite(value):
+        return UNDEFINED
+    return format(value, form or (".3g" if abs(value) < 999.5 else ",.0f"))
 
 
 def plus_minus(mean: float, spread: float, digits: int) -> str:
@@ -41,8 +50,10 @@ class Cell:
 
     @property
     def csv(self) -> str:
-        """What a CSV file has in this place; nothing where nothing is defined."""
-        return self.name or ("" if self.text == UNDEFINED else self.text)
+        """What a CSV file has in this place: numbers without commas between thousands; nothing where nothing is defined."""
+        if self.name or self.text == UNDEFINED:
+            return self.name
+        return self.text.replace(",", "") if _THOUSANDS.fullmatch(self.text) else self.text
 
 
 @dataclass(frozen=True)

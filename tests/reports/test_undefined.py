@@ -13,7 +13,7 @@ from mcsr_bench.experiment.layout import layouts
 from mcsr_bench.plugin.registry import reports
 from mcsr_bench.results.load import load_results
 from mcsr_bench.results.stress_table import stress_table
-from mcsr_bench.results.table import number, p_text, plus_minus
+from mcsr_bench.results.table import Cell, number, p_text, plus_minus
 from mcsr_bench.system import files
 
 NO_NUMBER = re.compile(r"(?<![A-Za-z])[+-]?(nan|inf)(?![A-Za-z])", re.IGNORECASE)
@@ -74,6 +74,9 @@ def test_the_formatters_themselves():
     for bad in (None, float("nan"), float("inf"), -float("inf")):
         assert number(bad, "+.2f") == "–"
     assert [number(1234.5, ",.0f"), number(0.0, "+.1f"), number(-0.123)] == ["1,234", "+0.0", "-0.123"]
+    texts = ("58,305", "-1,234,567.5", "1,5", "a, b", "–", "3 x 1,000")
+    assert [Cell(text).csv for text in texts] == ["58305", "-1234567.5", "1,5", "a, b", "", "3 x 1,000"]
+    assert [number(x) for x in (999.4, 999.6, -1028.4, 1_234_567.0)] == ["999", "1,000", "-1,028", "1,234,567"]
     nan = float("nan")
     assert [plus_minus(1.0, 0.5, 2), plus_minus(1.0, nan, 2), plus_minus(nan, nan, 2), plus_minus(nan, 1.0, 2)] == [
         *("1.00±0.50", "1.00", "–", "–")
