@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mcsr_bench.plugin.batch import Batch, Prediction
     from mcsr_bench.plugin.case import Case, Finding, Slice
     from mcsr_bench.plugin.dataset import Dataset
-    from mcsr_bench.plugin.loading import load_dataset, load_method
+    from mcsr_bench.plugin.loading import load_dataset
     from mcsr_bench.plugin.method import Method, Settings, TorchMethod, TrainingSettings, Update
     from mcsr_bench.plugin.report import Report, Site
     from mcsr_bench.plugin.scaffold import new_method
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from mcsr_bench.results.table import Cell, Table
     from mcsr_bench.results.verdict import Verdict
     from mcsr_bench.weights.importing import MismatchError, import_weights
+    from mcsr_bench.weights.loading import load_method
 
 _HOME = {
     "api": (
@@ -83,7 +84,7 @@ _HOME = {
     "plugin.batch": ("Batch", "Prediction"),
     "plugin.case": ("Case", "Finding", "Slice"),
     "plugin.dataset": ("Dataset",),
-    "plugin.loading": ("load_dataset", "load_method"),
+    "plugin.loading": ("load_dataset",),
     "plugin.method": ("Method", "Settings", "TorchMethod", "TrainingSettings", "Update"),
     "plugin.report": ("Report", "Site"),
     "plugin.scaffold": ("new_method",),
@@ -93,6 +94,7 @@ _HOME = {
     "results.table": ("Cell", "Table"),
     "results.verdict": ("Verdict",),
     "weights.importing": ("MismatchError", "import_weights"),
+    "weights.loading": ("load_method",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 

@@ -40,7 +40,7 @@ from mcsr_bench.plugin.given import MethodNames, named
 from mcsr_bench.plugin.registry import methods as method_registry
 from mcsr_bench.plugin.registry import scoped_plugins
 from mcsr_bench.plugin.report import FORMATS
-from mcsr_bench.predicting.files import PredictionOutcome, predict_files
+from mcsr_bench.predicting.files import PredictionOutcome, chosen_weights, predict_files
 from mcsr_bench.results.bundle import TrialRecord
 from mcsr_bench.results.load import Results
 from mcsr_bench.results.table import Table
@@ -74,6 +74,7 @@ def run(
     split: str | Path | None = None,
     out: str | Path | None = None,
     preset: str | None = None,
+    pretrained: bool = False,
     protocol: str | None = None,
     seeds: Numbers | None = None,
     against: Names | None = None,
@@ -90,7 +91,8 @@ def run(
 
     ``run(methods=["sanet", "minet"], dataset="fastmri", scale=4, data_root="...", out="runs/knee")``. methods: names, or "all";
     also classes of your own with a ``Card``, whose trials run in this process, after the others (docs/notebooks.md).
-    suite: experiments of the paper by name. out: the folder of the run. against: the references of the p-values, which the first
+    suite: experiments of the paper by name. pretrained: with the weights that come with the methods, of preset "small"; nothing is
+    trained (docs/shipped-weights.md). out: the folder of the run. against: the references of the p-values, which the first
     run of a folder fixes for all later ones. fresh: start the named trials over. The other arguments: `mcsr_bench.api`. Trials that
     fail are recorded in ``.trials`` with status "failed" and their reason. Raises UserError, before the first trial, for anything
     asked that cannot be had.
@@ -106,6 +108,7 @@ def run(
         split=split,
         out=out,
         preset=preset,
+        pretrained=pretrained,
         protocol=protocol,
         seeds=seeds,
         against=against,
@@ -354,25 +357,28 @@ def profile(
 
 
 def predict(
-    bundle: str | Path,
+    bundle: str | Path | None,
     target: str | Path,
     to: str | Path,
     auxiliary: str | Path | None = None,
     *,
+    method: str | None = None,
+    scale: int | None = None,
     device: str = "auto",
     plugins: Folders = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> PredictionOutcome:
     """Super-resolve a volume of your own with stored weights, and write it to ``to``, a file of the target's kind.
 
-    bundle: the folder of a finished trial, or of imported weights. target: NIfTI or HDF5 of LR size. auxiliary: the same slices
-    of the other contrast at HR size (LR size for joint methods); None for a single-contrast method. plugins: known for this
-    call alone. progress: called with (done, total) slices. ``.lines()`` of what is returned is for people. Raises UserError for
-    a bundle or file that cannot be used, and files that do not belong together.
+    bundle: the folder of a finished trial, or of imported weights; None: the weights that come with ``method`` at ``scale``.
+    target: NIfTI or HDF5 of LR size. auxiliary: the same slices of the other contrast at HR size (LR size for joint methods); None
+    for a single-contrast method. plugins: known for this call alone. progress: called with (done, total) slices. ``.lines()`` of
+    what is returned is for people. Raises UserError for a bundle or file that cannot be used, and files that do not belong
+    together.
     """
     with scoped_plugins(plugins):
         return predict_files(
-            Path(bundle),
+            chosen_weights(bundle, method, scale),
             Path(target),
             None if auxiliary is None else Path(auxiliary),
             Path(to),

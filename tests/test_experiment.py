@@ -164,7 +164,7 @@ def test_settings_make_a_variant_of_their_own(finished, tmp_path):
 
 
 def test_another_preset_or_protocol_in_the_same_folder_is_refused(finished):
-    with pytest.raises(mb.UserError, match="holds results of preset smoke, this run has quick"):
+    with pytest.raises(mb.UserError, match="holds results of preset smoke, this run has preset quick"):
         run(finished, preset="quick")
     with pytest.raises(mb.UserError, match="holds results of protocol mcsr-1"):
         run(finished, protocol="sanet-2021")

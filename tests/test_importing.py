@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mcsr_bench.errors import UserError
-from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.plugin.method import TorchMethod
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.weights.importing import ImportOutcome, import_weights, released
+from mcsr_bench.weights.loading import load_method
 from mcsr_bench.weights.rules import read_rules
 from mcsr_bench.weights.tensors import load_tensors, load_weights, read_info
 

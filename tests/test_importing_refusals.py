@@ -12,8 +12,8 @@ import released_tables as tables
 import torch
 
 from mcsr_bench.errors import UserError
-from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.weights.importing import MismatchError, import_weights
+from mcsr_bench.weights.loading import load_method
 from mcsr_bench.weights.tensors import load_tensors
 
 

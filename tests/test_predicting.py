@@ -16,9 +16,9 @@ from mcsr_bench import kspace
 from mcsr_bench.data.store import open_store
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.batch import Batch
-from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.predicting.files import PredictionOutcome, predict_files, read_bundle
 from mcsr_bench.protocol import get_protocol
+from mcsr_bench.weights.loading import load_method
 from mcsr_bench.weights.tensors import read_info
 
 TOYS = Path(__file__).parent / "toys"

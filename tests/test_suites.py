@@ -9,9 +9,9 @@ from mcsr_bench.experiment.grid import points
 from mcsr_bench.experiment.kept import merged
 from mcsr_bench.experiment.layout import layouts
 from mcsr_bench.experiment.suites import defaults, get_suite, suites
-from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.plugin.published import published
 from mcsr_bench.plugin.registry import methods
+from mcsr_bench.weights.loading import load_method
 
 
 def grid(suite, **changes):

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.batch import Batch
-from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.predicting.files import predict_files
 from mcsr_bench.predicting.nifti import upright
+from mcsr_bench.weights.loading import load_method
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -11,6 +11,7 @@ from mcsr_bench.experiment.kept import read_experiment
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.results.bundle import TrialRecord
 from mcsr_bench.results.run_folder import RunFolder
+from mcsr_bench.weights.shipped import VARIANT
 
 Place = tuple[str, int, str]
 """Dataset, scale and method, by label."""
@@ -53,7 +54,8 @@ def in_scope(spec: ExperimentSpec, reported: Iterable[Number]) -> Iterator[Place
         data, scales = number.dataset.partition("@")[0], spec.data.scales or (number.scale,)
         everything = "all" in spec.methods
         # a named method is asked for with one setting; all of them, and suites, have rows with others
-        method = everything or (name in spec.methods and (bool(spec.suites) or not variant))
+        named = bool(spec.suites) or not variant or (spec.pretrained and variant == VARIANT)
+        method = everything or (name in spec.methods and named)
         if method and data in spec.data.names and number.scale in scales:
             yield number.dataset, number.scale, number.method
 

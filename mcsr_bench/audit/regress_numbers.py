@@ -24,8 +24,6 @@ from mcsr_bench.system.provenance import git_revision, versions
 
 METRIC: Final = "psnr@volume-max"
 """What is compared: the mean over patients, in dB."""
-SHIPPED = "shipped"
-"""The variant of trials with weights that came with the package: they are not trained again."""
 
 _Label = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*(@[A-Za-z0-9_.=-]+)?$", max_length=200)]
 _WHERE = ("dataset", "scale", "method", "contrast")
@@ -209,7 +207,7 @@ def _trial(record: TrialRecord) -> str:
 
 def _retrained(record: TrialRecord) -> bool:
     """Whether every seed is a training of its own, as of a method that trains, but with shipped weights."""
-    return trains(record) and record.variant.split("-")[0] != SHIPPED
+    return trains(record) and not record.shipped
 
 
 def _count(record: TrialRecord, what: str) -> int | None:

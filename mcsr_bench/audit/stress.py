@@ -106,7 +106,7 @@ def stress_trial(folder: Path, device: str = "cpu", report: Callable[[int, int],
     assert record is not None
     protocol = get_protocol(record.protocol)
     method = method_of(record.method, record.scale, record.preset, record.settings, seed=record.seed)
-    load_weights(method, Bundle(folder, record).checked(place.weights), device, record.key)
+    load_weights(method, Bundle(folder, record).checked(place.weights), device, record.weights_key)
     if hasattr(method, "to"):
         method.to(device)
     store = open_store(record.data.store)

@@ -166,11 +166,20 @@ def unsealed(bundle: Bundle, *, scores_alone: bool = False) -> list[str]:
             continue
         try:
             bundle.checked(path)
-            if path == bundle.weights and ((info := read_info(path)) is None or info.key != record.key):
+            if path == bundle.weights and not _own_weights(bundle):
                 wrong.append(f"{path}: holds the weights of another trial")
         except UserError as error:
             wrong.append(str(error))
     return wrong + _misstated(bundle)
+
+
+def _own_weights(bundle: Bundle) -> bool:
+    """Whether its weights say that this trial trained them, or are the shipped ones that it names."""
+    record = bundle.record
+    if record.shipped:
+        return record.files[bundle.weights.name] == record.shipped
+    info = read_info(bundle.weights)
+    return info is not None and info.key == record.key
 
 
 def _misstated(bundle: Bundle) -> list[str]:

@@ -24,6 +24,9 @@ def run(
     scale: Annotated[str | None, typer.Option(help="2, 3, 4 or 8; several separated by commas.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Integers separated by commas.")] = None,
     preset: Annotated[str | None, typer.Option(help="quick, small, paper, released.")] = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="With the weights that come with the methods, of preset small.")
+    ] = False,
     suite: Annotated[str | None, typer.Option(help="Experiments of the paper by name, separated by commas.")] = None,
     protocol: Annotated[str | None, typer.Option(help="mcsr-1 or sanet-2021.")] = None,
     data_root: DataRoot = None,
@@ -49,6 +52,7 @@ def run(
             scale=numbers("--scale", scale),
             seeds=numbers("--seeds", seeds),
             preset=preset,
+            pretrained=pretrained,
             suite=names("--suite", suite),
             protocol=protocol,
             data_root=data_root,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mcsr_bench.plugin.batch import Batch
-from mcsr_bench.plugin.loading import load_method
+from mcsr_bench.plugin.loading import method_of
 from mcsr_bench.plugin.method import Method, TorchMethod
 from mcsr_bench.results.bundle import BundleFiles
 from mcsr_bench.training import Loop, Updater, checked_numbers
@@ -204,7 +204,7 @@ class Learning:
         for preset in self.subject.card.presets:
             for scale in self.subject.scales:
                 with torch.device("meta"):
-                    method = load_method(self.subject.name, scale, preset)
+                    method = method_of(self.subject.name, scale, preset, {})
                 names |= set(_parameters(method)) if isinstance(method, TorchMethod) else set()
         return names
 

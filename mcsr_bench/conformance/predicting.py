@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from mcsr_bench.plugin.batch import Batch
-from mcsr_bench.plugin.loading import check_method, load_method
+from mcsr_bench.plugin.loading import check_method, method_of
 from mcsr_bench.plugin.method import Method, Settings, TorchMethod, TrainingSettings
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.protocol import PROTOCOLS
@@ -192,7 +192,7 @@ class Predicting:
                         f"[parameters] {preset}.{at}: the card has the scales {', '.join(f'x{s}' for s in card.scales)}"
                     )
                 with torch.device("meta"):
-                    method = load_method(card.name, int(at[1:]), preset)
+                    method = method_of(card.name, int(at[1:]), preset, {})
                 if not isinstance(method, TorchMethod):
                     fail("the card has [parameters], but the method is not a TorchMethod: no network to count")
                 counted = sum(p.numel() for p in method.network.parameters())

@@ -9,6 +9,7 @@ from typing import Any
 from mcsr_bench.data.spec import DataSpec, Preparation
 from mcsr_bench.experiment.grid import ExperimentSpec
 from mcsr_bench.experiment.suites import defaults
+from mcsr_bench.weights.loading import shipped_preset
 
 Names = str | Iterable[str]
 Numbers = int | Iterable[int]
@@ -26,6 +27,7 @@ def experiment_spec(
     out: str | Path | None = None,
     preset: str | None = None,
     protocol: str | None = None,
+    pretrained: bool = False,
     seeds: Numbers | None = None,
     against: Names | None = None,
     register: str | None = None,
@@ -56,7 +58,8 @@ def experiment_spec(
         methods=several(methods, standard.methods),
         suites=several(suite, ()),
         seeds=several(seeds, standard.seeds),
-        preset=standard.preset if preset is None else preset,
+        preset=shipped_preset(preset) if pretrained else preset or standard.preset,
+        pretrained=pretrained,
         settings={name: changes for name, changes in given.items() if name not in names},
         against=several(against, standard.against),
         against_given=against is not None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from mcsr_bench.plugin.registry import datasets, methods
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results.bundle import SCHEMA_VERSION
 from mcsr_bench.results.naming import changed, variant_of
+from mcsr_bench.weights.shipped import SEED, VARIANT, shipped_digest
 
 
 class ExperimentSpec(BaseModel):
@@ -33,6 +34,8 @@ class ExperimentSpec(BaseModel):
     """Named experiments; their methods, restricted to ``methods``, with their named settings."""
     seeds: tuple[int, ...]
     preset: str
+    pretrained: bool = False
+    """With the weights that come with the methods; nothing is trained."""
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """``--set``: per method, what differs from the preset."""
     against: tuple[str, ...]
@@ -59,6 +62,8 @@ class Point:
     scale: int
     changes: dict[str, Any] = field(default_factory=dict)
     """Of the settings, those that differ from the preset and from the suite's row."""
+    shipped: str = ""
+    """SHA-256 of the weights that come with the method, where it is not trained."""
 
 
 def points(spec: ExperimentSpec) -> list[Point]:
@@ -71,6 +76,7 @@ def points(spec: ExperimentSpec) -> list[Point]:
             protocol.check_scale(scale)
             for row in rows:
                 point = point_of(row, scale, spec.preset, spec.settings.get(row.method, {}))
+                point = _pretrained(point) if spec.pretrained else point
                 out.setdefault((point.method, point.variant, scale), point)
     return list(out.values())
 
@@ -109,6 +115,12 @@ def point_of(row: Row, scale: int, preset: str, changes: Mapping[str, Any]) -> P
     return Point(row.method, variant_of(differs, row.name), settings, scale, differs)
 
 
+def _pretrained(point: Point) -> Point:
+    """The point with the weights that come with its method, if that trains. UserError where there are none."""
+    digest = shipped_digest(point.method, point.scale, point.settings)
+    return replace(point, variant=VARIANT, shipped=digest) if digest else point
+
+
 def smoke_standards(data: DataSpec, methods_used: Sequence[str], preset: str) -> dict[str, dict[str, Any]]:
     """What preset ``smoke`` changes of the datasets: images as small as the methods allow. Nothing at other presets."""
     if preset != SMOKE:
@@ -143,3 +155,7 @@ def _check(spec: ExperimentSpec) -> None:
             raise UserError(f"{what} is empty")
     for seed in spec.seeds:
         check_seed("--seeds", seed)
+        if spec.pretrained and seed != SEED:
+            raise UserError(f"--seeds {seed}: the weights of --pretrained are of seed {SEED}")
+    if spec.pretrained and spec.suites:
+        raise UserError(f"--suite {spec.suites[0]}: trains with settings of its own, and --pretrained trains nothing")

@@ -27,8 +27,11 @@ from mcsr_bench.system import files
 from mcsr_bench.system.devices import chosen_device
 from mcsr_bench.system.locks import locked
 from mcsr_bench.system.progress import Listener
+from mcsr_bench.weights.shipped import check_use
 
 T = TypeVar("T")
+
+_WEIGHTS = {False: "weights trained by a run", True: "weights that came with the methods"}
 
 
 def run_experiment(spec: ExperimentSpec, listener: Listener | None = None) -> tuple[Results, list[TrialRecord]]:
@@ -118,6 +121,9 @@ def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[Trial
             if point.scale == prepared.store.scale
             for seed in spec.seeds
         ]
+        for trial in trials:
+            if trial.shipped:
+                check_use(trial.method, trial.scale, trial.protocol, trial.data)
         _check_results(spec, trials)
         folder = RunFolder(spec.out)
         with locked(folder.grid_lock, lambda: None) as held:
@@ -157,16 +163,20 @@ def _check_folder(spec: ExperimentSpec) -> None:
         try:
             before = files.read_json(path)
             check_version(path, before, unsaid=1)
-            same = {"protocol": before["data"]["protocol"], "preset": before["preset"]}
+            there = _kinds(before["data"]["protocol"], before["preset"], before.get("pretrained", False))
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{path}: not a readable experiment; choose another --out") from None
-        now = {"protocol": spec.data.protocol, "preset": spec.preset}
-        for key, value in same.items():
-            if value != now[key]:
+        for before_run, now in zip(there, _kinds(spec.data.protocol, spec.preset, spec.pretrained), strict=True):
+            if before_run != now:
                 raise UserError(
-                    f"--out {spec.out}: holds results of {key} {value}, this run has {now[key]}; "
-                    f"choose another --out, because these are never mixed"
+                    f"--out {spec.out}: holds results of {before_run}, this run has {now}; choose another --out, because these "
+                    "are never mixed"
                 )
+
+
+def _kinds(protocol: str, preset: str, pretrained: bool) -> tuple[str, str, str]:
+    """What one folder has one of, in words. KeyError for a ``pretrained`` that is not a truth value."""
+    return f"protocol {protocol}", f"preset {preset}", _WEIGHTS[pretrained]
 
 
 def _check_results(spec: ExperimentSpec, trials: Sequence[TrialSpec]) -> None:

@@ -9,6 +9,7 @@ What the files are called: `mcsr_bench.results.bundle`.
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -55,6 +56,7 @@ from mcsr_bench.system.owners import now
 from mcsr_bench.system.provenance import git_revision, versions
 from mcsr_bench.system.stopping import StoppedError
 from mcsr_bench.training import Loop, training_profile
+from mcsr_bench.weights.shipped import shipped_file, shipped_notes
 from mcsr_bench.weights.tensors import BundleInfo, load_weights, save_weights
 
 Report = Callable[[str, int, int, str], None]
@@ -81,6 +83,8 @@ class TrialSpec(BaseModel):
     """All settings of the method."""
     changes: dict[str, Any] = {}
     """Of the settings, those that differ from the preset and from the suite's."""
+    shipped: str = ""
+    """SHA-256 of the weights that come with the method, where it is not trained."""
     dataset_variant: str = ""
     dataset_settings: dict[str, Any]
     dataset_changes: dict[str, Any] = {}
@@ -135,6 +139,7 @@ class TrialSpec(BaseModel):
             code=self.code,
             method=self.method,
             variant=self.variant,
+            shipped=self.shipped,
             dataset=self.data.name,
             dataset_variant=self.dataset_variant,
             scale=self.scale,
@@ -259,7 +264,9 @@ def _run_stages(spec: TrialSpec, bundle: Bundle, report: Report, heartbeat: Hear
         record.profile["trainable_parameters"] = sum(p.numel() for p in parameters if p.requires_grad)
         method.to(spec.device)
         record.profile |= _cost(spec) | training_profile(method, sampler)
-    if method.card.trains:
+    if spec.shipped:
+        record.notes += _take_shipped(spec, bundle, method, report, heartbeat)
+    elif method.card.trains:
         _train(spec, bundle, method, sampler, report, heartbeat)
     if not _usable(bundle, bundle.predictions, report):
         began = time.perf_counter()
@@ -298,6 +305,21 @@ def _usable(bundle: Bundle, path: Path, report: Report) -> bool:
         files.set_aside(path)
         return False
     return True
+
+
+def _take_shipped(spec: TrialSpec, bundle: Bundle, method: Method, report: Report, heartbeat: Heartbeat) -> list[str]:
+    """Copy the weights that come with the method into the bundle, and load them; what is to be said of them."""
+    if not _usable(bundle, bundle.weights, report):
+        source = shipped_file(spec.method, spec.scale)
+        if digest_once(source) != spec.shipped:
+            raise UserError(f"{source}: changed after the run began; run the same command again")
+        bundle.stress.unlink(missing_ok=True)  # of other weights, as are the predictions
+        with files.replacing(bundle.weights) as temporary:
+            shutil.copyfile(source, temporary)
+            bundle.record.files = {bundle.weights.name: spec.shipped}
+            heartbeat.beat()
+    load_weights(method, bundle.checked(bundle.weights), spec.device)
+    return shipped_notes(spec.method, spec.scale)
 
 
 def _train(

@@ -48,6 +48,7 @@ def trial_spec(
         code=methods().code(point.method),
         settings=point.settings,
         changes=point.changes,
+        shipped=point.shipped,
         dataset_variant=prepared.variant,
         dataset_changes=prepared.changes,
         dataset_settings=prepared.dataset.settings.model_dump(mode="json"),

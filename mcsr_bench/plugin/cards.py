@@ -131,6 +131,8 @@ class MethodCard(Card):
     """Per preset, per scale: FLOP of one training step, as `mcsr_bench.training.budget` counts them."""
     rates: dict[str, dict[str, dict[str, float]]] = {}
     """Per preset, per scale: validation PSNR (dB) by learning rate, each trained for a quarter of the budget with seed 0."""
+    shipped: dict[str, str] = {}
+    """Per scale: SHA-256 of the weights that come with the method, see `mcsr_bench.weights.shipped`."""
 
     tuning: Tuning | None = None
     """None: there is nothing to tune."""

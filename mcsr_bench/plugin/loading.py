@@ -12,12 +12,14 @@ from pydantic import BaseModel, ValidationError
 from mcsr_bench.errors import UserError, unknown_name
 from mcsr_bench.plugin.cards import DatasetCard, MethodCard
 from mcsr_bench.plugin.dataset import Dataset
-from mcsr_bench.plugin.given import named
 from mcsr_bench.plugin.method import Method
 from mcsr_bench.plugin.registry import datasets, methods, scoped_plugins
 
 SMOKE = "smoke"
 """The preset for tests: ``quick`` cut to ten steps. Its numbers are not results."""
+
+SHIPPED = "small"
+"""The preset of weights that come with a method, see `mcsr_bench.weights.shipped`."""
 
 _SMOKE_CHANGES = {"budget": 10, "budget_unit": "steps", "validations": 1, "batch_size": 2}
 
@@ -63,33 +65,8 @@ def check_seed(option: str, seed: int) -> None:
         raise UserError(f"{option} {seed}: a seed is between 0 and 2^32 - 1")
 
 
-def load_method(
-    name: str | type[Method],
-    scale: int,
-    preset: str = "paper",
-    *,
-    seed: int = 0,
-    plugins: str | Path | Iterable[str | Path] = (),
-    **settings: Any,
-) -> Method:
-    """A method with freshly initialised weights; ``.network`` of a trained one is a ``torch.nn.Module``.
-
-    name: of a method, or a class of your own with a ``Card``. The initialisation depends on ``seed`` alone and leaves torch's
-    random state as it was. plugins: folders whose sub-folders are plugins, known for this call alone. settings: what differs from
-    the preset. Raises UserError for an unknown name, preset, scale or setting, or a setting out of range.
-    """
-    check_seed("--seed", seed)
-    with scoped_plugins(plugins):
-        if isinstance(name, str):
-            return method_of(name, scale, preset, settings, seed=seed)
-        names, given = named(name)
-        [chosen] = names or ()
-        with scoped_plugins(classes=given):
-            return method_of(chosen, scale, preset, settings, seed=seed)
-
-
 def method_of(name: str, scale: int, preset: str, settings: Mapping[str, Any], *, seed: int = 0) -> Method:
-    """As `load_method`, with the settings in a mapping.
+    """As `mcsr_bench.load_method`, with the settings in a mapping.
 
     They may come from a record or a file, where none must pass for an argument: ``plugins`` would run code of the file's choice.
     """

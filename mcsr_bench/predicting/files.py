@@ -21,6 +21,7 @@ from mcsr_bench.predicting.volumes import kind, read_pair, write_volume
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.results.bundle import Bundle, BundleFiles
 from mcsr_bench.results.run_folder import RunFolder
+from mcsr_bench.weights.shipped import load_shipped, shipped_info
 from mcsr_bench.weights.tensors import BundleInfo, load_weights, read_info
 
 
@@ -38,7 +39,8 @@ class PredictionOutcome:
 
     def lines(self) -> list[str]:
         """For people."""
-        of = f", weights of {self.info.origin['file']}" if self.info.origin else ""
+        made_of = self.info.origin.get("file") or self.info.origin.get("dataset")
+        of = f", weights of {made_of}" if made_of else ""
         size = f"{self.slices} slices of {self.shape[0]} x {self.shape[1]}"
         return [
             f"{self.file}: {size}, {self.info.method} at {self.info.scale}x (protocol {self.info.protocol}{of})",
@@ -46,8 +48,25 @@ class PredictionOutcome:
         ]
 
 
+@dataclass(frozen=True)
+class Shipped:
+    """The weights that come with a method, in place of a bundle."""
+
+    method: str
+    scale: int
+
+
+def chosen_weights(bundle: str | Path | None, method: str | None, scale: int | None) -> Path | Shipped:
+    """What a call asked for: the folder, or the weights that come with a method. UserError for neither or both."""
+    if bundle is not None and method is None and scale is None:
+        return Path(bundle)
+    if bundle is None and method is not None and scale is not None:
+        return Shipped(method, scale)
+    raise UserError("give either --from, or --method and --scale for the weights that come with a method")
+
+
 def predict_files(
-    bundle: Path,
+    bundle: Path | Shipped,
     target: Path,
     auxiliary: Path | None,
     to: Path,
@@ -57,17 +76,18 @@ def predict_files(
 ) -> PredictionOutcome:
     """Super-resolve a volume with the method and weights of a bundle, slice by slice, and write it to ``to``.
 
-    bundle: the folder of a finished trial, or of imported weights (`weights.importing`). target: a volume of LR size; auxiliary:
-    the same slices of the other contrast at HR size (LR size for a method that super-resolves both jointly), None for a
-    single-contrast method. Kinds of files, layout, slice axis, grid and amplitudes: `predicting.volumes`. The output is of the
-    target's kind, its geometry the target's with ``scale`` times as many samples in the plane: NIfTI has magnitudes,
-    cut at 0; HDF5 has what a trial stores, complex images or magnitudes, also below 0 where the protocol scores those as they are.
+    bundle: the folder of a finished trial, or of imported weights (`weights.importing`), or the weights that come with a method.
+    target: a volume of LR size; auxiliary: the same slices of the other contrast at HR size (LR size for a method that
+    super-resolves both jointly), None for a single-contrast method. Kinds of files, layout, slice axis, grid and amplitudes:
+    `predicting.volumes`. The output is of the target's kind, its geometry the target's with ``scale`` times as many samples in the
+    plane: NIfTI has magnitudes, cut at 0; HDF5 has what a trial stores, complex images or magnitudes, also below 0 where the
+    protocol scores those as they are.
     report: called with (done, total) slices.
 
     Raises UserError, one sentence, for a folder that is not a bundle or not finished, files that cannot be read or do not belong
     together, and sizes that the method cannot take.
     """
-    bundle, target, to = Path(bundle), Path(target), Path(to)
+    target, to = Path(target), Path(to)
     auxiliary = None if auxiliary is None else Path(auxiliary)
     if kind(to) != kind(target):
         raise UserError(
@@ -75,9 +95,9 @@ def predict_files(
         )
     if any(to.resolve() == path.resolve() for path in (target, auxiliary) if path is not None):
         raise UserError(f"{to}: would be written over a file that is read")
-    info = read_bundle(bundle)
+    info = shipped_info(bundle.method, bundle.scale) if isinstance(bundle, Shipped) else read_bundle(bundle)
     with blamed(methods().folder(info.method)):
-        method = _loaded(bundle, info, device)
+        method = _shipped(info, device) if isinstance(bundle, Shipped) else _loaded(bundle, info, device)
     if auxiliary is None and method.card.contrasts == "multi":
         raise UserError(f"--auxiliary is missing: {info.method} uses the auxiliary contrast")
     pair = read_pair(target, auxiliary, info.scale, joint=method.joint)
@@ -111,7 +131,8 @@ def read_bundle(folder: Path) -> BundleInfo:
         return info
     if record.status != "done":
         raise UserError(f"--from {folder}: this trial has not finished (its status is '{record.status}')")
-    return BundleInfo(**{name: getattr(record, name) for name in BundleInfo.model_fields if name != "origin"})
+    own = {name: getattr(record, name) for name in BundleInfo.model_fields if name not in ("key", "origin")}
+    return BundleInfo(key=record.weights_key, **own)
 
 
 def _loaded(bundle: Path, info: BundleInfo, device: str) -> Method:
@@ -129,6 +150,12 @@ def _loaded(bundle: Path, info: BundleInfo, device: str) -> Method:
         weights = place.weights if record is None else Bundle(bundle, record).checked(place.weights)
         load_weights(method, weights, device, info.key)
     return method
+
+
+def _shipped(info: BundleInfo, device: str) -> Method:
+    method = method_of(info.method, info.scale, info.preset, {})
+    load_shipped(method)
+    return method.to(device) if isinstance(method, TorchMethod) else method
 
 
 def _batch(pair: Pair, which: range, scale: int, protocol: Protocol, *, joint: bool) -> Batch:

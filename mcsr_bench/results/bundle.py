@@ -106,6 +106,8 @@ class TrialRecord(_Record):
     """Of a third party's method: the hash of its code and card, part of the key; empty for a built-in one."""
     method: Name
     variant: Variant = ""
+    shipped: str = ""
+    """SHA-256 of the weights that came with the method, part of the key; empty: trained here, or not at all."""
     dataset: Name
     dataset_variant: Variant = ""
     scale: int = Field(ge=1)
@@ -146,6 +148,11 @@ class TrialRecord(_Record):
     def outdated(self) -> list[str]:
         """The metrics that its scores lack, or have by another revision than today's."""
         return [metric for metric, revision in revisions().items() if self.metrics.get(metric) != revision]
+
+    @property
+    def weights_key(self) -> str:
+        """The key that the header of its weights must have; "" for shipped ones, of which the hash is known."""
+        return "" if self.shipped else self.key
 
     @property
     def dataset_label(self) -> str:

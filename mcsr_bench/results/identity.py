@@ -17,6 +17,8 @@ class Identified(Protocol):
     @property
     def method(self) -> str: ...
     @property
+    def shipped(self) -> str: ...
+    @property
     def settings(self) -> dict[str, Any]: ...
     @property
     def dataset_settings(self) -> dict[str, Any]: ...
@@ -49,6 +51,7 @@ def trial_key(trial: Identified, *, code: tuple[str, str], revision: int, batche
             "contrasts": [trial.data.target, trial.data.auxiliary],
             "split": trial.data.split_hash,
             **({"code": code} if any(code) else {}),
+            **({"shipped": trial.shipped} if trial.shipped else {}),
         },
         16,
     )

@@ -305,7 +305,7 @@ def test_a_contrast_that_is_not_scored_any_more_is_missed(against, tmp_path):
 
 def test_shipped_weights_may_move_by_rounding_alone(tmp_path):
     for name, psnr in (("a", 30.0), ("b", 30.009), ("c", 30.011)):
-        trial(tmp_path / name, "edsr", 0, psnr, variant="shipped")
+        trial(tmp_path / name, "edsr", 0, psnr, variant="shipped", shipped="0" * 64)
         asked(tmp_path / name, ("edsr",), (0,))
     file = mb.write_numbers(tmp_path / "a", tmp_path / "f.json")
     assert [mb.regress(tmp_path / name, file).outcome for name in "abc"] == ["unmoved", "unmoved", "moved"]

@@ -15,8 +15,18 @@ from mcsr_bench import TorchMethod, load_method
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.training.budget import counted_step_flop
 
-METHODS = Path(__file__).parents[2] / "methods"
 PRESETS = ("quick", "small")
+
+
+def folder_of(name: str) -> Path:
+    """The folder of a method: of a built-in one that in the checkout, wherever the package is installed."""
+    own = Path(__file__).parents[2] / "methods" / name
+    return own if own.is_dir() else methods().folder(name)
+
+
+def card_of(name: str) -> Path:
+    """The file of a method's card."""
+    return folder_of(name) / "card.toml"
 
 
 def trained() -> list[str]:
@@ -37,7 +47,7 @@ def count(name: str, preset: str) -> dict[str, int]:
 
 def write_table(name: str, table: str, lines: Iterable[str]) -> None:
     """Put a table into a card in place of the one of that name, or in front of the presets."""
-    path = METHODS / name / "card.toml"
+    path = card_of(name)
     text = path.read_text("utf-8")
     block = "\n".join([f"[{table}]", *lines]) + "\n\n"
     old = re.compile(rf"^\[{re.escape(table)}\]\n.*?(?=^\[|^#|\Z)", re.MULTILINE | re.DOTALL)
@@ -48,7 +58,7 @@ def write_table(name: str, table: str, lines: Iterable[str]) -> None:
 
 def write_values(name: str, preset: str, values: Mapping[str, str]) -> None:
     """Change settings of a preset in a card; the values are TOML."""
-    path = METHODS / name / "card.toml"
+    path = card_of(name)
     head, title, rest = path.read_text("utf-8").partition(f"[presets.{preset}]\n")
     for key, value in values.items():
         rest = re.sub(rf"^{key} = .*$", f"{key} = {value}", rest, count=1, flags=re.MULTILINE)

@@ -88,8 +88,9 @@ def of_method(name: str) -> list[float]:
     """Of moved weights: a prediction at every scale and preset; losses and gradients of a step at the smallest size."""
     from mcsr_bench.conformance.subject import Subject, perturb
     from mcsr_bench.conformance.synthetic import smooth_batch
-    from mcsr_bench.plugin.loading import SMOKE, load_method
+    from mcsr_bench.plugin.loading import SMOKE
     from mcsr_bench.plugin.method import TorchMethod
+    from mcsr_bench.weights.loading import load_method
 
     subject = Subject(name)
     out: list[float] = []

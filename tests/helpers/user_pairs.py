@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from mcsr_bench import kspace
-from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.plugin.method import Method
+from mcsr_bench.weights.loading import load_method
 from mcsr_bench.weights.tensors import BundleInfo, save_weights
 
 SMALL = {

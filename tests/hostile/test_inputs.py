@@ -20,9 +20,9 @@ from safetensors.torch import save_file
 import mcsr_bench as mb
 from mcsr_bench.data.manifest import read_split
 from mcsr_bench.errors import UserError
-from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.plugin.published import published_numbers
 from mcsr_bench.system.files import file_name
+from mcsr_bench.weights.loading import load_method
 from mcsr_bench.weights.tensors import load_weights, read_info, save_tensors
 
 DEEP = "[" * 100_000 + "]" * 100_000

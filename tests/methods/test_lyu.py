@@ -18,10 +18,10 @@ from mcsr_bench.methods.lyu import Lyu
 from mcsr_bench.methods.lyu.losses import VGGFeatures, gradient_penalty, gram
 from mcsr_bench.methods.lyu.network import Critic, LyuNetwork
 from mcsr_bench.plugin.batch import Batch
-from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.training import Updater
+from mcsr_bench.weights.loading import load_method
 
 ADVERSARIAL = {"pixel_only": False, "adversarial_weight": 0.5, "perceptual_weight": 2.0, "texture_weight": 3.0}
 

@@ -18,10 +18,10 @@ from mcsr_bench.methods.mcmrsr import McMRSR, data_consistent
 from mcsr_bench.methods.mcmrsr.network import McMRSRNetwork
 from mcsr_bench.methods.mcmrsr.phase import enlarged, slow_phase
 from mcsr_bench.plugin.batch import Batch
-from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.training import Updater
+from mcsr_bench.weights.loading import load_method
 
 
 def count(module: nn.Module) -> int:

@@ -15,9 +15,9 @@ from published_mcmrsr import Array, Weights
 from mcsr_bench.methods.mcmrsr.matching import coarse_positions, enlarged, match, regions
 from mcsr_bench.methods.mcmrsr.network import McMRSRNetwork
 from mcsr_bench.plugin.batch import Batch
-from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.weights.importing import import_weights, released
+from mcsr_bench.weights.loading import load_method
 from mcsr_bench.weights.rules import computed
 from mcsr_bench.weights.rules import match as matching_names
 from mcsr_bench.weights.tensors import load_weights

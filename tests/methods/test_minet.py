@@ -12,11 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mcsr_bench.methods.minet.network import MINetNetwork
 from mcsr_bench.plugin.batch import Batch
-from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.plugin.method import TorchMethod
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.training import Updater
+from mcsr_bench.weights.loading import load_method
 
 SCALES = (2, 3, 4, 8)
 

@@ -17,10 +17,10 @@ from mcsr_bench.conformance.synthetic import SyntheticData
 from mcsr_bench.methods.zeng import Zeng
 from mcsr_bench.methods.zeng.network import ZengNetwork
 from mcsr_bench.plugin.batch import Batch
-from mcsr_bench.plugin.loading import load_method
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.training import Loop, Updater
+from mcsr_bench.weights.loading import load_method
 
 FACTORS = {2: [2], 3: [3], 4: [2, 2], 8: [2, 2, 2]}
 """Of the up-sampling steps, per scale."""

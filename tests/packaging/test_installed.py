@@ -1,7 +1,6 @@
 """sdist and wheel, each in a fresh environment and away from the checkout: is everything in them, and do the first commands run?
 
-The end of ``tox -e tests``. Each environment made here has one artifact, and behind it on its path all that is installed where this
-script runs.
+Each environment made here has one artifact, and behind it on its path all that is installed where the tests run.
 """
 
 from __future__ import annotations
@@ -12,10 +11,11 @@ import re
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import tomllib
 import venv
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 LINKED = ("datasets", "methods", "reports")
@@ -32,7 +32,7 @@ def call(*command: str | Path, cwd: Path, **environment: str) -> str:
         [str(word) for word in command], cwd=cwd, env=own, stdout=subprocess.PIPE, text=True, encoding="utf-8"
     )
     if done.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))}\nended with {done.returncode}\n{done.stdout}")
+        pytest.fail(f"{' '.join(map(str, command))}\nended with {done.returncode}\n{done.stdout}")
     return done.stdout
 
 
@@ -53,8 +53,12 @@ def datasets() -> set[str]:
     return {tomllib.loads(card.read_text(encoding="utf-8"))["name"] for card in cards}
 
 
-def check(artifact: Path, folder: Path) -> None:
-    """Install one artifact into an environment of its own in ``folder``, compare its files, and run the first commands."""
+@pytest.mark.parametrize("kind", ["sdist", "wheel"])
+def test_what_is_built_holds_all_files_and_runs(kind: str, tmp_path: Path) -> None:
+    folder = tmp_path.resolve()
+    # One at a time from the checkout, so that neither hides what the other lacks.
+    call(sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", folder / "dist", ROOT, cwd=folder)
+    [artifact] = (folder / "dist").iterdir()
     venv.create(folder / "venv", symlinks=os.name != "nt")
     scripts = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
     python = scripts / Path(sys.executable).name
@@ -75,35 +79,17 @@ def check(artifact: Path, folder: Path) -> None:
     call(*pip, "--no-build-isolation", artifact, cwd=folder)
     used = call(python, "-c", "import mcsr_bench; print(mcsr_bench.__file__)", cwd=folder).strip()
     if not Path(used).is_relative_to(site):
-        raise SystemExit(f"{artifact.name}: mcsr_bench is imported from {used}, not from {site}")
+        pytest.fail(f"{artifact.name}: mcsr_bench is imported from {used}, not from {site}")
     installed = {p.relative_to(site / "mcsr_bench").as_posix() for p in _files(site / "mcsr_bench")}
     if installed != package_files():
-        raise SystemExit(f"{artifact.name}: differs from the checkout in {sorted(installed ^ package_files())}")
+        pytest.fail(f"{artifact.name}: differs from the checkout in {sorted(installed ^ package_files())}")
     command = scripts / "mcsr-bench"
     listed = json.loads(call(command, "list", "datasets", "--json", cwd=folder))
     if {row["name"] for row in listed} != datasets():
-        raise SystemExit(f"{artifact.name}: lists {[row['name'] for row in listed]}, not {sorted(datasets())}")
+        pytest.fail(f"{artifact.name}: lists {[row['name'] for row in listed]}, not {sorted(datasets())}")
     table = call(command, *RUN, cwd=folder, MCSR_BENCH_CACHE=str(folder / "cache"))
     if (
         not re.search(r"brain-sim[^\n]*, 4x[^\n]*\n.*zerofill.*bicubic", table, re.DOTALL)
         or not (folder / "run" / "report" / "index.html").is_file()
     ):
-        raise SystemExit(f"{artifact.name}: no table, or no report of brain-sim:\n{table}")
-    print(f"{artifact.name}: {len(installed)} files, {len(listed)} data sets; the default data set runs")
-
-
-def main() -> None:
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name).resolve()
-        # One after the other from the checkout, so that neither hides what the other lacks.
-        for kind in ("--sdist", "--wheel"):
-            call(sys.executable, "-m", "build", "--no-isolation", kind, "--outdir", work / "dist", ROOT, cwd=work)
-        [sdist], [wheel] = (work / "dist").glob("*.tar.gz"), (work / "dist").glob("*.whl")
-        for artifact in (sdist, wheel):
-            folder = work / artifact.suffix.strip(".")
-            folder.mkdir()
-            check(artifact, folder)
-
-
-if __name__ == "__main__":
-    main()
+        pytest.fail(f"{artifact.name}: no table, or no report of brain-sim:\n{table}")
