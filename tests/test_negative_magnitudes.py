@@ -32,7 +32,7 @@ from mcsr_bench.reports.paper.figures import comparison as figure
 from mcsr_bench.reports.paper.figures.comparison import comparison
 from mcsr_bench.reports.paper.sheets import sheets
 from mcsr_bench.results.bundle import Bundle, BundleFiles
-from mcsr_bench.system import files
+from mcsr_bench.system import files, frames
 from mcsr_bench.training import validation_psnr
 
 TOYS = Path(__file__).parent / "toys"
@@ -185,7 +185,7 @@ def test_scores_that_came_later_are_of_the_same_predictions(trials: dict[str, tu
     place, _ = trials["toynet"]
     before, record = place.volumes.read_bytes(), place.read_record()
     assert record is not None
-    files.write_table(place.volumes, pd.read_csv(place.volumes).drop(columns="psnr@volume-max"))
+    frames.write_csv(place.volumes, pd.read_csv(place.volumes).drop(columns="psnr@volume-max"))
     del record.metrics["psnr@volume-max"]
     record.files[place.volumes.name] = files.file_digest(place.volumes)
     assert complete(Bundle(place.folder, record)) == ""

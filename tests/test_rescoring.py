@@ -8,7 +8,7 @@ import pytest
 import mcsr_bench as mb
 from mcsr_bench.metrics import METRICS, revisions
 from mcsr_bench.results.bundle import BundleFiles
-from mcsr_bench.system import files
+from mcsr_bench.system import files, frames
 
 TOYS = Path(__file__).parent / "toys"
 
@@ -26,7 +26,7 @@ def made(tmp_path, own_cache):
     for path in (place.volumes, place.slices):
         table = pd.read_csv(path).drop(columns="hfen")
         table["ssim@volume-max"] = 0.123
-        files.write_table(path, table)
+        frames.write_csv(path, table)
     record = files.read_json(place.trial)
     record["files"] |= {path.name: files.file_digest(path) for path in (place.volumes, place.slices)}
     del record["metrics"]["hfen"]
@@ -81,7 +81,7 @@ def test_without_the_prepared_data_too(made, monkeypatch, tmp_path):
 
 def test_a_kill_between_the_tables_leaves_a_trial_that_is_scored_again(made, monkeypatch):
     place, whole = made
-    write = files.write_table
+    write = frames.write_csv
 
     def killed(path, table):
         if path == place.slices:
@@ -89,7 +89,7 @@ def test_a_kill_between_the_tables_leaves_a_trial_that_is_scored_again(made, mon
         write(path, table)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write_table", killed)
+        patch.setattr(frames, "write_csv", killed)
         with pytest.raises(KeyboardInterrupt):
             run(place.folder.parents[3])
     found = mb.load_results(place.folder.parents[3])

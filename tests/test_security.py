@@ -13,7 +13,7 @@ from mcsr_bench.data.raw import hdf5, nifti
 from mcsr_bench.data.raw.pair_file import validate
 from mcsr_bench.errors import UserError
 from mcsr_bench.predicting import volumes
-from mcsr_bench.system import files
+from mcsr_bench.system import files, frames
 from mcsr_bench.weights.tensors import load_tensors, read_foreign, read_info
 
 ROOT = Path(__file__).parents[1]
@@ -107,7 +107,7 @@ READERS = {
     "image.nii": nifti.inspect,
     "image.nii.gz": nifti.inspect,
     "trial.json": files.read_json,
-    "volumes.csv": files.read_table,
+    "volumes.csv": frames.read_csv,
 }
 
 

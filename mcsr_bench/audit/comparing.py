@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mcsr_bench.errors import damaged
 from mcsr_bench.metrics import COMPANIONS, METRICS, REGIONAL, of_zero_filling, revisions
-from mcsr_bench.system import files
+from mcsr_bench.system import frames
 
 RELATIVE = 1e-6
 """How far scores of equal prepared data may be apart."""
@@ -33,7 +33,7 @@ def differences(path: Path, fresh: pd.DataFrame, scored_by: Mapping[str, int], *
     so that `RELATIVE` holds, and not `DECIBEL`. DamagedFileError or UnreadFileError for a table that cannot be read.
     """
     try:
-        stored = files.read_table(path, _WHERE)
+        stored = frames.read_csv(path, _WHERE)
     except (OSError, ValueError) as error:
         raise damaged(path, f"cannot be read as a table of scores: {error}", error) from None
     keys = [key for key in _KEYS if key in fresh]

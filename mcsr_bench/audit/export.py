@@ -16,7 +16,7 @@ from mcsr_bench.plugin.loading import SMOKE
 from mcsr_bench.results.bundle import TrialRecord
 from mcsr_bench.results.identity import signature
 from mcsr_bench.results.load import Results, load_results
-from mcsr_bench.system import files
+from mcsr_bench.system import files, frames
 
 
 def export(run: str | Path, format: str, to: str | Path) -> list[Path]:
@@ -72,7 +72,7 @@ def _benchopt(results: Results, folder: Path) -> list[Path]:
             }
         )
     path = folder / "benchopt.csv"
-    files.write_table(path, pd.DataFrame(rows))
+    frames.write_csv(path, pd.DataFrame(rows))
     return [path]
 
 

@@ -31,7 +31,7 @@ from mcsr_bench.results.bundle import Bundle, BundleFiles, TrialRecord
 from mcsr_bench.results.load import Results, use_results
 from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.results.stress_table import CLEAN, FOREIGN, NOISE, stress_table
-from mcsr_bench.system import files, stopping
+from mcsr_bench.system import files, frames, stopping
 from mcsr_bench.system.progress import Listener
 from mcsr_bench.weights.tensors import load_weights
 
@@ -110,7 +110,7 @@ def stress_trial(folder: Path, device: str = "cpu", report: Callable[[int, int],
     if hasattr(method, "to"):
         method.to(device)
     store = open_store(record.data.store)
-    volumes = files.read_table(Bundle(folder, record).checked(place.volumes), ("volume_id",))
+    volumes = frames.read_csv(Bundle(folder, record).checked(place.volumes), ("volume_id",))
     test = list(dict.fromkeys(volumes["volume_id"]))
     rows: list[dict[str, Any]] = []
     for number, volume_id in enumerate(test):
@@ -143,7 +143,7 @@ def stress_trial(folder: Path, device: str = "cpu", report: Callable[[int, int],
         if report:
             report(number + 1, len(test))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    files.write_table(place.stress, table)
+    frames.write_csv(place.stress, table)
     return table
 
 

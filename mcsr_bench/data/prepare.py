@@ -26,7 +26,7 @@ from mcsr_bench.plugin.split import Split
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.results.bundle import DataRecord
 from mcsr_bench.results.naming import label, variant_of
-from mcsr_bench.system import files
+from mcsr_bench.system import frames
 from mcsr_bench.system.progress import Listener
 
 
@@ -269,4 +269,4 @@ def write_registrations(path: Path, store: Store) -> None:
         whole = {k: v for k, v in record.items() if k not in ("translation_mm", "shift_px")}
         rows.append({"volume_id": volume_id, "patient_id": store.volumes[volume_id].patient_id, **whole, **parts})
     if rows:
-        files.write_table(path, pd.DataFrame(rows))
+        frames.write_csv(path, pd.DataFrame(rows))

@@ -33,7 +33,7 @@ from mcsr_bench.results.heartbeat import now
 from mcsr_bench.results.predictions import write_predictions
 from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.roles import ROLES
-from mcsr_bench.system import files
+from mcsr_bench.system import files, frames
 from mcsr_bench.system.devices import device_name
 from mcsr_bench.system.digests import digest_once
 from mcsr_bench.system.provenance import git_revision, versions
@@ -92,7 +92,7 @@ def join(
         if made:
             with suppress(OSError):  # it holds the bundle
                 place.folder.parent.rmdir()
-    return files.read_table(place.volumes, ("patient_id", "volume_id", "role", "contrast"))
+    return frames.read_csv(place.volumes, ("patient_id", "volume_id", "role", "contrast"))
 
 
 def check_name(name: str) -> None:
@@ -155,7 +155,7 @@ def _build(folder: Path, method: Method, name: str, seed: int, beside: Bundle) -
     """Everything of the bundle into a folder that takes its place when all is there."""
     like = beside.record
     store, protocol = open_store(like.data.store), get_protocol(like.protocol)
-    test = list(dict.fromkeys(files.read_table(beside.checked(beside.volumes), ("volume_id",))["volume_id"]))
+    test = list(dict.fromkeys(frames.read_csv(beside.checked(beside.volumes), ("volume_id",))["volume_id"]))
     store.compare(test)
     sampler = Sampler(store, Split((), (), tuple(test), like.data.split_rule), protocol, seed)
     seen = hashlib.sha256()

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
 from mcsr_bench.data.store import open_store
 from mcsr_bench.engines.base import Emit, Engine, Job, Watcher, follow, registered
-from mcsr_bench.errors import DamagedFileError, UnreadFileError, UserError
+from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.experiment.trial import score_tables
 from mcsr_bench.metrics import COMPANIONS, revisions
 from mcsr_bench.results.bundle import Bundle, BundleFiles
 from mcsr_bench.results.predictions import stored_predictions
-from mcsr_bench.system import files
+from mcsr_bench.system import frames
 from mcsr_bench.system.digests import digest_once
 from mcsr_bench.system.locks import TakenError
 from mcsr_bench.system.progress import Listener
@@ -25,17 +24,13 @@ _DAMAGED = "damaged: "
 """How the result of a job begins whose bundle is damaged."""
 
 
-def complete_scores(places: Sequence[BundleFiles], engine: Engine, listener: Listener) -> None:
+def complete_scores(bundles: Sequence[Bundle], engine: Engine, listener: Listener) -> set[Path]:
     """Bring the scores of finished trials up to the metrics of today. What cannot be computed stays empty, with a warning.
 
-    A trial one of whose files turns out damaged is not finished any more, with a warning.
+    A trial one of whose files turns out damaged is not finished any more, with a warning. Returns the folders of those whose record
+    may be another one now.
     """
-    behind = []
-    for place in places:
-        with suppress(UnreadFileError):  # which is told where the trial is asked for its results
-            record = place.read_record()
-            if record is not None and record.status == "done" and record.outdated():
-                behind.append(Bundle(place.folder, record))
+    behind = [bundle for bundle in bundles if bundle.record.outdated()]
     jobs = [Job(complete_job, str(bundle.folder), label=bundle.record.label) for bundle in behind]
     for bundle, outcome in zip(behind, follow(engine, jobs, Watcher()), strict=True):
         reason = outcome.value if outcome.done else outcome.reason
@@ -44,6 +39,7 @@ def complete_scores(places: Sequence[BundleFiles], engine: Engine, listener: Lis
         elif reason:
             metrics = ", ".join(bundle.record.outdated())
             listener.warning(f"{bundle.record.label}: {metrics} stays empty, because {reason}")
+    return {bundle.folder for bundle in behind}
 
 
 @registered
@@ -88,7 +84,7 @@ def complete(bundle: Bundle) -> str:
     record.status, record.reason = "interrupted", "its scores were being completed; the same command goes on with it"
     bundle.write()
     for path, table in zip(paths, tables, strict=True):
-        files.write_table(path, table)
+        frames.write_csv(path, table)
         record.files[path.name] = digest_once(path)
     record.status, record.reason, record.metrics = "done", "", revisions()
     bundle.write()
@@ -100,7 +96,7 @@ def _updated(path: Path, fresh: pd.DataFrame, outdated: Sequence[str]) -> pd.Dat
     keys = [key for key in _KEYS if key in fresh]
     beside = [column for column in COMPANIONS if column in fresh]
     new = [*outdated, *beside]
-    kept = files.read_table(path, ("patient_id", *_KEYS[:2], "contrast")).drop(columns=new, errors="ignore")
+    kept = frames.read_csv(path, ("patient_id", *_KEYS[:2], "contrast")).drop(columns=new, errors="ignore")
     joined = kept.merge(fresh[[*keys, *new]], on=keys, how="left", validate="one_to_one")
     head = [column for column in kept if column not in revisions()]
     return joined[[*head, *revisions(), *beside]]

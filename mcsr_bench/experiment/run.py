@@ -20,7 +20,7 @@ from mcsr_bench.experiment.rescoring import complete_scores
 from mcsr_bench.experiment.trial import TrialSpec
 from mcsr_bench.experiment.trials import finished, mend, replace_others, run_trials, trial_spec
 from mcsr_bench.plugin.registry import methods
-from mcsr_bench.results.bundle import TrialRecord, check_version
+from mcsr_bench.results.bundle import Bundle, BundleFiles, TrialRecord, check_version
 from mcsr_bench.results.load import Results, use_results
 from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
@@ -90,12 +90,15 @@ def _run_missing(
                 raise UserError(
                     f"--fresh: {owner} is running {trial.label} in {trial.out}; wait for its end, or choose another --out"
                 )
-    there = [trial for trial in trials if finished(trial, listener, fresh=fresh) is not None]
-    for trial in there:
-        trial.place.tidy()
+    there = {
+        trial.place.folder: record for trial in trials if (record := finished(trial, listener, fresh=fresh)) is not None
+    }
+    for folder in there:
+        BundleFiles(folder).tidy()
     listener.trials(len(trials), len(there))
-    complete_scores([trial.place for trial in there], engine, listener)
-    records = {trial.place.folder: record for trial in there if (record := finished(trial, listener)) is not None}
+    changed = complete_scores([Bundle(folder, record) for folder, record in there.items()], engine, listener)
+    again = {trial.place.folder: finished(trial, listener) for trial in trials if trial.place.folder in changed}
+    records = {folder: record for folder, record in (there | again).items() if record is not None}
     missing = [trial for trial in trials if trial.place.folder not in records]
     # Long trials first, so that interpolation fills the gaps at the end.
     missing.sort(key=lambda trial: not methods().card(trial.method).trains)

@@ -48,7 +48,7 @@ from mcsr_bench.results.naming import label, shown
 from mcsr_bench.results.predictions import stored_predictions, write_predictions
 from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.roles import ROLES
-from mcsr_bench.system import files, stopping
+from mcsr_bench.system import files, frames, stopping
 from mcsr_bench.system.devices import device_name, device_of
 from mcsr_bench.system.digests import digest_once
 from mcsr_bench.system.locks import TakenError
@@ -382,6 +382,6 @@ def score_tables(bundle: Bundle, volumes: Iterable[StoredVolume]) -> tuple[pd.Da
 def write_scores(bundle: Bundle, volumes: Iterable[StoredVolume]) -> None:
     """Score the stored predictions, and note in the record by which revision of each metric, and the hashes of the tables."""
     for path, table in zip((bundle.volumes, bundle.slices), score_tables(bundle, volumes), strict=True):
-        files.write_table(path, table)
+        frames.write_csv(path, table)
         bundle.record.files[path.name] = digest_once(path)
     bundle.record.metrics = revisions()

@@ -36,7 +36,7 @@ from mcsr_bench.plugin.registry import methods
 from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.results.bundle import Bundle, DataRecord, TrialRecord
 from mcsr_bench.results.run_folder import RunFolder
-from mcsr_bench.system import files
+from mcsr_bench.system import files, frames
 from mcsr_bench.system.devices import chosen_device
 from mcsr_bench.system.progress import Listener
 from mcsr_bench.system.provenance import versions
@@ -311,7 +311,7 @@ def _finished(trial: TrialSpec, listener: Listener) -> TrialRecord | None:
 
 def _score(volumes: Path) -> float:
     """The patient mean of the objective of the target in a trial's scores."""
-    table = files.read_table(volumes, ("patient_id", "volume_id", "contrast"))
+    table = frames.read_csv(volumes, ("patient_id", "volume_id", "contrast"))
     target = table[table["role"] == "target"]
     if target[OBJECTIVE].isna().any():  # a score that is missing must not vanish from an average
         return math.nan

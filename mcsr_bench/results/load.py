@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 from mcsr_bench.errors import DamagedFileError, FileError, UnreadFileError, UserError, damaged
 from mcsr_bench.results import shown
 from mcsr_bench.results.bundle import Bundle, TrialRecord
 from mcsr_bench.results.identity import signatures
 from mcsr_bench.results.run_folder import RunFolder
-from mcsr_bench.roles import ROLES
-from mcsr_bench.system import files
+from mcsr_bench.results.scores import IDENTITY, identity, score_table
+from mcsr_bench.system import frames
 
 T = TypeVar("T")
 _TABLES = ("trials", "volumes", "slices", "signatures")
@@ -47,7 +45,7 @@ class Results:
     @cached_property
     def slices(self) -> pd.DataFrame:
         """Read when first asked for: it is most of what a run holds, and few need it."""
-        return _tables(self.bundles, lambda bundle: bundle.slices)
+        return score_table(self.bundles, lambda bundle: bundle.slices)
 
     def __repr__(self) -> str:
         return shown.text(self.folders, self.records, self.volumes)
@@ -59,20 +57,20 @@ class Results:
     def signatures(self) -> pd.DataFrame:
         """What each score is: a row per finished trial and metric, with the trial's identity and the one line ``signature``."""
         rows = [
-            {**_identity(record), "metric": metric, "signature": line}
+            {**identity(record), "metric": metric, "signature": line}
             for record in self.records
             if record.status == "done"
             for metric, line in signatures(record).items()
         ]
-        return pd.DataFrame(rows, columns=[*_IDENTITY, "metric", "signature"])
+        return pd.DataFrame(rows, columns=[*IDENTITY, "metric", "signature"])
 
     def to_csv(self, folder: str | Path) -> list[Path]:
         """Write `trials`, `volumes`, `slices` and `signatures` into a folder, a CSV each. Returns the files."""
-        return [self._write(Path(folder) / f"{name}.csv", files.write_table) for name in _TABLES]
+        return [self._write(Path(folder) / f"{name}.csv", frames.write_csv) for name in _TABLES]
 
     def to_parquet(self, folder: str | Path) -> list[Path]:
         """The same as Parquet. UserError where pyarrow is missing, with the line that installs it."""
-        return [self._write(Path(folder) / f"{name}.parquet", files.write_parquet) for name in _TABLES]
+        return [self._write(Path(folder) / f"{name}.parquet", frames.write_parquet) for name in _TABLES]
 
     def _write(self, path: Path, write: Callable[[Path, pd.DataFrame], None]) -> Path:
         write(path, getattr(self, path.stem))
@@ -96,7 +94,7 @@ def training_log(bundle: Bundle) -> pd.DataFrame:
     """Step, loss and validation_psnr (dB) of a trial that wrote its training log. Errors as `load_results`."""
     path = bundle.checked(bundle.training_log)
     try:
-        return files.read_table(path)[["step", "loss", "validation_psnr"]].astype(float)
+        return frames.read_csv(path)[["step", "loss", "validation_psnr"]].astype(float)
     except (OSError, ValueError, KeyError) as error:
         raise damaged(path, f"cannot be read as a training log: {error}", error) from None
 
@@ -162,60 +160,12 @@ def _as_it_is(bundle: Bundle) -> Bundle:
 def _results(roots: tuple[Path, ...], found: Sequence[Bundle]) -> Results:
     rows = [
         {
-            **_identity(bundle.record),
+            **identity(bundle.record),
             "status": bundle.record.status,
             "reason": bundle.record.reason,
             "folder": str(bundle.folder),
         }
         for bundle in found
     ]
-    trials = pd.DataFrame(rows, columns=[*_IDENTITY, "status", "reason", "folder"])
-    return Results(roots, tuple(found), trials, _tables(found, lambda bundle: bundle.volumes))
-
-
-def _tables(found: Sequence[Bundle], file: Callable[[Bundle], Path]) -> pd.DataFrame:
-    """A CSV of all finished trials in one table, the identity of the trial in front of each row."""
-    parts = [_scores(file(bundle), bundle) for bundle in found if bundle.record.status == "done"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*_IDENTITY, *_WHERE])
-
-
-_WHERE = ("patient_id", "volume_id", "role", "contrast")
-_IDENTITY = ("dataset", "scale", "method", "variant", "seed", "preset", "protocol", "protocol_hash", "track")
-
-
-def _identity(record: TrialRecord) -> dict[str, Any]:
-    found = {"dataset": record.dataset_label, "track": record.data.track}
-    return {name: found.get(name, getattr(record, name, None)) for name in _IDENTITY}
-
-
-def _not_scores(table: pd.DataFrame) -> str:
-    """Why a table is not one of scores, as a clause, or ""."""
-    for column in table:
-        values = table[column]
-        if column in _IDENTITY:
-            return f"a column {column}, which the record gives"
-        if column in _WHERE and values.isna().any():
-            return f"a row without {column}"
-        if column not in _WHERE and not (is_numeric_dtype(values) or values.isna().all()):
-            return f"{column} holds text"
-    return "" if set(table["role"]) <= set(ROLES) else "a role that is neither target nor auxiliary"
-
-
-def _scores(path: Path, bundle: Bundle) -> pd.DataFrame:
-    """A table of scores, a column per metric there is: empty where it was not computed, or by another revision."""
-    try:
-        table = files.read_table(path, _WHERE)
-    except (OSError, ValueError) as error:
-        raise damaged(path, f"the scores of a finished trial cannot be read: {error}", error) from None
-    if missing := sorted({*_WHERE} - set(table)):
-        raise DamagedFileError(path, f"the scores of a finished trial have no column {missing[0]}")
-    if wrong := _not_scores(table):
-        raise DamagedFileError(path, f"the scores of a finished trial cannot be read: {wrong}")
-    keys = [key for key in ("role", "volume_id", "slice_index") if key in table]
-    twice = table[table.duplicated(keys)]
-    if len(twice):
-        raise DamagedFileError(path, f"holds volume {twice['volume_id'].iloc[0]} ({twice['role'].iloc[0]}) twice")
-    bundle.checked(path)
-    for metric in bundle.record.outdated():
-        table[metric] = math.nan
-    return pd.concat([pd.DataFrame(_identity(bundle.record), index=table.index), table], axis=1)
+    trials = pd.DataFrame(rows, columns=[*IDENTITY, "status", "reason", "folder"])
+    return Results(roots, tuple(found), trials, score_table(found, lambda bundle: bundle.volumes))

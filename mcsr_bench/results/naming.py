@@ -52,5 +52,16 @@ def shown_names(found: Iterable[tuple[str, str, Mapping[str, Any]]]) -> dict[str
     }
 
 
+def spans(numbers: Iterable[int]) -> str:
+    """Different whole numbers for people: "0, 1", "0 to 9, 20"; four or more in a row are a span."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 3 else ", ".join(map(str, run)) for run in runs)
+
+
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
@@ -87,7 +88,8 @@ class RunFolder:
 
     def linked(self, place: BundleFiles) -> bool:
         """Whether a place is a link to another folder: what is written there would leave the run."""
-        return place.folder.resolve() != self.root.resolve() / place.folder.relative_to(self.root)
+        inside = os.path.relpath(place.folder, self.root)
+        return os.path.realpath(place.folder) != os.path.join(os.path.realpath(self.root), inside)
 
     def read(self, place: BundleFiles) -> TrialRecord | None:
         """The record in one of this run's places. DamagedFileError also for that of another place; errors as `read_record`."""

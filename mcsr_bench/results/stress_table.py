@@ -12,7 +12,7 @@ from mcsr_bench.results.bundle import Bundle
 from mcsr_bench.results.naming import shown_names
 from mcsr_bench.results.statistics import compare_pairs
 from mcsr_bench.results.table import Cell, Table, number, p_text
-from mcsr_bench.system import files
+from mcsr_bench.system import frames
 
 CLEAN, FOREIGN = "clean", "another patient"
 
@@ -71,7 +71,7 @@ def stress_table(bundles: Sequence[Bundle]) -> Table | None:
 def _read(path: Path) -> pd.DataFrame:
     """A ``stress.csv``. It has no hash in the record: what shows is damage that leaves no such table."""
     try:
-        table = files.read_table(path, ("patient_id", "volume_id", "contrast"))
+        table = frames.read_csv(path, ("patient_id", "volume_id", "contrast"))
         table = table.astype(dict.fromkeys(_VALUES, float))
         patients = table.groupby("perturbation")["patient_id"].nunique()
         whole = (

@@ -13,24 +13,17 @@ import stat
 import tempfile
 import tomllib
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-from mcsr_bench.errors import UserError, machine_error
+from mcsr_bench.errors import machine_error
 from mcsr_bench.system.locks import locked
 from mcsr_bench.system.owners import alive, this_process
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 LARGEST_RECORD = 1 << 24
 """Bytes of a JSON or TOML file that are read; parsed it takes some twenty times as much memory."""
-LARGEST_TABLE = 1 << 25
-"""Bytes of a CSV that are read: some 90 000 slices with all scores."""
-LONGEST_HEAD = 1 << 16
-"""Bytes of the first line of a CSV."""
 DEEPEST = 64
 """Levels of lists and tables within each other in a JSON or TOML file."""
 
@@ -69,7 +62,7 @@ def not_a_file(path: Path) -> str:
     return "a folder, not a file" if stat.S_ISDIR(mode) else "a pipe, a socket or a device, not a regular file"
 
 
-def _check_finite(path: Path) -> None:
+def check_finite(path: Path) -> None:
     """ValueError for a pipe or a device; what is wrong with any other path opening it will tell."""
     if path.exists() and not path.is_dir() and (what := not_a_file(path)):
         raise ValueError(f"{path}: {what}")
@@ -77,7 +70,7 @@ def _check_finite(path: Path) -> None:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, read in pieces. OSError, ValueError for a pipe or a device, whose bytes may never end."""
-    _check_finite(path)
+    check_finite(path)
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -237,7 +230,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def _bounded_text(path: Path, most: int) -> str:
     """Read no further than ``most`` bytes: a file may come from anyone, and parsing takes many times its size."""
-    _check_finite(path)
+    check_finite(path)
     with path.open("rb") as handle:
         data = handle.read(most + 1)
     if len(data) > most:
@@ -264,39 +257,6 @@ def _finite(text: str) -> float:
 
 def _not_finite(text: str) -> float:
     raise ValueError(f"{text} is not a finite number")
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a CSV in one move, with a fixed float format: equal numbers give equal bytes."""
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.12g", lineterminator="\n")
-
-
-def write_parquet(path: Path, table: pd.DataFrame) -> None:
-    """Write a Parquet file in one move. UserError without pyarrow."""
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        raise UserError('Parquet needs pyarrow: pip install "mcsr-bench[parquet]"') from None
-    with replacing(path) as temporary:
-        table.to_parquet(temporary, index=False)
-
-
-def read_table(path: Path, text: Iterable[str] = ()) -> pd.DataFrame:
-    """Read what `write_table` wrote; ``text``: columns of names, in which even "NA" or "007" is one. OSError, ValueError.
-
-    ValueError also for a file that would need more memory than such tables have.
-    """
-    import pandas as pd
-
-    _check_finite(path)
-    with path.open("rb") as handle:
-        head = handle.readline(LONGEST_HEAD + 1)
-    if len(head) > LONGEST_HEAD or b'"' in head:
-        raise ValueError("its first line is not the names of columns")
-    if path.stat().st_size > LARGEST_TABLE:
-        raise ValueError(f"it is larger than {LARGEST_TABLE} bytes")
-    return pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""])
 
 
 def set_aside(path: Path) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from mcsr_bench.errors import InterruptedWorkError, UserError
 from mcsr_bench.plugin.method import TorchMethod, TrainingData, TrainingSettings
 from mcsr_bench.results.bundle import BundleFiles
-from mcsr_bench.system import files, stopping
+from mcsr_bench.system import files, frames, stopping
 from mcsr_bench.weights.tensors import load_tensors, save_tensors
 
 from .budget import training_steps
@@ -136,7 +136,7 @@ class Loop:
             self._save(state, method, optimizers)
         names = sorted({name for row in state.rows for name in row} - {"step", "rate_factor", "validation_psnr"})
         columns = ["step", "rate_factor", *names, "validation_psnr"]
-        files.write_table(self._files.training_log, pd.DataFrame(state.rows, columns=columns))
+        frames.write_csv(self._files.training_log, pd.DataFrame(state.rows, columns=columns))
         method.load_state(state.best)
 
     def _detail(self, numbers: dict[str, Tensor], state: _State) -> str:

@@ -17,7 +17,7 @@ from mcsr_bench.plugin.report import Site
 from mcsr_bench.results.identity import signatures
 from mcsr_bench.results.load import Results
 from mcsr_bench.results.verdict import Verdict
-from mcsr_bench.system import files
+from mcsr_bench.system import files, frames
 
 from .boards import Board, Row, boards
 from .facts import command, flags, latency, reported, size
@@ -119,7 +119,7 @@ def _downloads(board: Board, row: Row, to: Path) -> dict[str, str]:
         kept = table[(table["role"] == board.role) & (table["contrast"] == board.contrast)]
         place = f"downloads/{board.name}/{files.file_name(row.name)}-{kind}.csv"
         (to / place).parent.mkdir(parents=True, exist_ok=True)
-        files.write_table(to / place, _for_file(kept))
+        frames.write_csv(to / place, _for_file(kept))
         found[kind] = place
     return found
 

@@ -18,6 +18,7 @@ from mcsr_bench.plugin.registry import datasets, methods
 from mcsr_bench.plugin.report import number
 from mcsr_bench.results.bundle import DataRecord
 from mcsr_bench.results.load import Results
+from mcsr_bench.results.naming import spans
 from mcsr_bench.results.verdict import Verdict
 from mcsr_bench.system import files
 from mcsr_bench.system.provenance import command, versions
@@ -170,7 +171,7 @@ def _result(
         "title": about["title"],
         "row": row.title,
         "numbers": numbers,
-        "seeds": ", ".join(map(str, row.seeds)),
+        "seeds": spans(row.seeds),
         "steps": profile.get("steps"),
         "flop": profile["training_flop"] / 1e12 if "training_flop" in profile else None,
         "signature": next(iter(values["signatures"].values()), ""),

@@ -22,7 +22,7 @@ from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results.bundle import Bundle
 from mcsr_bench.results.predictions import Predictions, stored_predictions
 from mcsr_bench.results.verdict import Verdict
-from mcsr_bench.system import files
+from mcsr_bench.system import frames
 
 from .boards import Board, Row
 from .scoring import SHOWN, Scores
@@ -154,7 +154,7 @@ def _packed(images: Image) -> dict[str, Any]:
 
 
 def _slice_scores(board: Board, bundle: Bundle, case: Case) -> list[dict[str, float]]:
-    table = files.read_table(bundle.checked(bundle.slices), ("patient_id", "volume_id", "role", "contrast"))
+    table = frames.read_csv(bundle.checked(bundle.slices), ("patient_id", "volume_id", "role", "contrast"))
     own = table[(table["volume_id"] == case.volume.volume_id) & (table["role"] == board.role)].set_index("slice_index")
     return [dict(_of(own, case.volume.slice_index[k])) for k in case.positions]
 

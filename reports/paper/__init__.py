@@ -15,7 +15,7 @@ from mcsr_bench.metrics import METRICS
 from mcsr_bench.plugin.report import FORMATS, Layout, Report, Table
 from mcsr_bench.results.load import Results
 from mcsr_bench.results.statistics import COLUMNS, spread
-from mcsr_bench.system import files
+from mcsr_bench.system import files, frames
 
 from .extra import extra_tables
 from .figures import Drawing, Undrawn, drawings
@@ -90,7 +90,7 @@ class PaperReport(Report):
                 cells = [[cell.csv for cell in row] for row in one.rows]
                 scores[f"{files.file_name(one.name)}.csv"] = pd.DataFrame(cells, columns=list(one.names or one.columns))
             for name, frame in scores.items():
-                files.write_table(to / "tables" / name, _for_file(frame))
+                frames.write_csv(to / "tables" / name, _for_file(frame))
                 written.append(to / "tables" / name)
         drawn = [one for one in pictures if isinstance(one, Picture)]
         return [*written, *(to / "figures" / f"{one.name}.png" for one in drawn)]
@@ -123,7 +123,7 @@ def _pictures(drawings: Iterator[Drawing | Undrawn], to: Path, formats: tuple[st
                 one.figure.savefig(temporary, format="pdf", dpi=one.dpi, metadata={"CreationDate": None})
         with files.replacing(place / f"{name}.png") as temporary:
             temporary.write_bytes(full)
-        files.write_table(place / f"{name}.csv", _for_file(one.data))
+        frames.write_csv(place / f"{name}.csv", _for_file(one.data))
         yield Picture(name, one.title, shown, one.caption, (".png", ".pdf") if "latex" in formats else (".png",))
 
 

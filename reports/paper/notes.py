@@ -6,6 +6,7 @@ import numpy as np
 
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.results.load import Results
+from mcsr_bench.results.naming import spans
 from mcsr_bench.results.statistics import FEWEST_PATIENTS, TOO_FEW, WEIGHTS
 
 from .sheets import Sheet
@@ -104,7 +105,7 @@ def _seeds(sheet: Sheet) -> list[str]:
     if len(seeds) == 1:
         return [f"One seed ({seeds[0]}): scores and p-values are about these weights, not about the methods."]
     out = [
-        f"Seeds {', '.join(map(str, seeds))}: scores are means over seeds. p takes patients and seeds as random (Cochran and Cox) "
+        f"Seeds {spans(seeds)}: scores are means over seeds. p takes patients and seeds as random (Cochran and Cox) "
         'and is about the methods; "these weights" is the paired t-test over patients alone.'
     ]
     alone = [

@@ -20,7 +20,7 @@ from mcsr_bench.experiment.run import run_experiment
 from mcsr_bench.plugin.registry import scoped_plugins
 from mcsr_bench.results.bundle import BundleFiles
 from mcsr_bench.results.identity import trial_key
-from mcsr_bench.system import files
+from mcsr_bench.system import files, frames
 from mcsr_bench.system.progress import Listener
 
 TOYS = Path(__file__).parents[1] / "toys"
@@ -115,7 +115,7 @@ def forge(place: BundleFiles, change: Callable[[dict[str, Any]], object] = lambd
 def rescore(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame | None]) -> None:
     table = pd.read_csv(path)
     made = change(table)
-    files.write_table(path, table if made is None else made)
+    frames.write_csv(path, table if made is None else made)
 
 
 def test_a_run_as_it_was_written_is_verified(both):
@@ -160,7 +160,7 @@ def test_one_score_changed_by_hand_fails_even_with_a_forged_hash(run, metric):
     table = pd.read_csv(here.volumes)
     before, volume = table.loc[1, metric], table.loc[1, "volume_id"]
     table.loc[1, metric] *= 1.00001
-    files.write_table(here.volumes, table)
+    frames.write_csv(here.volumes, table)
     assert failed(run).startswith(f"{here.volumes}: is damaged")
     forge(here)
     said = failed(run)

@@ -16,7 +16,7 @@ from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results.bundle import Bundle, BundleFiles, DataRecord, TrialRecord
 from mcsr_bench.results.identity import trial_key
 from mcsr_bench.results.run_folder import RunFolder
-from mcsr_bench.system import files
+from mcsr_bench.system import files, frames
 
 
 def data_record(name: str = "knee", *, patients: int = 8, slices: int = 2, **changes: Any) -> DataRecord:
@@ -85,8 +85,8 @@ def write_trial_of(
         scores = dict.fromkeys(METRICS, 0.5) | {"psnr@volume-max": value, "ssim@volume-max": value / 50}
         rows.append(head | scores)
         slice_rows += [head | {"slice_index": k} | scores for k in range(slices)]
-    files.write_table(bundle.volumes, pd.DataFrame(rows))
-    files.write_table(bundle.slices, pd.DataFrame(slice_rows))
+    frames.write_csv(bundle.volumes, pd.DataFrame(rows))
+    frames.write_csv(bundle.slices, pd.DataFrame(slice_rows))
     bundle.write()
     return folder
 

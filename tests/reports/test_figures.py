@@ -15,7 +15,7 @@ from mcsr_bench.api import experiment_spec
 from mcsr_bench.experiment.layout import layouts
 from mcsr_bench.plugin.registry import reports
 from mcsr_bench.results.load import load_results
-from mcsr_bench.system import files
+from mcsr_bench.system import frames
 
 reports().load("paper")
 from mcsr_bench.reports.paper.figures import Drawing, drawings  # noqa: E402
@@ -56,7 +56,7 @@ def four(tmp_path):
             log = pd.DataFrame(
                 {"step": [10, 20, 30], "loss": [1.0, 0.5, 0.4], "validation_psnr": [np.nan, 29.0, 30.0 + k]}
             )
-            files.write_table(folder / "training.csv", log)
+            frames.write_csv(folder / "training.csv", log)
     return tmp_path / "r"
 
 

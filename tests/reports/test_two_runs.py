@@ -13,7 +13,7 @@ import mcsr_bench as mb
 from mcsr_bench.audit.stress import COLUMNS
 from mcsr_bench.plugin.registry import add_plugins, reports
 from mcsr_bench.results.load import load_results
-from mcsr_bench.system import files
+from mcsr_bench.system import frames
 from mcsr_bench.weights.tensors import load_weights
 
 reports().load("paper")
@@ -56,7 +56,7 @@ def two(tmp_path_factory):
             table = pd.DataFrame(1.0 + number, index=range(2), columns=list(COLUMNS)).astype(object)
             table["perturbation"], table["patient_id"] = ["clean", "another patient"], "p00"
             table["loss_db"] = [0.0, 10.0 + number]
-            files.write_table(bundle.stress, table)
+            frames.write_csv(bundle.stress, table)
         yield results
 
 

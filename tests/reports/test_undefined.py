@@ -14,7 +14,7 @@ from mcsr_bench.plugin.registry import reports
 from mcsr_bench.results.load import load_results
 from mcsr_bench.results.stress_table import stress_table
 from mcsr_bench.results.table import Cell, number, p_text, plus_minus
-from mcsr_bench.system import files
+from mcsr_bench.system import frames
 
 NO_NUMBER = re.compile(r"(?<![A-Za-z])[+-]?(nan|inf)(?![A-Za-z])", re.IGNORECASE)
 KINDS = (".md", ".tex", ".csv", ".html")
@@ -94,7 +94,7 @@ def test_stress_and_profile_print_no_nan(tmp_path, capsys):
     import pandas as pd
 
     table = pd.DataFrame(rows).assign(loss_db=lambda t: 30 - t["psnr"], below_zerofill_db=lambda t: 1 - t["psnr"])
-    files.write_table(folder / "stress.csv", table)
+    frames.write_csv(folder / "stress.csv", table)
     console.print_table(stress_table(results.bundles))
     timing = {key: float("nan") for key in ("latency_median", "latency_p95", "throughput", "step_seconds")}
     row = {

@@ -16,7 +16,7 @@ from mcsr_bench.experiment.layout import layouts
 from mcsr_bench.experiment.report import build_report
 from mcsr_bench.plugin.registry import reports
 from mcsr_bench.results.load import load_results
-from mcsr_bench.results.naming import changed, label, shown, shown_names, variant_of
+from mcsr_bench.results.naming import changed, label, shown, shown_names, spans, variant_of
 from mcsr_bench.system import files
 
 reports().load("paper")
@@ -149,3 +149,14 @@ def test_rows_of_suites_are_called_by_method_and_name() -> None:
     )
     assert [row.label for row in ablation.rows][::4] == ["Ab_1 (budget=7)", "SANet (budget=7)"]
     assert ablation.rows[0].variant.startswith("Ab_1-")
+
+
+@given(st.sets(st.integers(0, 40)))
+def test_spans_say_every_number_once(numbers):
+    said = [part.split(" to ") for part in spans(numbers).split(", ") if part]
+    assert [n for ends in said for n in range(int(ends[0]), int(ends[-1]) + 1)] == sorted(numbers)
+
+
+def test_short_spans_are_lists():
+    assert spans([2, 0, 1]) == "0, 1, 2"
+    assert spans([*range(10), 20]) == "0 to 9, 20"

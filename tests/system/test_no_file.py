@@ -17,7 +17,7 @@ from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.plugin.registry import scoped_plugins
 from mcsr_bench.results.bundle import Bundle
 from mcsr_bench.results.load import load_results
-from mcsr_bench.system import files
+from mcsr_bench.system import files, frames
 from mcsr_bench.system.digests import code_digest, digests
 
 
@@ -69,7 +69,7 @@ def test_readers_of_files(pipe: Callable[[str], Path]) -> None:
         "a.nii": nifti.inspect,
         "a.bin": lambda path: digests([path]),
         "a.json": files.read_json,
-        "a.csv": files.read_table,
+        "a.csv": frames.read_csv,
         "b.bin": files.file_digest,
     }.items():
         with pytest.raises((UserError, ValueError), match="a pipe, a socket or a device, not a regular file"):

@@ -30,7 +30,7 @@ from mcsr_bench.regions import Regions
 from mcsr_bench.results.bundle import Bundle, TrialRecord
 from mcsr_bench.results.load import Results
 from mcsr_bench.results.predictions import stored_predictions
-from mcsr_bench.system import files
+from mcsr_bench.system import frames
 
 from ..sheets import STANDARD_METRICS, Sheet
 from .drawing import Drawing, Undrawn
@@ -265,7 +265,7 @@ def _panel(bundle: Bundle, volume: StoredVolume, position: int, role: str, name:
         raise UserError(f"{bundle.predictions}: no predictions there")
     with stored_predictions(bundle) as predictions:
         image = magnitude(predictions.read(volume.volume_id, position)[role])
-    rows = files.read_table(bundle.checked(bundle.slices), ("patient_id", "volume_id", "role", "contrast"))
+    rows = frames.read_csv(bundle.checked(bundle.slices), ("patient_id", "volume_id", "role", "contrast"))
     row = rows[
         (rows["volume_id"] == volume.volume_id)
         & (rows["slice_index"] == volume.slice_index[position])
