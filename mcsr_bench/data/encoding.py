@@ -47,11 +47,12 @@ class PairVolume:
 
     def __getitem__(self, index: Any) -> ComplexArray:
         first, *rest = index if isinstance(index, tuple) else (index,)
+        if rest and isinstance(first, int | np.integer):  # a part of one slice: the rest of it is not decoded
+            return decode(np.asarray(self._pairs[first])[tuple(rest)], np.asarray(self._scales[first]))
         decoded = decode(np.asarray(self._pairs[first]), np.asarray(self._scales[first]))
         if not rest:
             return decoded
-        lead = () if isinstance(first, int | np.integer) else (slice(None),)
-        out: ComplexArray = decoded[(*lead, *rest)]
+        out: ComplexArray = decoded[(slice(None), *rest)]
         return out
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -69,8 +70,9 @@ def encode(image: ComplexArray) -> tuple[NDArray[np.float16], np.float32]:
 
 
 def decode(pairs: NDArray[np.float16], scales: NDArray[np.float32]) -> ComplexArray:
-    """float16 (..., H, W, 2) with scales (...) back to complex64 (..., H, W)."""
-    parts = np.ascontiguousarray(pairs.astype(np.float32) * np.asarray(scales)[..., None, None, None])
+    """float16 (..., H, W, 2) with scales (...) back to complex64 (..., H, W); with one scale, any part of a slice."""
+    by = np.asarray(scales)
+    parts = np.ascontiguousarray(pairs.astype(np.float32) * (by[..., None, None, None] if by.ndim else by))
     out: ComplexArray = parts.view(np.complex64)[..., 0]
     return out
 

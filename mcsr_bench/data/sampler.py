@@ -6,13 +6,14 @@ was killed goes on with exactly the batches that it would have had.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
 from mcsr_bench.data.store import Store, StoredVolume, Volume
-from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.data.window import Window
+from mcsr_bench.plugin.batch import Batch, Statistics
 from mcsr_bench.plugin.split import Split
 from mcsr_bench.protocol import Protocol
 
@@ -40,6 +41,7 @@ class Sampler:
         ]
         self.n_train_slices = sum(map(len, self._groups))
         self.n_train_pixels = sum(len(group) * h * w for group, (h, w) in zip(self._groups, sizes, strict=True))
+        self._statistics: dict[tuple[str, int], tuple[Statistics, Statistics]] = {}
         self._drawn: tuple[tuple[int, int], list[list[tuple[StoredVolume, int]]]] | None = None
 
     def steps_per_epoch(self, batch_size: int) -> int:
@@ -55,11 +57,39 @@ class Sampler:
         epoch, position = divmod(step, self.steps_per_epoch(batch_size))
         chosen = self._epoch(epoch, batch_size)[position]
         rng = np.random.default_rng(np.random.SeedSequence([self._seed, step, _PATCH]))
-        parts = []
-        for volume, i in chosen:
-            one = self._slices(volume, range(i, i + 1), with_target=True)
-            parts.append(self._cut(_augmented(one, augment, bool(patch), rng), patch, rng))
-        return Batch.stack(parts)
+        windows = [self._window(volume.shape, patch, augment, rng) for volume, _ in chosen]
+        sizes = {(window.height, window.width) for window in windows}
+        [(h, w)] = sizes  # of one size: patches are, and whole slices of one batch
+        s = self.scale
+
+        def gathered(field: str, factor: int) -> torch.Tensor:
+            out = np.empty((len(chosen), h * factor, w * factor), dtype=np.complex64)
+            for k, ((volume, i), window) in enumerate(zip(chosen, windows, strict=True)):
+                window.cut(getattr(volume, field), i, factor, out[k])
+            return torch.from_numpy(out)
+
+        statistics = [self._statistics_of(volume, i) for volume, i in chosen]
+        return Batch(
+            target_lr=gathered("target_lr", 1),
+            auxiliary=gathered("auxiliary", s),
+            auxiliary_lr=gathered("auxiliary_lr", 1),
+            scale=s,
+            protocol=self._protocol,
+            target_statistics=_stacked([one[0] for one in statistics]),
+            auxiliary_statistics=_stacked([one[1] for one in statistics]),
+            target=gathered("target", s),
+            patient_id=tuple(volume.patient_id for volume, _ in chosen),
+            slice_index=tuple(volume.slice_index[i] for volume, i in chosen),
+            volume_id=tuple(volume.volume_id for volume, _ in chosen),
+            joint=self._joint,
+        )
+
+    def _statistics_of(self, volume: StoredVolume, i: int) -> tuple[Statistics, Statistics]:
+        """Of target and auxiliary of a whole slice, computed once."""
+        if (volume.volume_id, i) not in self._statistics:
+            whole = self._slices(volume, range(i, i + 1), with_target=False)
+            self._statistics[volume.volume_id, i] = whole.target_statistics, whole.auxiliary_statistics
+        return self._statistics[volume.volume_id, i]
 
     def validation(self, batch_size: int = 1) -> Iterator[Batch]:
         """The validation slices, whole and with target, volume by volume in fixed order."""
@@ -113,20 +143,19 @@ class Sampler:
             batches += [[group[k] for k in order[i : i + batch_size]] for i in range(0, len(group), batch_size)]
         return [batches[k] for k in rng.permutation(len(batches))]
 
-    def _cut(self, batch: Batch, patch: int, rng: np.random.Generator) -> Batch:
+    def _window(self, shape: tuple[int, int], patch: int, augment: str, rng: np.random.Generator) -> Window:
+        """Which part of a slice of this HR shape is taken, and how it is turned."""
+        rows, columns, swap = (bool(x) for x in rng.integers(0, 2, size=3))
+        h, w = (n // self.scale for n in shape)
+        swap = augment == "dihedral" and swap and (bool(patch) or h == w)
+        h, w = (w, h) if swap else (h, w)
+        mirrored = (rows, columns) if augment != "none" else (False, False)
         if not patch:
-            return batch
-        h, w = batch.target_lr.shape[-2:]
+            return Window(0, 0, h, w, *mirrored, swap)
         size = min(patch, h, w)
-        top, left = rng.integers(0, h - size + 1), rng.integers(0, w - size + 1)
-        return batch.crop(torch.tensor([top]), torch.tensor([left]), size)
+        top, left = int(rng.integers(0, h - size + 1)), int(rng.integers(0, w - size + 1))
+        return Window(top, left, size, size, *mirrored, swap)
 
 
-def _augmented(batch: Batch, augment: str, patches: bool, rng: np.random.Generator) -> Batch:
-    rows, columns, swap = (bool(x) for x in rng.integers(0, 2, size=3))
-    if augment == "none":
-        return batch
-    H, W = batch.hr_shape
-    return batch.transform(
-        mirror_rows=rows, mirror_columns=columns, transpose=augment == "dihedral" and swap and (patches or H == W)
-    )
+def _stacked(found: Sequence[Statistics]) -> Statistics:
+    return torch.cat([mean for mean, _ in found]), torch.cat([std for _, std in found])

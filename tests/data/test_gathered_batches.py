@@ -1,0 +1,93 @@
+"""A training batch is cut from where its slices lie: the same bits as turning and cropping whole slices one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mcsr_bench.data.encoding import open_volume, write_volume
+from mcsr_bench.data.sampler import Sampler
+from mcsr_bench.plugin.batch import Batch
+from mcsr_bench.plugin.split import Split
+from mcsr_bench.protocol import MCSR_1, SANET_2021, Protocol
+
+SCALE = 2
+FIELDS = ("target", "auxiliary", "target_lr", "auxiliary_lr")
+SHAPES = [(32, 32), (32, 32), (48, 32), (18, 26)]
+
+
+def store(folder: Path, dtype: Any) -> Any:
+    rng = np.random.default_rng(3)
+    volumes = {}
+    for number, (height, width) in enumerate(SHAPES):
+        arrays = {}
+        for field in FIELDS:
+            by = SCALE if field.endswith("lr") else 1
+            shape = (3, height // by, width // by)
+            values = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
+            path = folder / f"{number}-{field}.npy"
+            write_volume(path, values, shape, dtype)
+            arrays[field] = open_volume(path)
+        name = f"v{number}"
+        about = {"patient_id": f"p{number}", "volume_id": name, "shape": (height, width), "slice_index": (4, 5, 7)}
+        volumes[name] = SimpleNamespace(**arrays, **about)
+    return SimpleNamespace(scale=SCALE, volumes=volumes)
+
+
+def by_whole_slices(sampler: Sampler, seed: int, step: int, batch_size: int, patch: int, augment: str) -> Batch:
+    """As a method's author would write it with what `Batch` offers: each slice whole, turned, cropped, then stacked."""
+    epoch, position = divmod(step, sampler.steps_per_epoch(batch_size))
+    rng = np.random.default_rng(np.random.SeedSequence([seed, step, 2]))
+    parts = []
+    for volume, i in sampler._epoch(epoch, batch_size)[position]:
+        one = sampler._slices(volume, range(i, i + 1), with_target=True)
+        rows, columns, swap = (bool(x) for x in rng.integers(0, 2, size=3))
+        if augment != "none":
+            height, width = one.hr_shape
+            turned = augment == "dihedral" and swap and (bool(patch) or height == width)
+            one = one.transform(mirror_rows=rows, mirror_columns=columns, transpose=turned)
+        if patch:
+            height, width = one.target_lr.shape[-2:]
+            size = min(patch, height, width)
+            top, left = rng.integers(0, height - size + 1), rng.integers(0, width - size + 1)
+            one = one.crop(torch.tensor([top]), torch.tensor([left]), size)
+        parts.append(one)
+    return Batch.stack(parts)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "float16-pair"])
+@pytest.mark.parametrize(("protocol", "joint"), [(MCSR_1, False), (MCSR_1, True), (SANET_2021, False)])
+def test_the_same_bits(tmp_path: Path, dtype: str, protocol: Protocol, joint: bool) -> None:
+    made = store(tmp_path, dtype)
+    split = Split(tuple(made.volumes), (), (), "all train")
+    sampler = Sampler(made, split, protocol, 5, joint=joint)
+    turned = set()
+    for patch in (0, 5, 8, 100):
+        for augment in ("none", "mirror", "dihedral"):
+            for step in range(14):
+                ours = sampler.batch(step, batch_size=2, patch=patch, augment=augment)
+                expected = by_whole_slices(sampler, 5, step, 2, patch, augment)
+                for field in FIELDS:
+                    assert torch.equal(getattr(ours, field), getattr(expected, field)), (field, patch, augment, step)
+                for field in ("target_statistics", "auxiliary_statistics"):
+                    assert all(map(torch.equal, getattr(ours, field), getattr(expected, field)))
+                rest = ("scale", "protocol", "patient_id", "slice_index", "volume_id", "joint")
+                assert [getattr(ours, name) for name in rest] == [getattr(expected, name) for name in rest]
+                turned.add(tuple(ours.target.shape[1:]))
+    assert {(32, 32), (48, 32), (18, 26), (10, 10), (16, 16)} <= turned
+
+
+def test_statistics_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = store(tmp_path, "complex64")
+    sampler = Sampler(made, Split(tuple(made.volumes), (), (), "all train"), MCSR_1, 5)
+    calls = []
+    statistics = Protocol.statistics
+    monkeypatch.setattr(Protocol, "statistics", lambda self, x: calls.append(len(x)) or statistics(self, x))
+    for step in range(3 * sampler.steps_per_epoch(2)):
+        sampler.batch(step, batch_size=2, patch=4, augment="dihedral")
+    assert sum(calls) == 2 * sampler.n_train_slices
