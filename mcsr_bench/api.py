@@ -83,6 +83,7 @@ def run(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     plugins: Folders = (),
     device: str = "auto",
+    precision: str | None = None,
     jobs: int = 0,
     fresh: bool = False,
     listener: Listener | None = None,
@@ -92,10 +93,10 @@ def run(
     ``run(methods=["sanet", "minet"], dataset="fastmri", scale=4, data_root="...", out="runs/knee")``. methods: names, or "all";
     also classes of your own with a ``Card``, whose trials run in this process, after the others (docs/notebooks.md).
     suite: experiments of the paper by name. pretrained: with the weights that come with the methods, of preset "small"; nothing is
-    trained (docs/shipped-weights.md). out: the folder of the run. against: the references of the p-values, which the first
-    run of a folder fixes for all later ones. fresh: start the named trials over. The other arguments: `mcsr_bench.api`. Trials that
-    fail are recorded in ``.trials`` with status "failed" and their reason. Raises UserError, before the first trial, for anything
-    asked that cannot be had.
+    trained (docs/shipped-weights.md). precision: of trainings, "32", "tf32" or "bf16"; None: tf32 on a GPU, 32 elsewhere. out: the
+    folder of the run. against: the references of the p-values, which the first run of a folder fixes for all later ones. fresh:
+    start the named trials over. The other arguments: `mcsr_bench.api`. Trials that fail are recorded in ``.trials`` with status
+    "failed" and their reason. Raises UserError, before the first trial, for anything asked that cannot be had.
     """
     with scoped_plugins(plugins):
         names, given = named(methods)
@@ -117,6 +118,7 @@ def run(
         settings=settings,
         plugins=plugins,
         device=device,
+        precision=precision,
         jobs=jobs,
         fresh=fresh,
     )

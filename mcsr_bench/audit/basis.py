@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.results.bundle import TrialRecord
+from mcsr_bench.system.precision import FULL, kind_of
 
 
 class Basis(BaseModel):
@@ -19,6 +20,7 @@ class Basis(BaseModel):
     protocol: str = Field(title="protocol")
     """Its id and hash, as in the signature of a score."""
     preset: str = Field(title="preset")
+    precision: str = Field(default=FULL, title="precision of the training")
     fingerprint: str = Field(title="fingerprint of the data")
     split: str = Field(title="split")
     preparation: dict[str, str] = Field(title="preparation of the data")
@@ -34,6 +36,7 @@ class Basis(BaseModel):
         return Basis(
             protocol=f"{record.protocol}:{record.protocol_hash}",
             preset=record.preset,
+            precision=kind_of(record.precision),
             fingerprint=data.fingerprint,
             split=data.split_hash,
             preparation=data.preparation,

@@ -90,7 +90,8 @@ def _chosen(folders: Sequence[Path], listener: Listener) -> list[tuple[Path, Bun
 def _alike(record: TrialRecord) -> Iterator[tuple[tuple[str, ...], str, Any]]:
     """What must be equal: within what (the folder, a data set, a method), what it is, and its value."""
     method = (record.method, "method")
-    within: dict[str, tuple[str, ...]] = {"protocol": (), "preset": (), "revision": method, "code": method}
+    within: dict[str, tuple[str, ...]] = {"protocol": (), "preset": ()}
+    within |= dict.fromkeys(("precision", "revision", "code"), method)
     for name, title, value in Basis.of(record).named():
         yield within.get(name, (record.dataset_label,)), title, value
 

@@ -40,6 +40,9 @@ def run(
     changes: Set = None,
     jobs: Jobs = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="Of trainings: 32, tf32 or bf16; default: tf32 on a GPU, 32 on a CPU.")
+    ] = None,
     plugins: Plugins = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder for the results.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start the named trials over.")] = False,
@@ -63,6 +66,7 @@ def run(
             settings=settings(changes),
             jobs=jobs,
             device=device,
+            precision=precision,
             plugins=plugins or (),
             out=out,
             fresh=fresh,

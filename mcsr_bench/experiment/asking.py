@@ -35,6 +35,7 @@ def experiment_spec(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     plugins: Folders = (),
     device: str = "auto",
+    precision: str | None = None,
     jobs: int = 0,
     fresh: bool = False,
 ) -> ExperimentSpec:
@@ -66,6 +67,7 @@ def experiment_spec(
         out=standard.out if out is None else Path(out),
         report=standard.report,
         device=device,
+        precision=precision,
         jobs=jobs,
         fresh=fresh,
     )

@@ -47,6 +47,8 @@ class ExperimentSpec(BaseModel):
     out: Path
     report: str
     device: str = "auto"
+    precision: str | None = None
+    """Of trainings; None: as the device has it."""
     jobs: int = 0
     """Worker processes; 0: as many as there are cores (GPUs)."""
     fresh: bool = False

@@ -26,6 +26,7 @@ from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
 from mcsr_bench.system.devices import chosen_device
 from mcsr_bench.system.locks import locked
+from mcsr_bench.system.precision import chosen_precision, kind_of
 from mcsr_bench.system.progress import Listener
 from mcsr_bench.weights.shipped import check_use
 
@@ -113,12 +114,22 @@ def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[Trial
     data = spec.data.at(tuple(sorted({point.scale for point in grid})))
     data = data.model_copy(update={"standards": smoke_standards(data, method_names(spec), spec.preset)})
     device = chosen_device(spec.device)
+    precision = chosen_precision(spec.precision, device)
     _check_folder(spec)
     merged(spec)  # refuses what cannot be
     with files.claimed(spec.out):
         ready = prepare_all(data, engine, listener)
         trials = [
-            trial_spec(point, prepared, spec.data, out=spec.out, seed=seed, preset=spec.preset, device=device)
+            trial_spec(
+                point,
+                prepared,
+                spec.data,
+                out=spec.out,
+                seed=seed,
+                preset=spec.preset,
+                device=device,
+                precision=precision,
+            )
             for prepared in ready
             for point in grid
             if point.scale == prepared.store.scale
@@ -166,10 +177,14 @@ def _check_folder(spec: ExperimentSpec) -> None:
         try:
             before = files.read_json(path)
             check_version(path, before, unsaid=1)
-            there = _kinds(before["data"]["protocol"], before["preset"], before.get("pretrained", False))
+            there = _kinds(
+                before["data"]["protocol"], before["preset"], before.get("pretrained", False), before.get("precision")
+            )
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{path}: not a readable experiment; choose another --out") from None
-        for before_run, now in zip(there, _kinds(spec.data.protocol, spec.preset, spec.pretrained), strict=True):
+        for before_run, now in zip(
+            there, _kinds(spec.data.protocol, spec.preset, spec.pretrained, spec.precision), strict=True
+        ):
             if before_run != now:
                 raise UserError(
                     f"--out {spec.out}: holds results of {before_run}, this run has {now}; choose another --out, because these "
@@ -177,9 +192,14 @@ def _check_folder(spec: ExperimentSpec) -> None:
                 )
 
 
-def _kinds(protocol: str, preset: str, pretrained: bool) -> tuple[str, str, str]:
+def _kinds(protocol: str, preset: str, pretrained: bool, precision: str | None) -> tuple[str, ...]:
     """What one folder has one of, in words. KeyError for a ``pretrained`` that is not a truth value."""
-    return f"protocol {protocol}", f"preset {preset}", _WEIGHTS[pretrained]
+    return (
+        f"protocol {protocol}",
+        f"preset {preset}",
+        _WEIGHTS[pretrained],
+        f"{kind_of(precision or '32')} precision",
+    )
 
 
 def _check_results(spec: ExperimentSpec, trials: Sequence[TrialSpec]) -> None:

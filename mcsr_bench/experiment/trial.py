@@ -97,6 +97,8 @@ class TrialSpec(BaseModel):
     split: dict[str, Any]
     """A `Split`, as a mapping."""
     device: str = "cpu"
+    precision: str = "32"
+    """Of the training."""
     threads: int = 1
     plugins: tuple[Path, ...] = ()
 
@@ -156,6 +158,7 @@ class TrialSpec(BaseModel):
             versions=versions(),
             git=git_revision(),
             device=device_name(self.device),
+            precision=self.precision,
             threads=self.threads,
         )
 
@@ -267,6 +270,8 @@ def _run_stages(spec: TrialSpec, bundle: Bundle, report: Report, heartbeat: Hear
     if spec.shipped:
         record.notes += _take_shipped(spec, bundle, method, report, heartbeat)
     elif method.card.trains:
+        if spec.precision == "bf16":
+            record.notes = [*record.notes, "trained in bfloat16 (--precision bf16)"]
         _train(spec, bundle, method, sampler, report, heartbeat)
     if not _usable(bundle, bundle.predictions, report):
         began = time.perf_counter()
@@ -334,6 +339,7 @@ def _train(
             seed=spec.seed,
             device=spec.device,
             key=spec.key,
+            precision=spec.precision,
             report=partial(report, "train"),
             warn=partial(report, DAMAGED, 0, 0),
         )

@@ -39,6 +39,7 @@ def trial_spec(
     seed: int,
     preset: str,
     device: str,
+    precision: str = "32",
 ) -> TrialSpec:
     """A point of a grid on prepared data with a seed; data: as asked, for the protocol and plugins."""
     return TrialSpec(
@@ -59,6 +60,7 @@ def trial_spec(
         data=prepared.data,
         split=asdict(prepared.split),
         device=device,
+        precision=precision if methods().card(point.method).trains and not point.shipped else "32",
         plugins=data.plugins,
     )
 

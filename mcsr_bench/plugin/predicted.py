@@ -16,6 +16,7 @@ from torch import Tensor
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.method import Method
 from mcsr_bench.roles import ROLES
+from mcsr_bench.system.precision import computing
 
 _ON_A_GPU = 8
 
@@ -42,7 +43,8 @@ def predict_volume(
     first, slices = "", 0
     for batch in batches:
         given = batch.without_target().to(device)
-        found = checked(method, method.predict(given), given)
+        with computing("32", device):
+            found = checked(method, method.predict(given), given)
         # Copies, as a method may give the same tensor again, filled with the next slices.
         images = {name: found[name].cpu().numpy().copy() for name in sorted(found, reverse=True)}
         kinds = " and ".join(f"{image.dtype} for the {name}" for name, image in images.items())

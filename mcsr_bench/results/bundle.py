@@ -130,6 +130,8 @@ class TrialRecord(_Record):
     versions: dict[str, str] = {}
     git: str = ""
     device: str = ""
+    precision: str = "32"
+    """Of the training: "32", "tf32" or "bf16"; of the last the key knows."""
     threads: int = 0
     seconds: dict[str, float] = {}
     """Wall time of the stages train, predict, score (of the process that ran them)."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from mcsr_bench.metrics import METRICS
 from mcsr_bench.results.bundle import DataRecord, TrialRecord
 from mcsr_bench.system import files
+from mcsr_bench.system.precision import FULL, kind_of
 
 
 class Identified(Protocol):
@@ -18,6 +19,8 @@ class Identified(Protocol):
     def method(self) -> str: ...
     @property
     def shipped(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
     @property
     def settings(self) -> dict[str, Any]: ...
     @property
@@ -52,6 +55,7 @@ def trial_key(trial: Identified, *, code: tuple[str, str], revision: int, batche
             "split": trial.data.split_hash,
             **({"code": code} if any(code) else {}),
             **({"shipped": trial.shipped} if trial.shipped else {}),
+            **({"precision": kind} if (kind := kind_of(trial.precision)) != FULL else {}),
         },
         16,
     )

@@ -23,6 +23,7 @@ from mcsr_bench.errors import InterruptedWorkError, UserError
 from mcsr_bench.plugin.method import TorchMethod, TrainingData, TrainingSettings
 from mcsr_bench.results.bundle import BundleFiles
 from mcsr_bench.system import files, frames, stopping
+from mcsr_bench.system.precision import computing
 from mcsr_bench.weights.tensors import load_tensors, save_tensors
 
 from .budget import training_steps
@@ -62,11 +63,13 @@ class Loop:
         key: str = "",
         report: Report | None = None,
         warn: Callable[[str], None] | None = None,
+        precision: str = "32",
         checkpoint_every: int = 0,
     ) -> None:
         """key: identity of the training; a checkpoint with another one is not resumed; of a damaged one ``warn`` is told.
 
-        checkpoint_every: steps between checkpoints; 0: at validations and every half minute. It changes no result.
+        precision: of the steps, see `mcsr_bench.system.precision`. checkpoint_every: steps between checkpoints; 0: at validations
+        and every half minute. It changes no result.
         """
         self.seed = seed
         self.device = torch.device(device)
@@ -76,6 +79,7 @@ class Loop:
         self._key = key
         self._report = report or (lambda *_: None)
         self._warn = warn or (lambda _: None)
+        self._precision = precision
         self._checkpoint_every = checkpoint_every
 
     def fit(self, method: TorchMethod, data: TrainingData) -> None:
@@ -107,7 +111,8 @@ class Loop:
             torch.manual_seed(int(np.random.SeedSequence([self.seed, state.step, 3]).generate_state(1)[0]))
             for module in method.training_modules().values():
                 module.train()
-            numbers = checked_numbers(method, method.training_step(batch, update))
+            with computing(self._precision, self.device):
+                numbers = checked_numbers(method, method.training_step(batch, update))
             state.step += 1
             sums.add(state.step, numbers)
             self._report(state.step, steps, self._detail(numbers, state))

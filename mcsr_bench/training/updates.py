@@ -28,7 +28,8 @@ class Updater:
             )
         optimizer = self.optimizers[name]
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with torch.autocast(loss.device.type, enabled=False):  # each gradient has the type that its value had
+            loss.backward()
         optimizer.step()
 
 

@@ -13,6 +13,7 @@ from mcsr_bench import metrics
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.method import Method, TorchMethod, TrainingData
 from mcsr_bench.plugin.predicted import checked, magnitude, predict_volume, slices_at_once
+from mcsr_bench.system.precision import computing
 
 
 def look(method: TorchMethod, batch: Batch) -> None:
@@ -23,7 +24,8 @@ def look(method: TorchMethod, batch: Batch) -> None:
     for module in method.training_modules().values():
         module.eval()
     given = batch.without_target()
-    checked(method, method.predict(given), given)
+    with computing("32", given.target_lr.device):
+        checked(method, method.predict(given), given)
 
 
 def validation_psnr(method: Method, data: TrainingData, device: torch.device | str) -> float:
