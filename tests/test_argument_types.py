@@ -2,7 +2,7 @@
 
 import inspect
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -28,6 +28,8 @@ FITTING: dict[Any, Any] = {
 def fitting(hint: Any) -> Any:
     if hint in FITTING:
         return FITTING[hint]
+    if type(None) in get_args(hint):
+        return None
     return len if "Callable" in str(hint) else {} if "Mapping" in str(hint) else []
 
 

@@ -26,6 +26,7 @@ from mcsr_bench.system import files, frames, stopping
 from mcsr_bench.system.precision import computing
 from mcsr_bench.weights.tensors import load_tensors, save_tensors
 
+from .ahead import Ahead
 from .budget import training_steps
 from .updates import Sums, Updater, checked_numbers, not_finite
 from .validation import look, validation_psnr
@@ -97,45 +98,46 @@ class Loop:
         sums = Sums(self.device, state.sums, state.count)
         spent, first, saved = 0.0, state.step, time.monotonic()
         began = time.perf_counter()
-        while state.step < steps:
-            factor = schedule_factor(settings, state.step, steps, per_epoch)
-            for name, optimizer in optimizers.items():
-                for group, rate in zip(optimizer.param_groups, rates[name], strict=True):
-                    group["lr"] = rate * factor
-            batch = data.batch(
-                state.step, batch_size=settings.batch_size, patch=settings.patch, augment=settings.augment
-            ).to(self.device)
-            if state.step == 0:
-                look(method, batch)
+        with Ahead(data, settings, self.device, first, steps) as ahead:
+            while state.step < steps:
+                factor = schedule_factor(settings, state.step, steps, per_epoch)
+                for name, optimizer in optimizers.items():
+                    for group, rate in zip(optimizer.param_groups, rates[name], strict=True):
+                        group["lr"] = rate * factor
+                batch = ahead.batch(state.step)
+                if state.step == 0:
+                    look(method, batch)
+                    began = time.perf_counter()
+                torch.manual_seed(int(np.random.SeedSequence([self.seed, state.step, 3]).generate_state(1)[0]))
+                for module in method.training_modules().values():
+                    module.train()
+                with computing(self._precision, self.device):
+                    numbers = checked_numbers(method, method.training_step(batch, update))
+                state.step += 1
+                sums.add(state.step, numbers)
+                self._report(state.step, steps, self._detail(numbers, state))
+                due = state.step in validate_at or time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS
+                if self._checkpoint_every:
+                    due = state.step % self._checkpoint_every == 0
+                stop = state.step < steps and bool(stopping.requested())
+                if not (due or stop or state.step in log_at):
+                    continue
+                state.sums, state.count, unsound = (
+                    sums.fetch()
+                )  # waits for the device: only then have the steps been made
+                spent += time.perf_counter() - began
+                if unsound:
+                    factor = schedule_factor(settings, min(unsound.values()) - 1, steps, per_epoch)
+                    raise not_finite(method, unsound, {rate * factor for group in rates.values() for rate in group})
+                if state.step in log_at:
+                    self._log(state, factor, method, data, validate=state.step in validate_at)
+                    sums = Sums(self.device, state.sums, state.count)
+                if (due or stop) and state.step < steps:
+                    self._save(state, method, optimizers)
+                    saved = time.monotonic()
+                if stop:
+                    stopping.check()
                 began = time.perf_counter()
-            torch.manual_seed(int(np.random.SeedSequence([self.seed, state.step, 3]).generate_state(1)[0]))
-            for module in method.training_modules().values():
-                module.train()
-            with computing(self._precision, self.device):
-                numbers = checked_numbers(method, method.training_step(batch, update))
-            state.step += 1
-            sums.add(state.step, numbers)
-            self._report(state.step, steps, self._detail(numbers, state))
-            due = state.step in validate_at or time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS
-            if self._checkpoint_every:
-                due = state.step % self._checkpoint_every == 0
-            stop = state.step < steps and bool(stopping.requested())
-            if not (due or stop or state.step in log_at):
-                continue
-            state.sums, state.count, unsound = sums.fetch()  # waits for the device: only then have the steps been made
-            spent += time.perf_counter() - began
-            if unsound:
-                factor = schedule_factor(settings, min(unsound.values()) - 1, steps, per_epoch)
-                raise not_finite(method, unsound, {rate * factor for group in rates.values() for rate in group})
-            if state.step in log_at:
-                self._log(state, factor, method, data, validate=state.step in validate_at)
-                sums = Sums(self.device, state.sums, state.count)
-            if (due or stop) and state.step < steps:
-                self._save(state, method, optimizers)
-                saved = time.monotonic()
-            if stop:
-                stopping.check()
-            began = time.perf_counter()
         if state.step > first:
             self.seconds_per_step = spent / (state.step - first)
             self._save(state, method, optimizers)

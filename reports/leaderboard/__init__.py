@@ -42,7 +42,7 @@ class Leaderboard(Site):
                 continue
             rows = [_row(board, row, results, verdicts, to) for row in board.rows]
             ranked = next(iter(by_metric.values()))
-            pictures = write_pictures(board, ranked, to, verdicts=verdicts, real_images=real_images)
+            pictures = write_pictures(board, ranked, results, to, verdicts=verdicts, real_images=real_images)
             write_script(to, f"{board.name}/viewer", {"title": board.title, **pictures})
             about = _about(board, pictures)
             write_script(to, f"{board.name}/board", about | {"rows": rows} | _numbers(board, by_metric))

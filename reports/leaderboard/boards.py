@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,8 @@ class Row:
     """By seed."""
     others: tuple[Bundle, ...]
     """Of later runs."""
+    again: Mapping[int, Bundle]
+    """By seed, a trial of another run that predicted with the same weights: the same trial, or one with the shipped weights."""
     run: RunFolder
     volumes: pd.DataFrame
     """The rows of `Results.volumes` of its bundles; ``method`` is `name`, ``variant`` is empty."""
@@ -122,9 +124,13 @@ def _of_data(record: TrialRecord) -> tuple[object, ...]:
 
 
 def _rows(results: Results, bundles: Sequence[Bundle]) -> list[Row]:
+    trained = {mark for bundle in bundles if not bundle.record.shipped and (mark := weights(bundle))}
+    shipped = [bundle for bundle in bundles if bundle.record.shipped in trained]
+    apart = {bundle.folder for bundle in shipped}
     by_row: dict[str, list[Bundle]] = {}
     for bundle in bundles:
-        by_row.setdefault(row_key(bundle.record), []).append(bundle)
+        if bundle.folder not in apart:
+            by_row.setdefault(row_key(bundle.record), []).append(bundle)
     labels = [found[0].record.method_label for found in by_row.values()]
     titles = shown_names((b.record.method, b.record.variant, b.record.changes) for b in bundles)
     rows = []
@@ -132,13 +138,26 @@ def _rows(results: Results, bundles: Sequence[Bundle]) -> list[Row]:
         folders = [folder for folder in results.folders if any(_in(b, folder) for b in found)]
         own = sorted((b for b in found if _in(b, folders[0])), key=lambda b: b.record.seed)
         others = tuple(b for folder in folders[1:] for b in found if _in(b, folder))
+        again = {one.record.seed: two for one in own for two in (*others, *shipped) if _same_weights(one, two)}
         label = own[0].record.method_label
         mark = f" [{key[:8]}]" if labels.count(label) > 1 else ""
         ids = {id(bundle.record) for bundle in own}
         alone = results.of(lambda record, ids=ids: id(record) in ids)  # type: ignore[misc]
         volumes = alone.volumes.assign(method=label + mark, variant="")
-        rows.append(Row(label + mark, titles[label] + mark, tuple(own), others, RunFolder(folders[0]), volumes, alone))
+        run = RunFolder(folders[0])
+        rows.append(Row(label + mark, titles[label] + mark, tuple(own), others, again, run, volumes, alone))
     return sorted(rows, key=lambda row: (row.first.card.get("order", 100), row.name))
+
+
+def weights(bundle: Bundle) -> str:
+    """The hash of the weights, or "" for a method without any."""
+    return bundle.record.files.get(bundle.weights.name, "")
+
+
+def _same_weights(one: Bundle, other: Bundle) -> bool:
+    if other.record.shipped:
+        return other.record.shipped == weights(one)
+    return (one.record.key, weights(one)) == (other.record.key, weights(other))
 
 
 def _in(bundle: Bundle, run: Path) -> bool:

@@ -20,6 +20,7 @@ from mcsr_bench.errors import UserError
 from mcsr_bench.plugin.predicted import magnitude
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results.bundle import Bundle
+from mcsr_bench.results.load import Results
 from mcsr_bench.results.predictions import Predictions, stored_predictions
 from mcsr_bench.results.verdict import Verdict
 from mcsr_bench.system import frames
@@ -27,6 +28,7 @@ from mcsr_bench.system import frames
 from .boards import Board, Row
 from .scoring import SHOWN, Scores
 from .scripts import write_script
+from .vouching import shown
 
 PATIENTS, SLICES = 4, 5
 MOST = 12 << 20
@@ -47,7 +49,7 @@ class Case:
 
 
 def write_pictures(
-    board: Board, scores: Scores, to: Path, *, verdicts: Mapping[Path, Verdict], real_images: bool
+    board: Board, scores: Scores, results: Results, to: Path, *, verdicts: Mapping[Path, Verdict], real_images: bool
 ) -> dict[str, Any]:
     """The scripts of a board's images; what the viewer must know of them, or ``reason``: why there are none, a sentence.
 
@@ -57,7 +59,7 @@ def write_pictures(
         return {
             "reason": "Images of real data are published only with --real-images, where the licence of the data allows it."
         }
-    predicted = [(row, bundle) for row in board.rows if (bundle := _shown(row, verdicts)) is not None]
+    predicted = [(row, bundle) for row in board.rows if (bundle := _shown(row, results, verdicts)) is not None]
     if not predicted:
         return {"reason": "No bundle of this table has predictions that were verified here."}
     try:
@@ -77,10 +79,10 @@ def write_pictures(
     return {"cases": out, "methods": methods}
 
 
-def _shown(row: Row, verdicts: Mapping[Path, Verdict]) -> Bundle | None:
-    """The bundle of the smallest seed whose predictions are verified."""
-    known = (bundle for bundle in row.bundles if bundle.folder in verdicts)
-    return next((bundle for bundle in known if verdicts[bundle.folder].outcome == "verified"), None)
+def _shown(row: Row, results: Results, verdicts: Mapping[Path, Verdict]) -> Bundle | None:
+    """The bundle with verified predictions of the smallest seed that has any."""
+    found = (shown(row, bundle, results, verdicts) for bundle in row.bundles)
+    return next((bundle for bundle in found if bundle is not None), None)
 
 
 def _cases(board: Board, scores: Scores, store: Store, images: int) -> list[Case]:

@@ -1,6 +1,7 @@
 """The numbers of the leaderboard against independent computations: ranks, intervals, repetitions, times, commands, flags."""
 
 import shlex
+import shutil
 import sys
 from importlib import import_module
 
@@ -26,7 +27,7 @@ reports().load("leaderboard")
 from mcsr_bench.reports.leaderboard.boards import boards  # noqa: E402
 from mcsr_bench.reports.leaderboard.facts import command, flags, latency, reported  # noqa: E402
 from mcsr_bench.reports.leaderboard.scoring import scored  # noqa: E402
-from mcsr_bench.reports.leaderboard.vouching import vouched  # noqa: E402
+from mcsr_bench.reports.leaderboard.vouching import shown, vouched  # noqa: E402
 
 PSNR = "psnr@volume-max"
 BETTER = {"edsr": 0.0, "smore": 0.05, "minet": 1.0, "sanet": 1.02}
@@ -168,6 +169,48 @@ def test_repetitions_count_once_by_their_weights_where_their_mean_is(run, tmp_pa
     verdicts[row.bundles[1].folder] = Verdict("", row.bundles[1].folder, "scores only", ("no data",))
     who = vouched(board, row, results, verdicts)
     assert (who.level, who.verified, who.seeds, who.reason) == ("claimed", 2, 3, "no data")
+
+
+def again(run, to, method, seed, shift=0.0, **changes):
+    """A trial of the run once more, in another run; shift: what its scores have more, in dB."""
+    [folder] = run.glob(f"*/x2/{method}/seed{seed}")
+    variant = "@shipped" if "shipped" in changes else ""
+    copy = to / folder.relative_to(run).parents[1] / f"{method}{variant}" / folder.name
+    shutil.copytree(folder, copy)
+    table = pd.read_csv(copy / "volumes.csv")
+    table[PSNR] += shift
+    table.to_csv(copy / "volumes.csv", index=False)
+    files.write_json(copy / "trial.json", files.read_json(copy / "trial.json") | changes)
+    fake.seal(copy, changes.get("shipped", ""))
+    return copy
+
+
+def test_verified_predictions_with_the_same_weights_vouch(run, tmp_path):
+    """As a run with --pretrained has them, and one of the same interpolation: the row's own bundles are scores alone."""
+    other = tmp_path / "other"
+    shipped = {"variant": "shipped", "shipped": "first-sanet-1"}
+    made = [again(run, other, "sanet", 1, **shipped), again(run, other, "zerofill", 0)]
+    stranger = again(run, tmp_path / "stranger", "edsr", 0, variant="shipped", shipped="weights-of-nobody")
+    results = load_results(run, other, tmp_path / "stranger")
+    [board] = boards(results)
+    rows = {row.name: row for row in board.rows}
+    assert rows.keys() == {*(row.name for row in boards(load_results(run))[0].rows), "edsr@shipped"}
+    verdicts = {b.folder: Verdict("", b.folder, "scores only", ("no predictions",)) for b in results.bundles}
+    verdicts |= {folder: Verdict("", folder, "verified", ("fine",)) for folder in (*made, stranger)}
+    who = {name: vouched(board, row, results, verdicts) for name, row in rows.items()}
+    assert (who["sanet"].verified, who["sanet"].level, who["sanet"].reproduced) == (1, "claimed", 0)
+    assert (who["zerofill"].verified, who["zerofill"].level) == (1, "verified")
+    assert who["edsr"].verified == 0
+    assert shown(rows["sanet"], rows["sanet"].bundles[1], results, verdicts).folder == made[0]
+
+
+@pytest.mark.parametrize(("shift", "counted"), [(0.0005, 1), (0.05, 0)])
+def test_they_must_have_the_rows_scores(run, tmp_path, shift, counted):
+    made = again(run, tmp_path / "other", "sanet", 1, shift, variant="shipped", shipped="first-sanet-1")
+    results = load_results(run, tmp_path / "other")
+    [board] = boards(results)
+    [row] = [row for row in board.rows if row.name == "sanet"]
+    assert vouched(board, row, results, {made: Verdict("", made, "verified", ("fine",))}).verified == counted
 
 
 def test_other_data_and_other_settings_never_share_a_board_or_a_row(tmp_path):
