@@ -1,12 +1,14 @@
 """The figures: every number behind them against an independent computation, every picture drawn and not blank."""
 
 import io
+from itertools import pairwise
 from types import SimpleNamespace
 
 import fake_run as fake
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from scipy import stats
 from skimage.color import rgb2lab
@@ -100,6 +102,26 @@ def test_pareto_numbers_and_front_by_brute_force(four):
                 for j in range(7)
             )
             assert kept == (not beaten)
+
+
+def test_names_of_networks_of_one_size_stand_in_the_order_of_their_scores_and_ticks_do_not_touch(tmp_path):
+    for number, method in enumerate(("edsr", "sanet", "minet", "zeng", "lyu")):
+        psnr = fake.draw(method, 9, better=0.02 * number + 2 * (method == "lyu"))
+        fake.write_trial_of(tmp_path / "r", method, psnr, profile={"parameters": 4e5, "macs": 4e10, "flops": 8e10})
+    drawing = one(drawn(tmp_path / "r"), "pareto")
+    FigureCanvasAgg(drawing.figure).draw()
+    scores = drawing.data.set_index("label")["psnr"].sort_values()
+    for ax in drawing.figure.axes[:2]:
+        names = {text.get_text(): text.get_window_extent() for text in ax.texts if text.get_text() in scores.index}
+        assert list(scores.index) == sorted(names, key=lambda name: names[name].y0)
+        boxes = sorted(names.values(), key=lambda box: box.y0)
+        overlap = max((low.y1 - high.y0) / low.height for low, high in pairwise(boxes))
+        assert overlap < 0.4  # a box has room for letters that reach below the line
+        ticks = [
+            label.get_window_extent() for label in ax.get_xticklabels() if label.get_text() and label.get_visible()
+        ]
+        shown = sorted((box for box in ticks if ax.bbox.x0 <= box.x0 and box.x1 <= ax.bbox.x1), key=lambda box: box.x0)
+        assert all(left.x1 < right.x0 for left, right in pairwise(shown))
 
 
 def test_curves_are_the_training_logs(four):

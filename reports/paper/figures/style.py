@@ -83,7 +83,8 @@ class Palette:
 
 def log_axis(axis: Axis, low: float, high: float, form: Formatter) -> None:
     """Give a logarithmic axis ticks at round numbers, few enough not to touch, written out by ``form``."""
-    steps = (1, 2, 5) if high > 5 * low else (1, 1.5, 2, 3, 4, 5, 7)
+    wide = high > 5 * low or high < 1.01 * low  # around a single value matplotlib shows more than a decade
+    steps = (1, 2, 5) if wide else (1, 1.5, 2, 3, 4, 5, 7)
     axis.set_major_locator(LogLocator(subs=steps))
     axis.set_major_formatter(form)
     axis.set_minor_locator(NullLocator())

@@ -97,20 +97,23 @@ def pareto(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
 
 
 def _names(ax: mpl.axes.Axes, x: np.ndarray, y: np.ndarray, labels: list[str]) -> None:
-    """Labels beside the points, moved up or down until none overlaps another."""
+    """Labels beside the points, moved up or down until none overlaps another; those of one column keep their points' order."""
     span_x, span_y = np.ptp(np.log10(x)) or 1.0, np.ptp(y) or 1.0
-    taken = [(np.log10(a) / span_x, b / span_y) for a, b in zip(x, y, strict=True)]  # the points themselves
-    for i in np.argsort(-y):
-        u, v = np.log10(x[i]) / span_x, y[i] / span_y
+    points = [(np.log10(a) / span_x, b / span_y) for a, b in zip(x, y, strict=True)]
+    placed: list[tuple[float, float]] = []
+    for i in np.argsort(-y, kind="stable"):
+        u, v = points[i]
         # Beside the point; else above or below it, a little farther each time.
         steps = (0.0, 0.05, -0.05, 0.1, -0.1, 0.15, -0.15, 0.2, -0.2)
+        under = min((b for a, b in placed if abs(a - u) < 0.3), default=np.inf) - 0.07
+        others = [point for point in points if point != (u, v)]
         free = (
             s
             for s in steps
-            if all(not (-0.02 < a - u < 0.3 and abs(v + s - b) < 0.045) for a, b in taken if (a, b) != (u, v))
+            if v + s <= under and all(not (0.02 < a - u < 0.3 and abs(v + s - b) < 0.045) for a, b in others)
         )
-        offset = next(free, 0.0)
-        taken.append((u + 0.1, v + offset))
+        offset = next(free, min(0.0, under - v))
+        placed.append((u, v + offset))
         ax.annotate(
             labels[i],
             (x[i], y[i] + offset * span_y),
