@@ -97,29 +97,41 @@ def pareto(sheet: Sheet, results: Results, palette: Palette) -> Iterator[Drawing
 
 
 def _names(ax: mpl.axes.Axes, x: np.ndarray, y: np.ndarray, labels: list[str]) -> None:
-    """Labels beside the points, moved up or down until none overlaps another; those of one column keep their points' order."""
+    """Labels beside the points, moved up or down until none overlaps another; those of networks of one size keep their order."""
     span_x, span_y = np.ptp(np.log10(x)) or 1.0, np.ptp(y) or 1.0
-    points = [(np.log10(a) / span_x, b / span_y) for a, b in zip(x, y, strict=True)]
-    placed: list[tuple[float, float]] = []
-    for i in np.argsort(-y, kind="stable"):
-        u, v = points[i]
-        # Beside the point; else above or below it, a little farther each time.
-        steps = (0.0, 0.05, -0.05, 0.1, -0.1, 0.15, -0.15, 0.2, -0.2)
-        under = min((b for a, b in placed if abs(a - u) < 0.3), default=np.inf) - 0.07
-        others = [point for point in points if point != (u, v)]
-        free = (
-            s
-            for s in steps
-            if v + s <= under and all(not (0.02 < a - u < 0.3 and abs(v + s - b) < 0.045) for a, b in others)
-        )
-        offset = next(free, min(0.0, under - v))
-        placed.append((u, v + offset))
-        ax.annotate(
-            labels[i],
-            (x[i], y[i] + offset * span_y),
-            xytext=(5, 0),
-            textcoords="offset points",
-            fontsize=6.5,
-            va="center",
-            path_effects=[withStroke(linewidth=2, foreground="white")],  # a line behind does not strike it through
-        )
+    u, v = np.log10(x) / span_x, y / span_y
+    taken = list(zip(u, v, strict=True))  # the points themselves
+    for at in sorted(set(u)):
+        column = [i for i in np.argsort(-y, kind="stable") if u[i] == at]
+        heights = [_free(at, v[i], taken) for i in column] if len(column) == 1 else _apart(v[column], v.min() - 0.12)
+        for i, height in zip(column, heights, strict=True):
+            taken.append((at + 0.1, height))
+            ax.annotate(
+                labels[i],
+                (x[i], height * span_y),
+                xytext=(5, 0),
+                textcoords="offset points",
+                fontsize=6.5,
+                va="center",
+                path_effects=[withStroke(linewidth=2, foreground="white")],  # a line behind does not strike it through
+            )
+
+
+def _free(u: float, v: float, taken: list[tuple[float, float]]) -> float:
+    """A height for the label of a point (u, v) where nothing is: beside it; else above or below, a little farther each time."""
+    steps = (0.0, 0.05, -0.05, 0.1, -0.1, 0.15, -0.15, 0.2, -0.2)
+    others = [place for place in taken if place != (u, v)]
+    return next(
+        (v + s for s in steps if all(not (-0.02 < a - u < 0.3 and abs(v + s - b) < 0.045) for a, b in others)), v
+    )
+
+
+def _apart(heights: np.ndarray, lowest: float, gap: float = 0.07) -> np.ndarray:
+    """Falling heights, moved down where they are too near, and up again where that would leave the axes."""
+    out = heights.astype(float)
+    for k in range(1, len(out)):
+        out[k] = min(out[k], out[k - 1] - gap)
+    out[-1] = max(out[-1], lowest)
+    for k in range(len(out) - 2, -1, -1):
+        out[k] = max(out[k], out[k + 1] + gap)
+    return out
