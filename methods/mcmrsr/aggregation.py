@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.linalg import vector_norm
 from torch.nn.functional import instance_norm, interpolate
 
 from mcsr_bench.nn import ResidualBlock, conv
@@ -26,9 +27,10 @@ class SpatialAdaptation(nn.Module):
     def forward(self, target: Tensor, reference: Tensor) -> Tensor:
         """Two (B, C, h, w) to the adapted reference."""
         style = self.style(torch.cat((target, reference), 1))
-        gamma = self.gamma(style) + target.std((2, 3), keepdim=True)
-        beta = self.beta(style) + target.mean((2, 3), keepdim=True)
-        return instance_norm(reference) * gamma + beta
+        mean = target.mean((2, 3), keepdim=True)
+        # The standard deviation, by a sum of squares: torch.std goes through the image value by value.
+        spread = vector_norm(target - mean, dim=(2, 3), keepdim=True) / (target.shape[-2] * target.shape[-1] - 1) ** 0.5
+        return instance_norm(reference) * (self.gamma(style) + spread) + self.beta(style) + mean
 
 
 class JointResidualAggregation(nn.Module):

@@ -5,9 +5,10 @@ Features are (B, C, h, w) with h and w multiples of the window; inside the group
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from mcsr_bench.nn import conv
 
@@ -25,13 +26,19 @@ class WindowAttention(nn.Module):
         self.index: Tensor
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """x: (N, T, C), N windows of T = window^2 tokens. mask: (N, T, T) or None, added to the attention logits."""
+        """x: (N, T, C), N windows of T = window^2 tokens. mask: added to the attention logits, (windows of an image, T, T) or None.
+
+        Written out: torch's own attention would copy the bias for every window, and look for rows that are masked as a whole.
+        """
         N, T, C = x.shape
         q, k, v = self.qkv(x).reshape(N, T, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
-        logits = self.bias[self.index.flatten()].reshape(T, T, self.heads).permute(2, 0, 1)[None]
-        if mask is not None:
-            logits = logits + mask[:, None]
-        y = scaled_dot_product_attention(q, k, v, attn_mask=logits.expand(N, -1, -1, -1).contiguous())
+        logits = (q * (C // self.heads) ** -0.5) @ k.transpose(-2, -1)
+        bias = self.bias[self.index.flatten()].reshape(T, T, self.heads).permute(2, 0, 1)
+        if mask is None:
+            logits += bias
+        else:
+            logits.view(-1, len(mask), self.heads, T, T).add_(bias + mask[:, None])  # the same for every image
+        y = logits.softmax(-1) @ v
         return self.proj(y.transpose(1, 2).reshape(N, T, C))
 
 
@@ -53,7 +60,7 @@ class SwinBlock(nn.Module):
         B, h, w, _ = x.shape
         shift, y = self.shift, self.norm1(x)
         y = torch.roll(y, (-shift, -shift), (1, 2)) if shift else y
-        mask = shift_mask(h, w, self.window, shift, x.device).repeat(B, 1, 1) if shift else None
+        mask = shift_mask(h, w, self.window, shift, x.device) if shift else None
         y = from_windows(self.attention(to_windows(y, self.window), mask), self.window, (B, h, w))
         y = torch.roll(y, (shift, shift), (1, 2)) if shift else y
         x = x + self._dropped(y)
@@ -65,7 +72,7 @@ class SwinBlock(nn.Module):
             return y
         keep = 1 - self.drop_path
         chosen = torch.rand(len(y), 1, 1, 1, device=y.device) < keep
-        return y * chosen / keep
+        return y * (chosen / keep)
 
 
 class SwinGroup(nn.Module):
@@ -129,6 +136,7 @@ def relative_index(window: int) -> Tensor:
     return dy * (2 * window - 1) + dx
 
 
+@lru_cache(maxsize=8)
 def shift_mask(h: int, w: int, window: int, shift: int, device: torch.device) -> Tensor:
     """(windows, T, T): 0 where two tokens of a shifted window were neighbours before the shift, -100 where it wrapped round."""
 
