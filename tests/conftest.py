@@ -31,6 +31,7 @@ settings.load_profile("same")
 
 
 LONGEST = (
+    "audit/test_reported_numbers.py",
     "kills/test_kills.py",
     "test_types.py",
     "packaging/test_installed.py",
