@@ -53,6 +53,12 @@ mcsr.charts = (() => {
     $("under-cost").textContent = `Line: the Pareto front. Bars: 95 % intervals.${missing.length ? ` Without this cost: ${missing.join(", ")}.` : ""}`;
     const x = { field: "x", type: "quantitative", scale: { type: "log", nice: true }, axis: { title: COSTS[by], format: "~s", tickCount: 5, grid: false } };
     const y = { field: "y", type: "quantitative", scale: { zero: false }, axis: { title: named(m) } };
+    const logs = points.map((p) => Math.log(p.x)), low = Math.min(...logs), span = Math.max(...logs) - low;
+    points.forEach((p, k) => { p.last = span > 0 && logs[k] - low > 0.66 * span; }); // a name to the right would leave the chart
+    const label = (last) => ({
+      transform: [{ filter: `datum.last === ${last}` }],
+      mark: { type: "text", align: last ? "right" : "left", dx: last ? -8 : 8, dy: -7, fontSize: 11, limit: 140 }, encoding: { x, y, text: { field: "method" } },
+    });
     const edge = front(points, m.up).sort((a, b) => a.x - b.x);
     return embed("chart-cost", `${named(m)} against ${COSTS[by]}; on the Pareto front: ${edge.map((p) => p.method).join(", ")}`, {
       height: 260, data: { values: points },
@@ -60,7 +66,7 @@ mcsr.charts = (() => {
         { data: { values: edge }, mark: { type: "line", interpolate: "step-after", strokeDash: [4, 3] }, encoding: { x, y } },
         { mark: { type: "rule", opacity: 0.6 }, encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" } } },
         { mark: { type: "point", filled: true, size: 90, opacity: 1 }, encoding: { x, y, color: kinds(), shape: { field: "kind", type: "nominal", scale: { domain: KINDS } }, tooltip: [{ field: "method" }, { field: "y", title: m.title, format: `.${m.decimals}f` }, { field: "x", title: by, format: ".3s" }] } },
-        { mark: { type: "text", align: "left", dx: 8, dy: -7, fontSize: 11, limit: 140 }, encoding: { x, y, text: { field: "method" } } },
+        label(false), label(true),
       ],
     });
   }
