@@ -19,7 +19,7 @@ REGION = 15
 """LR pixels per side of the region that a block searches: 2 * int(BLOCK / 2 * 1.5) + 1 and a rim of one; a smaller image is it."""
 DILATIONS = (1, 2, 3)
 _CHUNK = 64
-"""Blocks whose candidates are in memory at the same time."""
+"""Blocks, of all images together, whose candidates are in memory at the same time."""
 
 
 def match(target: Tensor, auxiliary: Tensor, levels: Sequence[Tensor]) -> list[Tensor]:
@@ -28,24 +28,20 @@ def match(target: Tensor, auxiliary: Tensor, levels: Sequence[Tensor]) -> list[T
     target, auxiliary: LR features (B, C, h, w), h and w multiples of `BLOCK`. levels: auxiliary features at 1, 2 (4) times that
     size. Returns per level (B, C, f*h, f*w): the fetched features times the similarity of the match, -1..1.
     """
-    B, _, h, w = target.shape
+    B, w = len(target), target.shape[-1]
     top, left = coarse_positions(target, auxiliary)
     blocks = _blocks(target)
     fetched: list[list[Tensor]] = [[] for _ in levels]
-    per_image = (h // BLOCK) * (w // BLOCK)
-    image = torch.arange(B, device=target.device).repeat_interleave(per_image)
-    for start in range(0, len(blocks), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        where = (image[part], top.flatten()[part], left.flatten()[part])
-        index, similarity = fine_matches(blocks[part], regions(auxiliary, *where))
+    at_once = max(1, _CHUNK // B)
+    for start in range(0, blocks.shape[1], at_once):
+        part = slice(start, start + at_once)
+        corner = top[:, part], left[:, part]
+        index, similarity = fine_matches(blocks[:, part].flatten(0, 1), regions(auxiliary, *corner))
         for parts, level in zip(fetched, levels, strict=True):
             factor = level.shape[-1] // w
-            found = transfer(regions(level, *where, factor=factor), index, factor)
-            parts.append(found * enlarged(similarity, factor))
-    return [
-        _assemble(torch.cat(parts), (B, level.shape[-2], level.shape[-1]))
-        for level, parts in zip(levels, fetched, strict=True)
-    ]
+            found = transfer(level, *corner, index, factor) * enlarged(similarity, factor)
+            parts.append(found.unflatten(0, (B, -1)))
+    return [_assemble(torch.cat(parts, 1), level.shape[-2:]) for level, parts in zip(levels, fetched, strict=True)]
 
 
 def coarse_positions(target: Tensor, auxiliary: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,18 +69,19 @@ def coarse_positions(target: Tensor, auxiliary: Tensor) -> tuple[Tensor, Tensor]
     return top, left
 
 
-def regions(features: Tensor, image: Tensor, top: Tensor, left: Tensor, *, factor: int = 1) -> Tensor:
-    """Search regions, inside the image with their rim: (N, C, factor * rows, factor * columns).
+def regions(features: Tensor, top: Tensor, left: Tensor) -> Tensor:
+    """Search regions with their rim, inside the image: (B * n, C, rows, columns), image by image.
 
-    rows = min(`REGION`, h), columns = min(`REGION`, w). features: (B, C, factor * h, factor * w); image: (N,), which of the B;
-    top, left: (N,), where in it, in LR pixels.
+    rows = min(`REGION`, h), columns = min(`REGION`, w). features: (B, C, h, w); top, left: (B, n), in LR pixels.
     """
+    h, w = features.shape[-2:]
     rows, columns = (
-        factor * start[:, None] + torch.arange(min(factor * REGION, n), device=features.device)
-        for start, n in ((top, features.shape[-2]), (left, features.shape[-1]))
+        start[:, :, None] + torch.arange(min(REGION, size), device=features.device)
+        for start, size in ((top, h), (left, w))
     )
-    found = features[image[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return found.permute(0, 3, 1, 2)
+    image = torch.arange(len(features), device=features.device)[:, None, None, None]
+    found = features[image, :, rows[:, :, :, None], columns[:, :, None, :]]  # (B, n, rows, columns, C)
+    return found.permute(0, 1, 4, 2, 3).flatten(0, 1)
 
 
 def fine_matches(blocks: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,13 +96,23 @@ def fine_matches(blocks: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
     return index, value.reshape(-1, BLOCK, BLOCK)
 
 
-def transfer(region: Tensor, index: Tensor, factor: int) -> Tensor:
-    """Neighbourhoods of the matched pixels laid over each other, mean where they overlap: (N, C, 8 * factor, 8 * factor)."""
-    size, kernel = factor * (BLOCK + 2), 3 * factor
-    patches = unfold(region, kernel, stride=factor)
-    chosen = patches.gather(2, index[:, None, :].expand(-1, patches.shape[1], -1))
+def transfer(level: Tensor, top: Tensor, left: Tensor, index: Tensor, factor: int) -> Tensor:
+    """Neighbourhoods of the matched pixels laid over each other, mean where they overlap: (B * n, C, 8 * factor, 8 * factor).
+
+    level: (B, C, factor * h, factor * w); top, left: of the regions, (B, n), in LR pixels; index: of `fine_matches`, (B * n, 64).
+    Only what was matched is read: to unfold the regions first would take several times as long.
+    """
+    B, C, _, W = level.shape
+    kernel, size = 3 * factor, factor * (BLOCK + 2)
+    columns = min(REGION, W // factor) - 2
+    y, x = (index // columns).view(B, -1, BLOCK**2), (index % columns).view(B, -1, BLOCK**2)
+    corner = ((top[:, :, None] + y) * W + left[:, :, None] + x) * factor  # of each neighbourhood, in the flat image
+    step = torch.arange(kernel, device=level.device)
+    places = corner[:, :, None] + (step[:, None] * W + step).reshape(1, 1, -1, 1)  # (B, n, kernel^2, 64)
+    chosen = level.flatten(2).gather(2, places.view(B, 1, -1).expand(-1, C, -1))
+    chosen = chosen.view(B, C, -1, kernel**2, BLOCK**2).transpose(1, 2).reshape(-1, C * kernel**2, BLOCK**2)
     total = fold(chosen, (size, size), kernel, stride=factor)
-    count = fold(torch.ones_like(chosen[:1, : kernel * kernel]), (size, size), kernel, stride=factor)
+    count = fold(torch.ones_like(chosen[:1, : kernel**2]), (size, size), kernel, stride=factor)
     inner = slice(factor, -factor)
     return (total / count)[:, :, inner, inner]
 
@@ -119,15 +126,15 @@ def enlarged(similarity: Tensor, factor: int) -> Tensor:
 
 
 def _blocks(features: Tensor) -> Tensor:
-    """(B, C, h, w) to (B * blocks, C, 10, 10): blocks with one pixel of their neighbours, the map's edge repeated."""
+    """(B, C, h, w) to (B, blocks, C, 10, 10): blocks with one pixel of their neighbours, the map's edge repeated."""
     C = features.shape[1]
     found = unfold(pad(features, (1, 1, 1, 1), mode="replicate"), BLOCK + 2, stride=BLOCK)
-    return found.transpose(1, 2).reshape(-1, C, BLOCK + 2, BLOCK + 2)
+    return found.transpose(1, 2).unflatten(2, (C, BLOCK + 2, BLOCK + 2))
 
 
-def _assemble(blocks: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """(B * blocks, C, s, s), row by row, to (B, C, H, W)."""
-    B, H, W = shape
+def _assemble(blocks: Tensor, shape: Sequence[int]) -> Tensor:
+    """(B, blocks, C, s, s), row by row, to (B, C, H, W); shape: (H, W)."""
+    H, W = shape
     s = blocks.shape[-1]
-    x = blocks.reshape(B, H // s, W // s, -1, s, s)
-    return x.permute(0, 3, 1, 4, 2, 5).reshape(B, -1, H, W)
+    x = blocks.unflatten(1, (H // s, W // s))
+    return x.permute(0, 3, 1, 4, 2, 5).reshape(len(blocks), -1, H, W)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from published_mcmrsr import Array, Weights
 
-from mcsr_bench.methods.mcmrsr.matching import coarse_positions, enlarged, match, regions
+from mcsr_bench.methods.mcmrsr.matching import coarse_positions, enlarged, match, regions, transfer
 from mcsr_bench.methods.mcmrsr.network import McMRSRNetwork
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.protocol import get_protocol
@@ -68,11 +68,15 @@ def test_a_region_ends_where_the_map_does(row: int, column: int) -> None:
     top, left = coarse_positions(torch.from_numpy(target)[None], torch.from_numpy(low)[None])
     first = {4: 0, 20: 13, 36: 25}
     assert (int(top[0, 12]), int(left[0, 12])) == (first[row], first[column])
+    found = regions(torch.from_numpy(low)[None], top[:, [12]], left[:, [12]])
+    np.testing.assert_array_equal(found[0], low[:, first[row] : first[row] + 15, first[column] : first[column] + 15])
+    # Every pixel (i, j) of the block is matched with the pixel (i + 2, j + 1) inside the region's rim: the region, cut out.
+    index = torch.tensor([[(i + 2) * 13 + j + 1 for i in range(8) for j in range(8)]])
     for factor in (1, 2, 4):
         level = features(2, 40 * factor, 40 * factor, seed=3)
-        found = regions(torch.from_numpy(level)[None], torch.tensor([0]), top[0, [12]], left[0, [12]], factor=factor)
-        rows, columns = (slice(factor * a, factor * (a + 15)) for a in (first[row], first[column]))
-        np.testing.assert_array_equal(found[0].numpy(), level[:, rows, columns])
+        found = transfer(torch.from_numpy(level)[None], top[:, [12]], left[:, [12]], index, factor)
+        rows, columns = (slice(factor * a, factor * (a + 8)) for a in (first[row] + 3, first[column] + 2))
+        np.testing.assert_allclose(found[0], level[:, rows, columns], rtol=1e-12)
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
