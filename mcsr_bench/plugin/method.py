@@ -241,4 +241,7 @@ def make_optimizer(settings: TrainingSettings, module: nn.Module) -> torch.optim
     """The optimiser that the settings name, over all parameters of a module."""
     if settings.optimizer == "rmsprop":
         return torch.optim.RMSprop(module.parameters(), lr=settings.learning_rate)
-    return torch.optim.Adam(module.parameters(), lr=settings.learning_rate, betas=(settings.beta1, 0.999))
+    parameters = list(module.parameters())
+    # One pass over all weights where torch has it: a tenth of a step of a small network.
+    fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+    return torch.optim.Adam(parameters, lr=settings.learning_rate, betas=(settings.beta1, 0.999), fused=fused)
