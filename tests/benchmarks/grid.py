@@ -1,0 +1,104 @@
+"""What a grid of trials costs beyond its methods: ``python tests/benchmarks/grid.py [--trials 100,400,1600]``.
+
+Trials of a method that does nothing, on four test slices of 32 pixels; CPU time of this process and of its workers. Of the run that
+makes them, and of the same command again, which finds them finished, that of a run with one trial is taken off; scoring is timed
+alone and taken off the first, because it is the method's. What grows faster than the number of trials shows in the last columns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PLUGINS = (Path(__file__).parent / "plugins", Path(__file__).parents[1] / "toys")
+
+
+def spent(call: Callable[[], object]) -> float:
+    """CPU seconds of a call, and of the processes that it waited for."""
+
+    def total() -> float:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(one.ru_utime + one.ru_stime for one in used)
+
+    before = total()
+    call()
+    return total() - before
+
+
+def run(out: Path, trials: int) -> float:
+    """CPU seconds of the command line."""
+    plugins = [word for path in PLUGINS for word in ("--plugins", str(path))]
+    asked = ["--methods", "nothing", "--dataset", "toy", "--scale", "2", "--preset", "quick", "--jobs", "1"]
+    seeds = ["--seeds", ",".join(map(str, range(trials)))]
+    command = [sys.executable, "-m", "mcsr_bench", "run", *asked, *seeds, *plugins, "--out", str(out)]
+    return spent(lambda: subprocess.run(command, check=True, capture_output=True))
+
+
+def loading(out: Path) -> float:
+    """CPU seconds of `mcsr_bench.load_results`."""
+    import mcsr_bench as mb
+
+    return spent(lambda: mb.load_results(out))
+
+
+def scoring(out: Path) -> float:
+    """CPU seconds in which one trial is scored."""
+    import mcsr_bench as mb
+    from mcsr_bench.data.store import open_store
+    from mcsr_bench.experiment.trial import score_tables
+    from mcsr_bench.plugin.registry import scoped_plugins
+
+    [bundle, *_] = mb.load_results(out).bundles
+    with scoped_plugins(PLUGINS):
+        volumes = [v for v in open_store(bundle.record.data.store).volumes.values() if v.patient_id in tested(bundle)]
+        score_tables(bundle, volumes)
+        began = time.process_time()
+        for _ in range(5):
+            score_tables(bundle, volumes)
+    return (time.process_time() - began) / 5
+
+
+def tested(bundle: object) -> set[str]:
+    """The patients of a bundle's scores."""
+    import pandas as pd
+
+    return set(pd.read_csv(bundle.volumes)["patient_id"])  # type: ignore[attr-defined]
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", default="100,400,1600")
+    asked = [int(n) for n in parser.parse_args().trials.split(",")]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        os.environ["MCSR_BENCH_CACHE"] = str(work / "cache")
+        run(work / "one", 1)
+        again = run(work / "one", 1)
+        first = run(work / "two", 1)
+        score = scoring(work / "one")
+        print(
+            f"a run of one trial: {first:.1f} CPU s, found finished: {again:.1f}; scoring of a trial: {1000 * score:.0f} ms\n"
+        )
+        print(
+            "| trials | a trial, without scoring (ms) | found finished, and reported, each (ms) | `load_results`, each (ms) |"
+        )
+        print("|---|---|---|---|")
+        for n in asked:
+            out = work / f"n{n}"
+            made = 1000 * ((run(out, n) - first) / (n - 1) - score)
+            found = 1000 * (run(out, n) - again) / (n - 1)
+            loading(out)
+            print(f"| {n:,} | {made:.0f} | {found:.1f} | {1000 * loading(out) / n:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
