@@ -38,6 +38,7 @@ from mcsr_bench.results.bundle import Bundle, DataRecord, TrialRecord
 from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files, frames
 from mcsr_bench.system.devices import chosen_device
+from mcsr_bench.system.precision import chosen_precision
 from mcsr_bench.system.progress import Listener
 from mcsr_bench.system.provenance import versions
 
@@ -294,6 +295,7 @@ def _trial(search: _Search, number: int, fold: int, values: dict[str, Any]) -> T
         seed=spec.seed,
         preset=spec.preset,
         device=search.device,
+        precision=chosen_precision(None, search.device),
     )
 
 
