@@ -66,7 +66,7 @@ mcsr.charts = (() => {
         { data: { values: edge }, mark: { type: "line", interpolate: "step-after", strokeDash: [4, 3] }, encoding: { x, y } },
         { mark: { type: "rule", opacity: 0.6 }, encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" } } },
         { mark: { type: "point", filled: true, size: 90, opacity: 1 }, encoding: { x, y, color: kinds(), shape: { field: "kind", type: "nominal", scale: { domain: KINDS } }, tooltip: [{ field: "method" }, { field: "y", title: m.title, format: `.${m.decimals}f` }, { field: "x", title: by, format: ".3s" }] } },
-        label(false), label(true),
+        ...[false, true].filter((last) => points.some((p) => p.last === last)).map(label), // Vega warns of an empty one
       ],
     });
   }
