@@ -81,15 +81,10 @@ def test_what_is_built_holds_all_files_and_runs(kind: str, tmp_path: Path) -> No
     if not Path(used).is_relative_to(site):
         pytest.fail(f"{artifact.name}: mcsr_bench is imported from {used}, not from {site}")
     installed = {p.relative_to(site / "mcsr_bench").as_posix() for p in _files(site / "mcsr_bench")}
-    if installed != package_files():
-        pytest.fail(f"{artifact.name}: differs from the checkout in {sorted(installed ^ package_files())}")
+    assert installed == package_files(), f"differs from the checkout in {sorted(installed ^ package_files())}"
     command = scripts / "mcsr-bench"
     listed = json.loads(call(command, "list", "datasets", "--json", cwd=folder))
-    if {row["name"] for row in listed} != datasets():
-        pytest.fail(f"{artifact.name}: lists {[row['name'] for row in listed]}, not {sorted(datasets())}")
+    assert {row["name"] for row in listed} == datasets()
     table = call(command, *RUN, cwd=folder, MCSR_BENCH_CACHE=str(folder / "cache"))
-    if (
-        not re.search(r"brain-sim[^\n]*, 4x[^\n]*\n.*zerofill.*bicubic", table, re.DOTALL)
-        or not (folder / "run" / "report" / "index.html").is_file()
-    ):
-        pytest.fail(f"{artifact.name}: no table, or no report of brain-sim:\n{table}")
+    assert re.search(r"brain-sim[^\n]*, 4x[^\n]*\n.*zerofill.*bicubic", table, re.DOTALL), table
+    assert (folder / "run" / "report" / "index.html").is_file()
