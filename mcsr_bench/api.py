@@ -44,6 +44,7 @@ from mcsr_bench.predicting.files import PredictionOutcome, chosen_weights, predi
 from mcsr_bench.results.bundle import TrialRecord
 from mcsr_bench.results.load import Results
 from mcsr_bench.results.table import Table
+from mcsr_bench.system.computing import Computing
 from mcsr_bench.system.devices import chosen_device
 from mcsr_bench.system.notebook import standard_listener
 from mcsr_bench.system.progress import Listener
@@ -84,6 +85,9 @@ def run(
     plugins: Folders = (),
     device: str = "auto",
     precision: str | None = None,
+    resident: str = "auto",
+    compile: bool = False,
+    devices: int = 1,
     jobs: int = 0,
     fresh: bool = False,
     listener: Listener | None = None,
@@ -93,10 +97,11 @@ def run(
     ``run(methods=["sanet", "minet"], dataset="fastmri", scale=4, data_root="...", out="runs/knee")``. methods: names, or "all";
     also classes of your own with a ``Card``, whose trials run in this process, after the others (docs/notebooks.md).
     suite: experiments of the paper by name. pretrained: with the weights that come with the methods, of preset "small"; nothing is
-    trained (docs/shipped-weights.md). precision: of trainings, "32", "tf32" or "bf16"; None: tf32 on a GPU, 32 elsewhere. out: the
-    folder of the run. against: the references of the p-values, which the first run of a folder fixes for all later ones. fresh:
-    start the named trials over. The other arguments: `mcsr_bench.api`. Trials that fail are recorded in ``.trials`` with status
-    "failed" and their reason. Raises UserError, before the first trial, for anything asked that cannot be had.
+    trained (docs/shipped-weights.md). precision, resident, compile, devices: how trainings compute
+    (`mcsr_bench.system.computing.Computing`). out: the folder of the run. against: the references of the p-values, which the first
+    run of a folder fixes for all later ones. fresh: start the named trials over. The other arguments: `mcsr_bench.api`. Trials that
+    fail are recorded in ``.trials`` with status "failed" and their reason. Raises UserError, before the first trial, for anything
+    asked that cannot be had.
     """
     with scoped_plugins(plugins):
         names, given = named(methods)
@@ -118,7 +123,7 @@ def run(
         settings=settings,
         plugins=plugins,
         device=device,
-        precision=precision,
+        computing=Computing(precision=precision, resident=resident, compile=compile, devices=devices),
         jobs=jobs,
         fresh=fresh,
     )

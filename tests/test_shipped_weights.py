@@ -17,7 +17,7 @@ import user_pairs as pairs
 
 import mcsr_bench as mb
 from mcsr_bench.errors import UserError
-from mcsr_bench.experiment.trial import TrialSpec
+from mcsr_bench.experiment.planned import TrialSpec
 from mcsr_bench.results.bundle import Bundle, BundleFiles
 from mcsr_bench.results.predictions import stored_predictions
 from mcsr_bench.system import files

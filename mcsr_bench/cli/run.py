@@ -43,6 +43,11 @@ def run(
     precision: Annotated[
         str | None, typer.Option(help="Of trainings: 32, tf32 or bf16; default: tf32 on a GPU, 32 on a CPU.")
     ] = None,
+    resident: Annotated[
+        str, typer.Option(help="Hold training slices on the device: yes, no, or auto: on a GPU where they fit.")
+    ] = "auto",
+    compile: Annotated[bool, typer.Option("--compile", help="Compile networks for training.")] = False,
+    devices: Annotated[int, typer.Option(help="GPUs (on a CPU, processes) that share each training batch.")] = 1,
     plugins: Plugins = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder for the results.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start the named trials over.")] = False,
@@ -67,6 +72,9 @@ def run(
             jobs=jobs,
             device=device,
             precision=precision,
+            resident=resident,
+            compile=compile,
+            devices=devices,
             plugins=plugins or (),
             out=out,
             fresh=fresh,

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from mcsr_bench.data.gathering import Field, FromFiles, OnDevice, Slice, Source, bytes_needed
 from mcsr_bench.data.store import Store, StoredVolume, Volume
 from mcsr_bench.data.window import Window
 from mcsr_bench.plugin.batch import Batch, Statistics
@@ -42,7 +43,17 @@ class Sampler:
         self.n_train_slices = sum(map(len, self._groups))
         self.n_train_pixels = sum(len(group) * h * w for group, (h, w) in zip(self._groups, sizes, strict=True))
         self._statistics: dict[tuple[str, int], tuple[Statistics, Statistics]] = {}
-        self._drawn: tuple[tuple[int, int], list[list[tuple[StoredVolume, int]]]] | None = None
+        self._drawn: tuple[tuple[int, int], list[list[Slice]]] | None = None
+        self._source: Source = FromFiles()
+
+    @property
+    def n_train_bytes(self) -> int:
+        """What `keep_on` takes on the device."""
+        return bytes_needed(self._train)
+
+    def keep_on(self, device: torch.device | str) -> None:
+        """Hold all training slices there from now on; batches are equal to the bit, and their images are there already."""
+        self._source = OnDevice(self._train, device)
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Batches until every training slice was seen once; the last one of a size may be smaller."""
@@ -58,15 +69,10 @@ class Sampler:
         chosen = self._epoch(epoch, batch_size)[position]
         rng = np.random.default_rng(np.random.SeedSequence([self._seed, step, _PATCH]))
         windows = [self._window(volume.shape, patch, augment, rng) for volume, _ in chosen]
-        sizes = {(window.height, window.width) for window in windows}
-        [(h, w)] = sizes  # of one size: patches are, and whole slices of one batch
         s = self.scale
 
-        def gathered(field: str, factor: int) -> torch.Tensor:
-            out = np.empty((len(chosen), h * factor, w * factor), dtype=np.complex64)
-            for k, ((volume, i), window) in enumerate(zip(chosen, windows, strict=True)):
-                window.cut(getattr(volume, field), i, factor, out[k])
-            return torch.from_numpy(out)
+        def gathered(field: Field, factor: int) -> torch.Tensor:
+            return self._source.gathered(field, chosen, windows, factor)
 
         statistics = [self._statistics_of(volume, i) for volume, i in chosen]
         return Batch(
@@ -129,13 +135,13 @@ class Sampler:
             joint=self._joint,
         )
 
-    def _epoch(self, epoch: int, batch_size: int) -> list[list[tuple[StoredVolume, int]]]:
+    def _epoch(self, epoch: int, batch_size: int) -> list[list[Slice]]:
         """The batches of an epoch; the one drawn last is kept, for every step of it asks."""
         if self._drawn is None or self._drawn[0] != (epoch, batch_size):
             self._drawn = (epoch, batch_size), self._draw_epoch(epoch, batch_size)
         return self._drawn[1]
 
-    def _draw_epoch(self, epoch: int, batch_size: int) -> list[list[tuple[StoredVolume, int]]]:
+    def _draw_epoch(self, epoch: int, batch_size: int) -> list[list[Slice]]:
         rng = np.random.default_rng(np.random.SeedSequence([self._seed, epoch, _ORDER]))
         batches = []
         for group in self._groups:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,17 +31,20 @@ class Window:
         factor: samples of the volume per LR sample, 1 for LR images, the scale for HR images; ``out``: (height * factor,
         width * factor).
         """
+        _, rows, columns = volume.shape
+        down, across = self.sources(rows, columns, factor)
+        if self.mirror_rows or self.mirror_columns:
+            part = volume[(i, *np.ix_(down, across))]
+        else:  # without an index of every sample
+            part = volume[i, down[0] : down[-1] + 1, across[0] : across[-1] + 1]
+        out[...] = part.T if self.transpose else part
+
+    def sources(self, rows: int, columns: int, factor: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Which rows and columns of a slice of (rows, columns) samples are taken, before it is transposed."""
         down, across = (self.top * factor, self.height * factor), (self.left * factor, self.width * factor)
         if self.transpose:
             down, across = across, down
-        _, rows, columns = volume.shape
-        index: tuple[Any, ...]
-        if self.mirror_rows or self.mirror_columns:
-            index = np.ix_(_source(*down, rows, self.mirror_rows), _source(*across, columns, self.mirror_columns))
-        else:
-            index = (slice(down[0], sum(down)), slice(across[0], sum(across)))
-        part = volume[(i, *index)]
-        out[...] = part.T if self.transpose else part
+        return _source(*down, rows, self.mirror_rows), _source(*across, columns, self.mirror_columns)
 
 
 def _source(start: int, count: int, n: int, mirrored: bool) -> NDArray[np.intp]:

@@ -238,7 +238,7 @@ _HINTS = {"SIGKILL": " (out of memory?)", "SIGBUS": " (a file that it was readin
 
 
 def _main() -> None:
-    _end_with_parent()
+    end_with_parent()
     # Ctrl-C and the end of a terminal reach all processes of a group: the parent hears them, and asks.
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
@@ -304,7 +304,7 @@ def _listen_to_parent(
     os._exit(1)  # the parent has ended, or wants this end
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Have the kernel kill this process when its parent ends: also while a call that holds Python's lock hangs. Linux alone."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1

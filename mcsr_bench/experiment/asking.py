@@ -9,6 +9,7 @@ from typing import Any
 from mcsr_bench.data.spec import DataSpec, Preparation
 from mcsr_bench.experiment.grid import ExperimentSpec
 from mcsr_bench.experiment.suites import defaults
+from mcsr_bench.system.computing import AS_THE_DEVICE_HAS_IT, Computing
 from mcsr_bench.weights.loading import shipped_preset
 
 Names = str | Iterable[str]
@@ -35,7 +36,7 @@ def experiment_spec(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     plugins: Folders = (),
     device: str = "auto",
-    precision: str | None = None,
+    computing: Computing = AS_THE_DEVICE_HAS_IT,
     jobs: int = 0,
     fresh: bool = False,
 ) -> ExperimentSpec:
@@ -67,7 +68,7 @@ def experiment_spec(
         out=standard.out if out is None else Path(out),
         report=standard.report,
         device=device,
-        precision=precision,
+        computing=computing,
         jobs=jobs,
         fresh=fresh,
     )

@@ -17,6 +17,7 @@ from mcsr_bench.plugin.registry import datasets, methods
 from mcsr_bench.protocol import get_protocol
 from mcsr_bench.results.bundle import SCHEMA_VERSION
 from mcsr_bench.results.naming import changed, variant_of
+from mcsr_bench.system.computing import Computing
 from mcsr_bench.weights.shipped import SEED, VARIANT, shipped_digest
 
 
@@ -47,8 +48,7 @@ class ExperimentSpec(BaseModel):
     out: Path
     report: str
     device: str = "auto"
-    precision: str | None = None
-    """Of trainings; None: as the device has it."""
+    computing: Computing = Computing()
     jobs: int = 0
     """Worker processes; 0: as many as there are cores (GPUs)."""
     fresh: bool = False

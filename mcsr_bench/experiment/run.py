@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mcsr_bench.data.manifest import write_manifest
 from mcsr_bench.data.prepare import prepare_all, write_registrations
@@ -16,8 +16,9 @@ from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import DamagedFileError, FileError, UnreadFileError, UserError
 from mcsr_bench.experiment.grid import ExperimentSpec, method_names, points, smoke_standards
 from mcsr_bench.experiment.kept import merged
+from mcsr_bench.experiment.planned import TrialSpec
+from mcsr_bench.experiment.ranks import check_devices
 from mcsr_bench.experiment.rescoring import complete_scores
-from mcsr_bench.experiment.trial import TrialSpec
 from mcsr_bench.experiment.trials import finished, mend, replace_others, run_trials, trial_spec
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.results.bundle import Bundle, BundleFiles, TrialRecord, check_version
@@ -26,7 +27,7 @@ from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
 from mcsr_bench.system.devices import chosen_device
 from mcsr_bench.system.locks import locked
-from mcsr_bench.system.precision import chosen_precision, kind_of
+from mcsr_bench.system.precision import kind_of
 from mcsr_bench.system.progress import Listener
 from mcsr_bench.weights.shipped import check_use
 
@@ -114,7 +115,7 @@ def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[Trial
     data = spec.data.at(tuple(sorted({point.scale for point in grid})))
     data = data.model_copy(update={"standards": smoke_standards(data, method_names(spec), spec.preset)})
     device = chosen_device(spec.device)
-    precision = chosen_precision(spec.precision, device)
+    computing = spec.computing.on(device)
     _check_folder(spec)
     merged(spec)  # refuses what cannot be
     with files.claimed(spec.out):
@@ -128,13 +129,14 @@ def plan(spec: ExperimentSpec, engine: Engine, listener: Listener) -> list[Trial
                 seed=seed,
                 preset=spec.preset,
                 device=device,
-                precision=precision,
+                computing=computing,
             )
             for prepared in ready
             for point in grid
             if point.scale == prepared.store.scale
             for seed in spec.seeds
         ]
+        check_devices(trials)
         for trial in trials:
             if trial.shipped:
                 check_use(trial.method, trial.scale, trial.protocol, trial.data)
@@ -164,7 +166,12 @@ def _write_spec(spec: ExperimentSpec) -> None:
         }
     )
     kept = spec.model_copy(update={"data": data, "out": files.absolute(spec.out)})
-    left_out = {"fresh", "jobs", "device"}
+    left_out: dict[str, Any] = {
+        "fresh": True,
+        "jobs": True,
+        "device": True,
+        "computing": {"resident", "compile", "devices"},
+    }
     files.write_json(RunFolder(spec.out).experiment, kept.model_dump(mode="json", exclude=left_out))
 
 
@@ -178,12 +185,15 @@ def _check_folder(spec: ExperimentSpec) -> None:
             before = files.read_json(path)
             check_version(path, before, unsaid=1)
             there = _kinds(
-                before["data"]["protocol"], before["preset"], before.get("pretrained", False), before.get("precision")
+                before["data"]["protocol"],
+                before["preset"],
+                before.get("pretrained", False),
+                before.get("computing", {"precision": None})["precision"],
             )
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{path}: not a readable experiment; choose another --out") from None
         for before_run, now in zip(
-            there, _kinds(spec.data.protocol, spec.preset, spec.pretrained, spec.precision), strict=True
+            there, _kinds(spec.data.protocol, spec.preset, spec.pretrained, spec.computing.precision), strict=True
         ):
             if before_run != now:
                 raise UserError(

@@ -22,38 +22,32 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from mcsr_bench.cost.counting import cost
-from mcsr_bench.data.sampler import REVISION as BATCHES_REVISION
 from mcsr_bench.data.sampler import Sampler
 from mcsr_bench.data.scoring import Rows, score_rows
-from mcsr_bench.data.store import StoredVolume, open_store
+from mcsr_bench.data.store import StoredVolume
 from mcsr_bench.engines.base import Emit, registered
 from mcsr_bench.engines.processes import SLOT
 from mcsr_bench.errors import DamagedFileError, UserError, disk_error, machine_error, print_trace
+from mcsr_bench.experiment.parts import method_and_slices, place_slices
+from mcsr_bench.experiment.planned import TrialSpec
+from mcsr_bench.experiment.ranks import group_of
 from mcsr_bench.metrics import revisions
 from mcsr_bench.plugin.blame import told
-from mcsr_bench.plugin.cards import MethodCard
-from mcsr_bench.plugin.loading import method_of
 from mcsr_bench.plugin.method import Method, TorchMethod
 from mcsr_bench.plugin.predicted import predict_volume, slices_at_once
 from mcsr_bench.plugin.registry import methods, scoped_plugins
-from mcsr_bench.plugin.split import Split
 from mcsr_bench.protocol import get_protocol
-from mcsr_bench.results.bundle import Bundle, BundleFiles, DataRecord, TrialRecord
+from mcsr_bench.results.bundle import Bundle, TrialRecord
 from mcsr_bench.results.heartbeat import Heartbeat
-from mcsr_bench.results.identity import trial_key
-from mcsr_bench.results.naming import label, shown
 from mcsr_bench.results.predictions import stored_predictions, write_predictions
-from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.roles import ROLES
 from mcsr_bench.system import files, frames, stopping
-from mcsr_bench.system.devices import device_name, device_of
+from mcsr_bench.system.devices import device_of
 from mcsr_bench.system.digests import digest_once
 from mcsr_bench.system.locks import TakenError
 from mcsr_bench.system.owners import now
-from mcsr_bench.system.provenance import git_revision, versions
 from mcsr_bench.system.stopping import StoppedError
 from mcsr_bench.training import Loop, training_profile
 from mcsr_bench.weights.shipped import shipped_file, shipped_notes
@@ -68,111 +62,6 @@ TAKEN = "taken"
 """The only key of what `trial_job` returns in place of a record, where another process is running the trial."""
 
 
-class TrialSpec(BaseModel):
-    """Everything a worker needs to run a trial; JSON."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    out: Path
-    """The run's folder."""
-    method: str
-    variant: str = ""
-    code: str = ""
-    """Of a third party's method: the hash of its code, see `mcsr_bench.plugin.registry.Plugin`."""
-    settings: dict[str, Any]
-    """All settings of the method."""
-    changes: dict[str, Any] = {}
-    """Of the settings, those that differ from the preset and from the suite's."""
-    shipped: str = ""
-    """SHA-256 of the weights that come with the method, where it is not trained."""
-    dataset_variant: str = ""
-    dataset_settings: dict[str, Any]
-    dataset_changes: dict[str, Any] = {}
-    """The same of the dataset's settings, which differ from its card."""
-    scale: int
-    seed: int
-    preset: str
-    protocol: str
-    data: DataRecord
-    split: dict[str, Any]
-    """A `Split`, as a mapping."""
-    device: str = "cpu"
-    precision: str = "32"
-    """Of the training."""
-    threads: int = 1
-    plugins: tuple[Path, ...] = ()
-
-    @property
-    def key(self) -> str:
-        """Hash of everything that should change the numbers (not: device, threads, versions)."""
-        return self.key_of((self.code, self.data.code))
-
-    def key_of(self, code: tuple[str, str]) -> str:
-        """The key if the plugins of method and dataset had this code; empty: built-in ones."""
-        return trial_key(self, code=code, revision=methods().card(self.method).revision, batches=BATCHES_REVISION)
-
-    @property
-    def protocol_hash(self) -> str:
-        """Of the protocol as it is here."""
-        return get_protocol(self.protocol).hash
-
-    @property
-    def label(self) -> str:
-        """For people: "brain-sim x4 sanet (budget=100) seed 0"."""
-        dataset = shown(self.data.name, self.dataset_variant, self.dataset_changes)
-        return f"{dataset} x{self.scale} {shown(self.method, self.variant, self.changes)} seed {self.seed}"
-
-    @property
-    def dataset_label(self) -> str:
-        """``DATASET[@VARIANT]``."""
-        return label(self.data.name, self.dataset_variant)
-
-    @property
-    def method_label(self) -> str:
-        """``METHOD[@VARIANT]``."""
-        return label(self.method, self.variant)
-
-    def record(self) -> TrialRecord:
-        """The record of this trial as it begins."""
-        card: MethodCard = methods().card(self.method)
-        return TrialRecord(
-            status="running",
-            key=self.key,
-            code=self.code,
-            method=self.method,
-            variant=self.variant,
-            shipped=self.shipped,
-            dataset=self.data.name,
-            dataset_variant=self.dataset_variant,
-            scale=self.scale,
-            seed=self.seed,
-            preset=self.preset,
-            protocol=self.protocol,
-            protocol_hash=self.protocol_hash,
-            settings=self.settings,
-            dataset_settings=self.dataset_settings,
-            changes=self.changes,
-            dataset_changes=self.dataset_changes,
-            card=card.model_dump(mode="json", exclude={"presets", "differences"}),
-            data=self.data,
-            versions=versions(),
-            git=git_revision(),
-            device=device_name(self.device),
-            precision=self.precision,
-            threads=self.threads,
-        )
-
-    def done(self) -> TrialRecord | None:
-        """The record of this trial where it is finished."""
-        record = self.place.sound_record()
-        return record if record is not None and record.status == "done" and record.key == self.key else None
-
-    @property
-    def place(self) -> BundleFiles:
-        """Where the trial's bundle is."""
-        return RunFolder(self.out).trial(self.dataset_label, self.scale, self.method_label, self.seed)
-
-
 @registered
 def trial_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """A job: run the trial of a JSON spec; its events are [stage, done, total, detail], its result the record.
@@ -181,7 +70,7 @@ def trial_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     UserError where the method's code is not any more what it was when the trial was planned.
     """
     spec = TrialSpec.model_validate(payload)
-    spec = spec.model_copy(update={"device": device_of(spec.device, int(os.environ.get(SLOT, "0")))})
+    spec = spec.model_copy(update={"device": _device_here(spec)})
     torch.set_num_threads(spec.threads)
     last = 0.0
 
@@ -206,6 +95,11 @@ def trial_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         except TakenError as error:
             return {TAKEN: str(error.owner)}
         return record.model_dump(mode="json")
+
+
+def _device_here(spec: TrialSpec) -> str:
+    """The first of the devices that this worker's place gives the trial."""
+    return device_of(spec.device, int(os.environ.get(SLOT, "0")) * spec.computing.devices)
 
 
 def run_trial(spec: TrialSpec, report: Report | None = None) -> TrialRecord:
@@ -257,15 +151,12 @@ def interrupted(error: BaseException) -> str:
 
 def _run_stages(spec: TrialSpec, bundle: Bundle, report: Report, heartbeat: Heartbeat) -> None:
     record = bundle.record
-    protocol = get_protocol(spec.protocol)
-    method = method_of(spec.method, spec.scale, spec.preset, spec.settings, seed=spec.seed)
-    sampler = Sampler(open_store(spec.data.store), Split(**spec.split), protocol, spec.seed, joint=method.joint)
+    method, sampler = method_and_slices(spec)
     record.notes, record.joint, record.method_track = method.notes(), method.joint, method.track
     if isinstance(method, TorchMethod):
         parameters = list(method.network.parameters())
         record.profile["parameters"] = sum(p.numel() for p in parameters)
         record.profile["trainable_parameters"] = sum(p.numel() for p in parameters if p.requires_grad)
-        method.to(spec.device)
         record.profile |= _cost(spec) | training_profile(method, sampler)
     if spec.shipped:
         record.notes += _take_shipped(spec, bundle, method, report, heartbeat)
@@ -334,18 +225,22 @@ def _train(
     logged = bundle.training_log.name in record.files
     if not (_usable(bundle, bundle.weights, report) and (not logged or _usable(bundle, bundle.training_log, report))):
         began = time.perf_counter()
-        loop = Loop(
-            bundle.folder,
-            seed=spec.seed,
-            device=spec.device,
-            key=spec.key,
-            precision=spec.precision,
-            report=partial(report, "train"),
-            warn=partial(report, DAMAGED, 0, 0),
-        )
-        method.train(sampler, loop)
-        if np.isfinite(loop.seconds_per_step):
-            record.profile["seconds_per_step"] = loop.seconds_per_step
+        with group_of(spec, method) as group:  # whose processes begin while slices are loaded
+            record.profile["resident_bytes"] = float(place_slices(sampler, spec.computing.resident, spec.device))
+            loop = Loop(
+                bundle.folder,
+                seed=spec.seed,
+                device=spec.device,
+                key=spec.key,
+                computing=spec.computing,
+                group=group,
+                report=partial(report, "train"),
+                warn=partial(report, DAMAGED, 0, 0),
+            )
+            method.train(sampler, loop)
+        for name in ("seconds_per_step", "compile_seconds"):
+            if np.isfinite(seconds := getattr(loop, name)):
+                record.profile[name] = seconds
         record.seconds["train"] = time.perf_counter() - began + record.seconds.get("train", 0.0)
         info = BundleInfo(**{name: getattr(spec, name) for name in BundleInfo.model_fields if name != "origin"})
         bundle.stress.unlink(missing_ok=True)  # of other weights, as are the predictions

@@ -14,14 +14,16 @@ import torch
 
 from mcsr_bench.data.prepare import Prepared
 from mcsr_bench.data.spec import DataSpec
-from mcsr_bench.engines.base import Engine, Job, Needs, Outcome, Steps, Watcher, follow, follow_here
+from mcsr_bench.engines.base import Engine, Job, Outcome, Steps, Watcher, follow, follow_here
 from mcsr_bench.errors import DamagedFileError, InterruptedWorkError, UnreadFileError
 from mcsr_bench.experiment.grid import Point
-from mcsr_bench.experiment.trial import DAMAGED, TAKEN, TrialSpec, interrupted, trial_job
+from mcsr_bench.experiment.planned import TrialSpec
+from mcsr_bench.experiment.trial import DAMAGED, TAKEN, interrupted, trial_job
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.results.bundle import Bundle, BundleFiles, TrialRecord
 from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files
+from mcsr_bench.system.computing import PLAIN, Computing
 from mcsr_bench.system.locks import TakenError
 from mcsr_bench.system.owners import Owner
 from mcsr_bench.system.progress import Listener
@@ -39,7 +41,7 @@ def trial_spec(
     seed: int,
     preset: str,
     device: str,
-    precision: str = "32",
+    computing: Computing = PLAIN,
 ) -> TrialSpec:
     """A point of a grid on prepared data with a seed; data: as asked, for the protocol and plugins."""
     return TrialSpec(
@@ -60,7 +62,7 @@ def trial_spec(
         data=prepared.data,
         split=asdict(prepared.split),
         device=device,
-        precision=precision if methods().card(point.method).trains and not point.shipped else "32",
+        computing=computing if methods().card(point.method).trains and not point.shipped else PLAIN,
         plugins=data.plugins,
     )
 
@@ -203,7 +205,7 @@ def _run(
             spec.model_dump(mode="json"),
             label=spec.label,
             log=spec.place.log,
-            needs=Needs(cores=spec.threads, gpus=int(spec.device.startswith("cuda"))),
+            needs=spec.needs,
         )
         for spec in specs
     ]

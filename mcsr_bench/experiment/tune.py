@@ -25,8 +25,8 @@ from mcsr_bench.engines.base import Engine
 from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.experiment.grid import Point, point_of, smoke_standards
+from mcsr_bench.experiment.planned import TrialSpec
 from mcsr_bench.experiment.suites import Row
-from mcsr_bench.experiment.trial import TrialSpec
 from mcsr_bench.experiment.trials import finished, mend, run_trials, trial_spec
 from mcsr_bench.plugin.cards import Searched, Tuning
 from mcsr_bench.plugin.case import Case
@@ -37,8 +37,8 @@ from mcsr_bench.protocol import Protocol, get_protocol
 from mcsr_bench.results.bundle import Bundle, DataRecord, TrialRecord
 from mcsr_bench.results.run_folder import RunFolder
 from mcsr_bench.system import files, frames
+from mcsr_bench.system.computing import Computing
 from mcsr_bench.system.devices import chosen_device
-from mcsr_bench.system.precision import chosen_precision
 from mcsr_bench.system.progress import Listener
 from mcsr_bench.system.provenance import versions
 
@@ -295,7 +295,7 @@ def _trial(search: _Search, number: int, fold: int, values: dict[str, Any]) -> T
         seed=spec.seed,
         preset=spec.preset,
         device=search.device,
-        precision=chosen_precision(None, search.device),
+        computing=Computing().on(search.device),
     )
 
 

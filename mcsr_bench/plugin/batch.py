@@ -249,8 +249,8 @@ class Batch:
         return self._every_tensor(lambda x: x.to(device, non_blocking=at_once))
 
     def pinned(self) -> Self:
-        """The same batch in page-locked memory, from where a GPU copies by itself. RuntimeError without a GPU."""
-        return self._every_tensor(Tensor.pin_memory)
+        """The same batch in page-locked memory, from where a GPU copies by itself; or on it already. RuntimeError without a GPU."""
+        return self._every_tensor(lambda x: x if x.is_cuda else x.pin_memory())
 
     def _every_tensor(self, change: Callable[[Tensor], Tensor]) -> Self:
         return self._changed(

@@ -132,12 +132,16 @@ class TrialRecord(_Record):
     device: str = ""
     precision: str = "32"
     """Of the training: "32", "tf32" or "bf16"; of the last the key knows."""
+    devices: int = 1
+    """That shared each batch of the training: GPUs, or processes on a CPU."""
+    compiled: bool = False
+    """Whether the training ran compiled networks (torch.compile)."""
     threads: int = 0
     seconds: dict[str, float] = {}
     """Wall time of the stages train, predict, score (of the process that ran them)."""
     profile: dict[str, float] = {}
-    """parameters, trainable_parameters, dead_parameters, macs, flops (HR 320), seconds_per_step, peak_memory (bytes, on a GPU); of
-    training: steps, training_flop, training_pixels (HR)."""
+    """parameters, trainable_parameters, dead_parameters, macs, flops (HR 320), peak_memory (bytes, on a GPU); of training: steps,
+    training_flop, training_pixels (HR), seconds_per_step, compile_seconds, resident_bytes (of training slices on the device)."""
     method_track: Literal["", "complex", "magnitude"] = ""
     """Whether the method saw phase; empty until it was loaded."""
     joint: bool = False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from mcsr_bench.errors import UserError
@@ -35,15 +36,21 @@ def kind_of(precision: str) -> str:
 
 
 @contextmanager
-def computing(precision: str, device: torch.device | str) -> Iterator[None]:
-    """Compute so within a block; afterwards, and in an inner block of another precision, as that says."""
+def computing(precision: str, device: torch.device | str, *, compiled: bool = False) -> Iterator[None]:
+    """Compute so within a block; afterwards, and in an inner block of another precision, as that says.
+
+    compiled: use the compiled form of modules that were compiled.
+    """
     import torch
+
+    there = "torch._dynamo" in sys.modules  # importing it takes a second, for nothing where nothing is compiled
+    as_written = torch.compiler.set_stance("force_eager") if there and not compiled else nullcontext()
 
     coarse = precision != "32"
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     _allow_tf32("high" if coarse else "highest", convolutions=coarse)
     try:
-        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+        with as_written, torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"):
             yield
     finally:
         _allow_tf32(before[0], convolutions=before[1])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from .budget import training_profile
+from .group import Group, joined
 from .loop import Loop, schedule_factor
 from .updates import Updater, checked_numbers
 from .validation import validation_psnr
 
 __all__ = [
+    "Group",
     "Loop",
     "Updater",
     "checked_numbers",
+    "joined",
     "schedule_factor",
     "training_profile",
     "validation_psnr",

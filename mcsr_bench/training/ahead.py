@@ -11,6 +11,8 @@ import torch
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.method import TrainingData, TrainingSettings
 
+from .group import Group
+
 
 class Ahead:
     """Batches on the device, for the steps of a ``with`` block in their order.
@@ -20,9 +22,19 @@ class Ahead:
     """
 
     def __init__(
-        self, data: TrainingData, settings: TrainingSettings, device: torch.device, first: int, steps: int
+        self,
+        data: TrainingData,
+        settings: TrainingSettings,
+        device: torch.device,
+        first: int,
+        steps: int,
+        group: Group | None = None,
     ) -> None:
-        """first: the step (from 0) that is asked for first. steps: of the whole training: none is drawn beyond it."""
+        """first: the step (from 0) that is asked for first. steps: of the whole training: none is drawn beyond it.
+
+        group: of whose batches these are a process's share.
+        """
+        self._group = group or Group()
         self._data = data
         self._settings = settings
         self._device = device
@@ -53,5 +65,6 @@ class Ahead:
 
     def _draw(self, step: int) -> Batch:
         s = self._settings
-        batch = self._data.batch(step, batch_size=s.batch_size, patch=s.patch, augment=s.augment)
+        whole = self._data.batch(step, batch_size=s.batch_size, patch=s.patch, augment=s.augment)
+        batch = self._group.share(whole)
         return batch.pinned() if self._device.type == "cuda" else batch

@@ -23,17 +23,21 @@ from mcsr_bench.errors import InterruptedWorkError, UserError
 from mcsr_bench.plugin.method import TorchMethod, TrainingData, TrainingSettings
 from mcsr_bench.results.bundle import BundleFiles
 from mcsr_bench.system import files, frames, stopping
+from mcsr_bench.system.computing import PLAIN, Computing
 from mcsr_bench.system.precision import computing
 from mcsr_bench.weights.tensors import load_tensors, save_tensors
 
 from .ahead import Ahead
 from .budget import training_steps
+from .group import Group
 from .updates import Sums, Updater, checked_numbers, not_finite
 from .validation import look, validation_psnr
 
 Report = Callable[[int, int, str], None]
 """Called with (step, steps, detail)."""
 
+COMPILER = "inductor"
+"""Of torch.compile; CUDA graphs are not asked for."""
 _LOG_ROWS = 100
 _SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
@@ -64,41 +68,53 @@ class Loop:
         key: str = "",
         report: Report | None = None,
         warn: Callable[[str], None] | None = None,
-        precision: str = "32",
+        computing: Computing = PLAIN,
+        group: Group | None = None,
         checkpoint_every: int = 0,
     ) -> None:
         """key: identity of the training; a checkpoint with another one is not resumed; of a damaged one ``warn`` is told.
 
-        precision: of the steps, see `mcsr_bench.system.precision`. checkpoint_every: steps between checkpoints; 0: at validations
-        and every half minute. It changes no result.
+        group: the processes that share each batch; all but its first validate and write nothing, and end with what the last step
+        made of the weights. checkpoint_every: steps between checkpoints; 0: at validations and every half minute. It changes no
+        result.
         """
         self.seed = seed
         self.device = torch.device(device)
         self.seconds_per_step = math.nan
-        """Of this process, mean over its steps, validation not counted."""
+        """Of this process, mean over its steps, without validation and what compiling took."""
+        self.compile_seconds = math.nan
+        """How much longer the first step was than the others, where modules are compiled."""
         self._files = BundleFiles(folder)
         self._key = key
         self._report = report or (lambda *_: None)
         self._warn = warn or (lambda _: None)
-        self._precision = precision
+        self._computing = computing
+        self._group = group or Group()
         self._checkpoint_every = checkpoint_every
 
     def fit(self, method: TorchMethod, data: TrainingData) -> None:
         """Train a method for its budget; it ends with the weights of the best validation PSNR."""
         settings: TrainingSettings = method.settings
         method.to(self.device)
-        update = Updater(method)
+        if self._computing.compile:
+            for module in method.training_modules().values():
+                module.compile(backend=COMPILER)
+        update = Updater(method, self._group)
         optimizers = update.optimizers
         rates = {name: [g["lr"] for g in o.param_groups] for name, o in optimizers.items()}
         per_epoch = data.steps_per_epoch(settings.batch_size)
         steps = training_steps(method, per_epoch)
         validate_at = {round(steps * (k + 1) / settings.validations) for k in range(settings.validations)} | {steps}
         log_at = {round(steps * (k + 1) / _LOG_ROWS) for k in range(_LOG_ROWS)} | validate_at
+        if not self._group.first:
+            self._group.wait()  # until the first has set aside a checkpoint that is damaged
         state = self._resume(method, optimizers)
+        if self._group.first:
+            self._group.wait()
         sums = Sums(self.device, state.sums, state.count)
-        spent, first, saved = 0.0, state.step, time.monotonic()
+        spent, first, saved, compiling = 0.0, state.step, time.monotonic(), math.nan
         began = time.perf_counter()
-        with Ahead(data, settings, self.device, first, steps) as ahead:
+        with Ahead(data, settings, self.device, first, steps, self._group) as ahead:
             while state.step < steps:
                 factor = schedule_factor(settings, state.step, steps, per_epoch)
                 for name, optimizer in optimizers.items():
@@ -108,12 +124,18 @@ class Loop:
                 if state.step == 0:
                     look(method, batch)
                     began = time.perf_counter()
-                torch.manual_seed(int(np.random.SeedSequence([self.seed, state.step, 3]).generate_state(1)[0]))
+                of_step = [self.seed, state.step, 3, *([self._group.rank] if self._group.rank else [])]
+                torch.manual_seed(int(np.random.SeedSequence(of_step).generate_state(1)[0]))
                 for module in method.training_modules().values():
                     module.train()
-                with computing(self._precision, self.device):
-                    numbers = checked_numbers(method, method.training_step(batch, update))
+                with computing(self._computing.precision or "32", self.device, compiled=self._computing.compile):
+                    numbers = self._group.averaged(checked_numbers(method, method.training_step(batch, update)))
                 state.step += 1
+                if not self._group.first:
+                    continue
+                if self._computing.compile and state.step == first + 1:
+                    numbers["loss"].item()  # waits for the device
+                    compiling, began = time.perf_counter() - began, time.perf_counter()
                 sums.add(state.step, numbers)
                 self._report(state.step, steps, self._detail(numbers, state))
                 due = state.step in validate_at or time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS
@@ -122,9 +144,8 @@ class Loop:
                 stop = state.step < steps and bool(stopping.requested())
                 if not (due or stop or state.step in log_at):
                     continue
-                state.sums, state.count, unsound = (
-                    sums.fetch()
-                )  # waits for the device: only then have the steps been made
+                # This waits for the device: only then have the steps been made.
+                state.sums, state.count, unsound = sums.fetch()
                 spent += time.perf_counter() - began
                 if unsound:
                     factor = schedule_factor(settings, min(unsound.values()) - 1, steps, per_epoch)
@@ -138,8 +159,11 @@ class Loop:
                 if stop:
                     stopping.check()
                 began = time.perf_counter()
+        if not self._group.first:
+            return
         if state.step > first:
-            self.seconds_per_step = spent / (state.step - first)
+            self.seconds_per_step = spent / max(1, state.step - first - self._computing.compile)
+            self.compile_seconds = compiling - self.seconds_per_step
             self._save(state, method, optimizers)
         names = sorted({name for row in state.rows for name in row} - {"step", "rate_factor", "validation_psnr"})
         columns = ["step", "rate_factor", *names, "validation_psnr"]

@@ -9,11 +9,15 @@ from torch import Tensor
 
 from mcsr_bench.plugin.method import TorchMethod
 
+from .group import Group
+
 
 class Updater:
     """An `mcsr_bench.Update`: the optimisers of a method."""
 
-    def __init__(self, method: TorchMethod) -> None:
+    def __init__(self, method: TorchMethod, group: Group | None = None) -> None:
+        """group: over which gradients are averaged."""
+        self._group = group or Group()
         self.optimizers = method.configure_optimizers()
         self._method = method.card.name
 
@@ -30,6 +34,8 @@ class Updater:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(loss.device.type, enabled=False):  # each gradient has the type that its value had
             loss.backward()
+        parameters = (p for of in optimizer.param_groups for p in of["params"])
+        self._group.average(p.grad for p in parameters if p.grad is not None)
         optimizer.step()
 
 

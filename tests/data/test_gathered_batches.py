@@ -1,4 +1,4 @@
-"""A training batch is cut from where its slices lie: the same bits as turning and cropping whole slices one by one."""
+"""A training batch is cut from where its slices lie, in files or on a device: the same bits as turning and cropping them whole."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mcsr_bench.data.encoding import open_volume, write_volume
+from mcsr_bench.data.gathering import OnDevice
 from mcsr_bench.data.sampler import Sampler
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.split import Split
@@ -60,12 +61,15 @@ def by_whole_slices(sampler: Sampler, seed: int, step: int, batch_size: int, pat
     return Batch.stack(parts)
 
 
+@pytest.mark.parametrize("resident", [False, True], ids=["files", "resident"])
 @pytest.mark.parametrize("dtype", ["complex64", "float16-pair"])
 @pytest.mark.parametrize(("protocol", "joint"), [(MCSR_1, False), (MCSR_1, True), (SANET_2021, False)])
-def test_the_same_bits(tmp_path: Path, dtype: str, protocol: Protocol, joint: bool) -> None:
+def test_the_same_bits(tmp_path: Path, dtype: str, protocol: Protocol, joint: bool, resident: bool) -> None:
     made = store(tmp_path, dtype)
     split = Split(tuple(made.volumes), (), (), "all train")
     sampler = Sampler(made, split, protocol, 5, joint=joint)
+    if resident:
+        sampler.keep_on("cpu")
     turned = set()
     for patch in (0, 5, 8, 100):
         for augment in ("none", "mirror", "dihedral"):
@@ -80,6 +84,16 @@ def test_the_same_bits(tmp_path: Path, dtype: str, protocol: Protocol, joint: bo
                 assert [getattr(ours, name) for name in rest] == [getattr(expected, name) for name in rest]
                 turned.add(tuple(ours.target.shape[1:]))
     assert {(32, 32), (48, 32), (18, 26), (10, 10), (16, 16)} <= turned
+
+
+def test_what_resident_slices_take(tmp_path: Path) -> None:
+    made = store(tmp_path, "float16-pair")
+    sampler = Sampler(made, Split(("v0", "v2"), ("v1",), ("v3",), "two train"), MCSR_1, 5)
+    pixels = 3 * (32 * 32 + 48 * 32)
+    assert sampler.n_train_bytes == 8 * (2 * pixels + 2 * pixels // SCALE**2)
+    sampler.keep_on("cpu")
+    assert isinstance(sampler._source, OnDevice)
+    assert sum(x.nbytes for x in sampler._source._images.values()) == sampler.n_train_bytes
 
 
 def test_statistics_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

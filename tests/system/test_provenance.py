@@ -65,7 +65,7 @@ def test_devices(monkeypatch):
 
 
 def test_the_paths_of_a_large_grid_start_no_process(monkeypatch, tmp_path):
-    from mcsr_bench.experiment.trial import TrialSpec
+    from mcsr_bench.experiment.planned import TrialSpec
     from mcsr_bench.results.run_folder import RunFolder
 
     def refused(*_, **__):
