@@ -11,7 +11,7 @@ import pytest
 from publish import publish
 
 import mcsr_bench as mb
-from mcsr_bench.errors import UserError
+from mcsr_bench.errors import DamagedFileError, UserError
 from mcsr_bench.results.bundle import Bundle, BundleFiles
 from mcsr_bench.system.files import read_json
 
@@ -34,6 +34,23 @@ def test_scores_and_hashes_are_kept_and_nothing_else(run: Path, tmp_path: Path) 
     assert str(tmp_path) not in (tmp_path / "kept" / "experiment.json").read_text()
     assert str(run.parent) not in (tmp_path / "kept" / "experiment.json").read_text()
     assert read_json(tmp_path / "kept" / "experiment.json")["out"] == "kept"
+
+
+def test_what_is_published_in_parts_is_joined(run: Path, tmp_path: Path) -> None:
+    """A table whose seeds were trained on several days."""
+    publish(run, tmp_path / "kept")
+    runs.computed(tmp_path / "later", seeds=(1, 2))
+    publish(tmp_path / "later", tmp_path / "part")
+    joined = mb.merge([tmp_path / "kept", tmp_path / "part"], tmp_path / "both")
+    assert {(b.record.method, b.record.seed) for b in joined.bundles} == {
+        *(("toynet", seed) for seed in (0, 1, 2)),
+        *((name, seed) for name in ("zerofill", "bicubic") for seed in (0, 1, 2)),
+    }
+    assert read_json(tmp_path / "both" / "experiment.json")["seeds"] == [0, 1, 2]
+    [one] = [path for path in (tmp_path / "kept").rglob("volumes.csv") if "toynet" in str(path)]
+    one.unlink()
+    with pytest.raises(DamagedFileError, match=r"volumes\.csv: is missing"):
+        mb.merge([tmp_path / "kept", tmp_path / "part"], tmp_path / "damaged")
 
 
 def test_the_leaderboard_takes_it_and_the_run_vouches(run: Path, tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ def merge(runs: Iterable[str | Path], to: str | Path, *, listener: Listener | No
 
     runs: their folders. to: a folder that is not there, or empty. listener: is told of trials that are not finished and left out.
     The folder's ``experiment.json`` has the methods, suites, data sets, scales, seeds and references of all. A trial that several
-    runs hold is taken once if its key and scores are equal. Raises UserError, naming both folders, for what is never mixed: another
+    runs hold is taken once if its key and scores are equal; of one whose weights and predictions are both gone, as in a published
+    table, the scores are taken. Raises UserError, naming both folders, for what is never mixed: another
     protocol or preset; in one data set another fingerprint, split, preparation or code; in one method another code or revision; two
     results of one trial. DamagedFileError for a file that is not the one that was written.
     """
@@ -38,11 +39,11 @@ def merge(runs: Iterable[str | Path], to: str | Path, *, listener: Listener | No
 
     def build(folder: Path) -> None:
         out = RunFolder(folder)
-        files.write_json(out.experiment, merged.model_dump(mode="json", exclude={"fresh", "jobs", "device"}))
+        files.write_json(out.experiment, merged.asked())
         for run, bundle in chosen:
             inside = bundle.folder.relative_to(run)  # and not what the record calls it, which is somebody else's word
             (folder / inside).mkdir(parents=True)
-            for path in (*map(bundle.checked, bundle.hashed()), bundle.stress, bundle.log, bundle.trial):
+            for path in (*map(bundle.checked, _kept(bundle)), bundle.stress, bundle.log, bundle.trial):
                 _copy(path, folder / inside / path.name)
             label = inside.parts[0]
             _copy(RunFolder(run).split(label), out.split(label))
@@ -52,6 +53,13 @@ def merge(runs: Iterable[str | Path], to: str | Path, *, listener: Listener | No
 
     files.build_folder(final, build)
     return load_results(final)
+
+
+def _kept(bundle: Bundle) -> tuple[Path, ...]:
+    """The files with a hash that a bundle is expected to hold: of one that is published as scores alone, these."""
+    if not (bundle.weights.exists() or bundle.predictions.exists()):
+        return bundle.volumes, bundle.slices
+    return bundle.hashed()
 
 
 def _copy(path: Path, to: Path) -> None:

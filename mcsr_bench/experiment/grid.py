@@ -53,6 +53,12 @@ class ExperimentSpec(BaseModel):
     """Worker processes; 0: as many as there are cores (GPUs)."""
     fresh: bool = False
 
+    def asked(self) -> dict[str, Any]:
+        """What ``experiment.json`` holds: all but how the command that was given computes. JSON."""
+        left_out: dict[str, Any] = {"fresh": True, "jobs": True, "device": True}
+        left_out["computing"] = {"resident", "compile", "devices"}
+        return self.model_dump(mode="json", exclude=left_out)
+
 
 @dataclass(frozen=True)
 class Point:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mcsr_bench.data.manifest import write_manifest
 from mcsr_bench.data.prepare import prepare_all, write_registrations
@@ -166,13 +166,7 @@ def _write_spec(spec: ExperimentSpec) -> None:
         }
     )
     kept = spec.model_copy(update={"data": data, "out": files.absolute(spec.out)})
-    left_out: dict[str, Any] = {
-        "fresh": True,
-        "jobs": True,
-        "device": True,
-        "computing": {"resident", "compile", "devices"},
-    }
-    files.write_json(RunFolder(spec.out).experiment, kept.model_dump(mode="json", exclude=left_out))
+    files.write_json(RunFolder(spec.out).experiment, kept.asked())
 
 
 def _check_folder(spec: ExperimentSpec) -> None:

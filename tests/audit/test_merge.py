@@ -23,7 +23,7 @@ def made(out: Path, *methods: str, asked: dict[str, Any] | None = None, **change
     for method in methods:
         write_trial_of(out, method, PSNR, **changes)
     spec = experiment_spec(methods, preset="small", out=out, **(asked or {}))
-    values = spec.model_dump(mode="json", exclude={"fresh", "jobs", "device"})
+    values = spec.asked()
     own = tuple(name for name in spec.against if name in methods) or methods[:1]
     files.write_json(RunFolder(out).experiment, values | {"references": {"": own}})
     return out

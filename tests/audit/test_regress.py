@@ -41,7 +41,7 @@ def trial(out: Path, method: str, seed: int, psnr: float, **changes: Any) -> Pat
 
 def asked(out: Path, methods: Sequence[str] | str, seeds: Sequence[int], **changes: Any) -> None:
     spec = experiment_spec(methods, "brain-sim", 2, seeds=seeds, preset="quick", out=out, **changes)
-    values = spec.model_dump(mode="json", exclude={"fresh", "jobs", "device"})
+    values = spec.asked()
     files.write_json(RunFolder(out).experiment, values | {"data": values["data"] | {"names": ["knee"]}})
 
 

@@ -29,7 +29,7 @@ def run_of(out: Path, psnr: dict[str, float], *, seeds: tuple[int, ...] = (0,), 
             score = value if method == "zerofill" else value + 0.02 * (-1) ** seed
             write_trial_of(out, method, [score - 1, score + 1], seed=seed, **{"preset": "quick"} | changes)
     spec = experiment_spec(tuple(psnr), "brain-sim", 2, seeds=seeds, preset="quick", out=out)
-    values = spec.model_dump(mode="json", exclude={"fresh", "jobs", "device"})
+    values = spec.asked()
     files.write_json(RunFolder(out).experiment, values | {"data": values["data"] | {"names": ["knee"]}})
     return out
 

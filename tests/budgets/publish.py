@@ -32,9 +32,7 @@ def publish(run: Path, to: Path) -> int:
                 shutil.copyfile(path, copy / path.name)
         for split in run.glob("*/split.json"):
             shutil.copyfile(split, folder / split.relative_to(run))
-        files.write_json(
-            RunFolder(folder).experiment, plain.model_dump(mode="json", exclude={"fresh", "jobs", "device"})
-        )
+        files.write_json(RunFolder(folder).experiment, plain.asked())
 
     files.build_folder(to, build)
     return len(list(RunFolder(to).trials()))

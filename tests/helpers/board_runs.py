@@ -19,10 +19,12 @@ ESCAPES = "\x1b]0;owned\x07\u202etxt"
 PATIENTS = 9
 
 
-def computed(out: Path, methods: tuple[str, ...] = ("zerofill", "bicubic", "toynet"), **settings: Any) -> Path:
+def computed(
+    out: Path, methods: tuple[str, ...] = ("zerofill", "bicubic", "toynet"), seeds: Any = None, **settings: Any
+) -> Path:
     """A run of the toy data set that `verify` says is right, with predictions. Called quick: smoke is not a result."""
     data = {"toy": {"patients": 16, "slices": 3, **settings}}
-    spec = experiment_spec(methods, "toy", 2, preset="smoke", out=out, jobs=1, settings=data, plugins=TOYS)
+    spec = experiment_spec(methods, "toy", 2, preset="smoke", seeds=seeds, out=out, jobs=1, settings=data, plugins=TOYS)
     with scoped_plugins(spec.data.plugins):
         run_experiment(spec)
     for path in out.glob("*/*/*/*/trial.json"):  # no key depends on the name of a preset
