@@ -46,8 +46,8 @@ def main(whose: str, what: str, side: int, preset: str) -> None:
     before = _held("VmRSS")
     try:
         run()
-    except RuntimeError as error:
-        if "alloc" not in str(error) and "memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and "alloc" not in str(error):
             raise
         return
     print(_held("VmHWM") - before)
