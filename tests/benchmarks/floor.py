@@ -2,7 +2,7 @@
 
 The convolutions and products of a step, forward and backward, are recorded, and each is then timed alone on tensors of the same
 shape and layout: their sum is the floor. Repeats are interleaved with whole steps, all on one thread and in CPU time, and medians
-are divided. Read the ratios, not the seconds.
+are divided. Read the ratios, not the seconds. ``--predict``: the same of a prediction.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -65,10 +65,13 @@ def _made(value: Any) -> Any:
     return list(map(_made, value)) if isinstance(value, tuple) else value
 
 
-def floor_calls(method: TorchMethod, batch: Batch, update: Updater) -> list[tuple[Callable[[], object], int]]:
-    """Every different call of a training step, ready to be made again, and how often the step makes it."""
+Call = Callable[[], object]
+
+
+def floor_calls(run: Call) -> list[tuple[Call, int]]:
+    """Every different convolution and product that a call makes, ready to be made again, and how often it is made."""
     with Recorder() as recorder:
-        method.training_step(batch, update)
+        run()
     out = []
     for (func, frozen), count in recorder.calls.items():
         args = [_made(value) for value in frozen]
@@ -89,32 +92,50 @@ def batch_of(method: TorchMethod, side: int, n: int) -> Batch:
     return Batch.of(low, other, images(side), target=high, scale=method.scale, protocol=MCSR_1, joint=method.joint)
 
 
-def spent(call: Callable[[], object]) -> float:
+def spent(call: Call) -> float:
     """CPU seconds of a call."""
     began = time.process_time()
     call()
     return time.process_time() - began
 
 
-def ratio(name: str, scale: int, preset: str, side: int, batch_size: int, repeats: int) -> tuple[float, float]:
-    """CPU seconds of a training step, and its ratio to the floor."""
-    method = mb.load_method(name, scale, preset)
-    assert isinstance(method, TorchMethod)
-    for module in method.training_modules().values():
-        module.train()
-    update, batch = Updater(method), batch_of(method, side, batch_size)
-    method.training_step(batch, update)
-    calls = floor_calls(method, batch, update)
-    steps: list[float] = []
+def interleaved(runs: Sequence[Call], calls: Sequence[tuple[Call, int]], repeats: int) -> tuple[list[float], float]:
+    """Median CPU seconds of each run, and of its convolutions and products together: the floor."""
+    seconds: list[list[float]] = [[] for _ in runs]
     floors: list[list[float]] = [[] for _ in calls]
-    with torch.no_grad():
-        for _ in range(repeats):
-            with torch.enable_grad():
-                steps.append(spent(lambda: method.training_step(batch, update)))
+    for _ in range(repeats):
+        for run, times in zip(runs, seconds, strict=True):
+            times.append(spent(run))
+        with torch.no_grad():
             for (call, count), times in zip(calls, floors, strict=True):
                 call()
                 times.append(count * spent(call))
-    return median(steps), median(steps) / sum(map(median, floors))
+    return list(map(median, seconds)), sum(map(median, floors))
+
+
+def step_of(method: TorchMethod, batch: Batch) -> Call:
+    """A training step, ready to be made; every call changes the weights."""
+    update = Updater(method)
+
+    def step() -> None:
+        for module in method.training_modules().values():
+            module.train()
+        method.training_step(batch, update)
+
+    return step
+
+
+def prediction_of(method: TorchMethod, batch: Batch) -> Call:
+    """A prediction of the slices of a batch, ready to be made."""
+    given = batch.without_target()
+    return lambda: method.predict(given)
+
+
+def ratio(run: Call, repeats: int) -> tuple[float, float]:
+    """CPU seconds of a call, and its ratio to the floor."""
+    run()
+    [seconds], floor = interleaved([run], floor_calls(run), repeats)
+    return seconds, seconds / floor
 
 
 def main() -> None:
@@ -126,11 +147,17 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=32, help="LR pixels per side")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--predict", action="store_true", help="a prediction, not a training step")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    print("| method | step (CPU s) | over its convolutions and products |\n|---|---|---|")
+    what = "prediction" if asked.predict else "step"
+    print(f"| method | {what} (CPU s) | over its convolutions and products |\n|---|---|---|")
     for name in asked.methods.split(","):
-        seconds, over = ratio(name, asked.scale, asked.preset, asked.side, asked.batch, asked.repeats)
+        method = mb.load_method(name, asked.scale, asked.preset)
+        assert isinstance(method, TorchMethod)
+        batch = batch_of(method, asked.side, asked.batch)
+        run = (prediction_of if asked.predict else step_of)(method, batch)
+        seconds, over = ratio(run, asked.repeats)
         print(f"| `{name}` | {seconds:.3f} | {over:.2f} |", flush=True)
 
 

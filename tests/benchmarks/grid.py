@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 PLUGINS = (Path(__file__).parent / "plugins", Path(__file__).parents[1] / "toys")
@@ -72,6 +73,44 @@ def tested(bundle: object) -> set[str]:
     return set(pd.read_csv(bundle.volumes)["patient_id"])  # type: ignore[attr-defined]
 
 
+@dataclass(frozen=True)
+class Overhead:
+    """What a run of so many trials costs beyond a run of one, in ms per trial."""
+
+    trials: int
+    made: float
+    """Without scoring."""
+    found: float
+    """Found finished, and reported."""
+    loaded: float
+
+
+@dataclass(frozen=True)
+class Base:
+    """CPU seconds of a run of one trial, of the same found finished, and of the scoring of a trial."""
+
+    first: float
+    again: float
+    score: float
+
+
+def base(work: Path) -> Base:
+    """Measured in a folder, which is also the cache of the runs from then on."""
+    os.environ["MCSR_BENCH_CACHE"] = str(work / "cache")
+    run(work / "one", 1)
+    again = run(work / "one", 1)
+    return Base(run(work / "two", 1), again, scoring(work / "one"))
+
+
+def overhead(work: Path, trials: int, taken_off: Base) -> Overhead:
+    """Of a run of that many trials."""
+    out = work / f"n{trials}"
+    made = 1000 * ((run(out, trials) - taken_off.first) / (trials - 1) - taken_off.score)
+    found = 1000 * (run(out, trials) - taken_off.again) / (trials - 1)
+    loading(out)
+    return Overhead(trials, made, found, 1000 * loading(out) / trials)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -80,24 +119,14 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        os.environ["MCSR_BENCH_CACHE"] = str(work / "cache")
-        run(work / "one", 1)
-        again = run(work / "one", 1)
-        first = run(work / "two", 1)
-        score = scoring(work / "one")
-        print(
-            f"a run of one trial: {first:.1f} CPU s, found finished: {again:.1f}; scoring of a trial: {1000 * score:.0f} ms\n"
-        )
-        print(
-            "| trials | a trial, without scoring (ms) | found finished, and reported, each (ms) | `load_results`, each (ms) |"
-        )
-        print("|---|---|---|---|")
+        one = base(work)
+        print(f"a run of one trial: {one.first:.1f} CPU s, found finished: {one.again:.1f}", end="; ")
+        print(f"scoring of a trial: {1000 * one.score:.0f} ms\n")
+        head = ("trials", "a trial, without scoring (ms)", "found finished, and reported, each (ms)")
+        print(f"| {' | '.join(head)} | `load_results`, each (ms) |\n|---|---|---|---|")
         for n in asked:
-            out = work / f"n{n}"
-            made = 1000 * ((run(out, n) - first) / (n - 1) - score)
-            found = 1000 * (run(out, n) - again) / (n - 1)
-            loading(out)
-            print(f"| {n:,} | {made:.0f} | {found:.1f} | {1000 * loading(out) / n:.2f} |", flush=True)
+            found = overhead(work, n, one)
+            print(f"| {n:,} | {found.made:.0f} | {found.found:.1f} | {found.loaded:.2f} |", flush=True)
 
 
 if __name__ == "__main__":
