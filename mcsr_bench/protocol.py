@@ -102,6 +102,10 @@ class Protocol(BaseModel):
         std = magnitude.std(dim=(-2, -1)) + self.std_epsilon
         return mean, torch.where(std > 0, std, torch.ones_like(std))
 
+    def auxiliary_source(self, *, joint: bool) -> Literal["auxiliary", "auxiliary_lr"]:
+        """The image whose statistics normalise the auxiliary; joint: both contrasts are super-resolved."""
+        return "auxiliary_lr" if joint or self.auxiliary_statistics == "lr" else "auxiliary"
+
     def normalize(self, magnitude: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         """(magnitude - mean) / std per slice, clamped where the protocol does; (B, H, W) with statistics (B,)."""
         out = (magnitude - mean[:, None, None]) / std[:, None, None]

@@ -20,6 +20,7 @@ from mcsr_bench.data.encoding import UNFINISHED, StoreDtype, open_volume, precis
 from mcsr_bench.data.inspection import Content, Inspector
 from mcsr_bench.data.part import finish
 from mcsr_bench.data.reading import read_case, source
+from mcsr_bench.data.slice_statistics import slice_statistics
 from mcsr_bench.data.spec import Preparation
 from mcsr_bench.engines.base import Emit, Engine, Job, JobFunction, Needs, Outcome, Watcher, follow, registered
 from mcsr_bench.errors import InterruptedWorkError, UserError, machine_error
@@ -220,14 +221,17 @@ def _write_region(dataset: Dataset, case: Case, path: Path, shape: tuple[int, in
 def degrade_volume(
     folder: Path, hr_folder: Path, position: int, protocol: Protocol, scale: int, dtype: StoreDtype
 ) -> None:
-    """Write the LR target and auxiliary of one HR volume, in one move each, and note it, by `finish`."""
+    """Write the LR target and auxiliary of one HR volume, in one move each, and note it and the statistics of its slices."""
+    written: dict[str, Any] = {}
     for role in ROLES:
-        volume = open_volume(hr_folder / role / f"{position:05d}.npy")
+        written[role] = volume = open_volume(hr_folder / role / f"{position:05d}.npy")
         n, H, W = volume.shape
         low = (protocol.degrade(torch.from_numpy(np.array(volume[i])), scale).contiguous().numpy() for i in range(n))
         with files.writing_to(folder):
             write_volume(folder / role / f"{position:05d}.npy", low, (n, H // scale, W // scale), dtype)
-    finish(folder, position, {})
+        written[f"{role}_lr"] = open_volume(folder / role / f"{position:05d}.npy")
+    used = {field: written[field] for field in ("target_lr", "auxiliary", "auxiliary_lr")}
+    finish(folder, position, {"statistics": slice_statistics(protocol, used)})
 
 
 def inspect_case(work: Work, position: int) -> dict[str, Any]:

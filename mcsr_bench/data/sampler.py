@@ -6,15 +6,16 @@ was killed goes on with exactly the batches that it would have had.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
 from mcsr_bench.data.gathering import Field, FromFiles, OnDevice, Slice, Source, bytes_needed
+from mcsr_bench.data.slice_statistics import chosen_statistics
 from mcsr_bench.data.store import Store, StoredVolume, Volume
 from mcsr_bench.data.window import Window
-from mcsr_bench.plugin.batch import Batch, Statistics
+from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.split import Split
 from mcsr_bench.protocol import Protocol
 
@@ -42,7 +43,6 @@ class Sampler:
         ]
         self.n_train_slices = sum(map(len, self._groups))
         self.n_train_pixels = sum(len(group) * h * w for group, (h, w) in zip(self._groups, sizes, strict=True))
-        self._statistics: dict[tuple[str, int], tuple[Statistics, Statistics]] = {}
         self._drawn: tuple[tuple[int, int], list[list[Slice]]] | None = None
         self._source: Source = FromFiles()
 
@@ -70,32 +70,26 @@ class Sampler:
         rng = np.random.default_rng(np.random.SeedSequence([self._seed, step, _PATCH]))
         windows = [self._window(volume.shape, patch, augment, rng) for volume, _ in chosen]
         s = self.scale
+        of_auxiliary = self._protocol.auxiliary_source(joint=self._joint)
 
         def gathered(field: Field, factor: int) -> torch.Tensor:
             return self._source.gathered(field, chosen, windows, factor)
 
-        statistics = [self._statistics_of(volume, i) for volume, i in chosen]
+        known = [(volume.statistics, i) for volume, i in chosen]
         return Batch(
             target_lr=gathered("target_lr", 1),
             auxiliary=gathered("auxiliary", s),
             auxiliary_lr=gathered("auxiliary_lr", 1),
             scale=s,
             protocol=self._protocol,
-            target_statistics=_stacked([one[0] for one in statistics]),
-            auxiliary_statistics=_stacked([one[1] for one in statistics]),
+            target_statistics=chosen_statistics("target_lr", known),
+            auxiliary_statistics=chosen_statistics(of_auxiliary, known),
             target=gathered("target", s),
             patient_id=tuple(volume.patient_id for volume, _ in chosen),
             slice_index=tuple(volume.slice_index[i] for volume, i in chosen),
             volume_id=tuple(volume.volume_id for volume, _ in chosen),
             joint=self._joint,
         )
-
-    def _statistics_of(self, volume: StoredVolume, i: int) -> tuple[Statistics, Statistics]:
-        """Of target and auxiliary of a whole slice, computed once."""
-        if (volume.volume_id, i) not in self._statistics:
-            whole = self._slices(volume, range(i, i + 1), with_target=False)
-            self._statistics[volume.volume_id, i] = whole.target_statistics, whole.auxiliary_statistics
-        return self._statistics[volume.volume_id, i]
 
     def validation(self, batch_size: int = 1) -> Iterator[Batch]:
         """The validation slices, whole and with target, volume by volume in fixed order."""
@@ -161,7 +155,3 @@ class Sampler:
         size = min(patch, h, w)
         top, left = int(rng.integers(0, h - size + 1)), int(rng.integers(0, w - size + 1))
         return Window(top, left, size, size, *mirrored, swap)
-
-
-def _stacked(found: Sequence[Statistics]) -> Statistics:
-    return torch.cat([mean for mean, _ in found]), torch.cat([std for _, std in found])

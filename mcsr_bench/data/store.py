@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from mcsr_bench.data.encoding import UNFINISHED, ComplexArray, PairVolume, open_
 from mcsr_bench.data.inspection import magnitudes_alone
 from mcsr_bench.data.one_case import ROI, Done, Work, degrade_volumes, prepare_cases
 from mcsr_bench.data.reading import source
+from mcsr_bench.data.slice_statistics import SliceStatistics, read_statistics
 from mcsr_bench.data.spec import Preparation
 from mcsr_bench.data.store_findings import case_findings, precision_findings, registration_findings
 from mcsr_bench.engines.base import Engine
@@ -38,7 +39,7 @@ from mcsr_bench.roles import ROLES
 from mcsr_bench.system import files
 from mcsr_bench.system.progress import Listener
 
-LAYOUT = 6
+LAYOUT = 7
 """Raised when the files of a store change their meaning."""
 
 MAGNITUDES = 1
@@ -60,6 +61,8 @@ class StoredVolume:
     hr_folder: Path
     lr_folder: Path
     position: int
+    statistics: SliceStatistics = field(default_factory=dict, compare=False)
+    """Of target_lr, auxiliary and auxiliary_lr."""
 
     def _open(self, folder: Path, role: str) -> Volume:
         path = folder / role / f"{self.position:05d}.npy"
@@ -147,7 +150,14 @@ def open_store(key: str) -> Store:
         )
     volumes = {
         v["volume_id"]: StoredVolume(
-            v["patient_id"], v["volume_id"], tuple(v["shape"]), tuple(v["slice_index"]), hr_folder, lr_folder, position
+            v["patient_id"],
+            v["volume_id"],
+            tuple(v["shape"]),
+            tuple(v["slice_index"]),
+            hr_folder,
+            lr_folder,
+            position,
+            read_statistics(lr_index["statistics"][position]),
         )
         for position, v in enumerate(hr_index["volumes"])
     }
@@ -330,7 +340,8 @@ def _build_lr(
     dtype = work.preparation.store_dtype
     done = _counted(f"degrading {work.dataset.name} to 1/{work.scale}", n, missing, listener)
     degrade_volumes(folder, hr_folder, missing, work.protocol, work.scale, dtype, engine, done)
-    part.complete(folder, n, {"hr": hr_folder.name, "scale": work.scale})
+    statistics = [known["statistics"] for known in part.known(folder, n)]
+    part.complete(folder, n, {"hr": hr_folder.name, "scale": work.scale, "statistics": statistics})
 
 
 def _counted(message: str, total: int, missing: Sequence[int], listener: Listener) -> Done:

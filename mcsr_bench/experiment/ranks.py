@@ -28,6 +28,7 @@ from mcsr_bench.plugin.loading import method_of
 from mcsr_bench.plugin.method import TorchMethod
 from mcsr_bench.plugin.registry import methods, scoped_plugins
 from mcsr_bench.system.devices import gpu_count
+from mcsr_bench.system.memory import keep_freed_memory
 from mcsr_bench.training import Group, Loop, joined
 
 _START = f"import sys; sys.path[:] = sys.argv[1:]; from {__name__} import _main; _main()"
@@ -126,6 +127,7 @@ def train_share(spec: TrialSpec, rank: int, folder: Path) -> None:
     """Train a trial as another than the first process of its group; folder: where they meet."""
     spec = spec.model_copy(update={"device": _device_of_rank(spec.device, rank)})
     torch.set_num_threads(spec.threads)
+    keep_freed_memory()
     with scoped_plugins(spec.plugins), joined(rank, spec.computing.devices, folder, spec.device) as group:
         method, sampler = method_and_slices(spec)
         if isinstance(method, TorchMethod) and spec.device.startswith("cuda"):

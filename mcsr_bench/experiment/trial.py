@@ -47,6 +47,7 @@ from mcsr_bench.system import files, frames, stopping
 from mcsr_bench.system.devices import device_of
 from mcsr_bench.system.digests import digest_once
 from mcsr_bench.system.locks import TakenError
+from mcsr_bench.system.memory import keep_freed_memory
 from mcsr_bench.system.owners import now
 from mcsr_bench.system.stopping import StoppedError
 from mcsr_bench.training import Loop, training_profile
@@ -72,6 +73,8 @@ def trial_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     spec = TrialSpec.model_validate(payload)
     spec = spec.model_copy(update={"device": _device_here(spec)})
     torch.set_num_threads(spec.threads)
+    if SLOT in os.environ:  # a worker's process, not the user's
+        keep_freed_memory()
     last = 0.0
 
     def report(stage: str, done: int, total: int, detail: str) -> None:

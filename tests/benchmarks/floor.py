@@ -23,6 +23,7 @@ from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.method import TorchMethod
 from mcsr_bench.plugin.registry import methods
 from mcsr_bench.protocol import MCSR_1
+from mcsr_bench.system.memory import keep_freed_memory
 from mcsr_bench.training import Updater
 
 _ATEN = torch.ops.aten
@@ -150,6 +151,7 @@ def main() -> None:
     parser.add_argument("--predict", action="store_true", help="a prediction, not a training step")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as a worker does
     what = "prediction" if asked.predict else "step"
     print(f"| method | {what} (CPU s) | over its convolutions and products |\n|---|---|---|")
     for name in asked.methods.split(","):

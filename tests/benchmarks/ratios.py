@@ -14,6 +14,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 import torch
 from measured import data, engine, gpu, growth, memory, methods, page, scoring
 
+from mcsr_bench.system.memory import keep_freed_memory
+
 SECTIONS = {
     "methods": methods,
     "memory": memory,
@@ -46,6 +48,7 @@ def main() -> None:
     names = asked.only.split(",")
     whole = names == list(SECTIONS) and not asked.quick
     torch.set_num_threads(1)
+    keep_freed_memory()  # as a worker does
     sections = []
     for name in names:
         sections.append(SECTIONS[name].section(asked.quick))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+import mcsr_bench as mb
 from mcsr_bench.data.encoding import open_volume, write_volume
 from mcsr_bench.data.gathering import OnDevice
 from mcsr_bench.data.sampler import Sampler
+from mcsr_bench.data.slice_statistics import read_statistics, slice_statistics
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.split import Split
 from mcsr_bench.protocol import MCSR_1, SANET_2021, Protocol
@@ -22,7 +25,7 @@ FIELDS = ("target", "auxiliary", "target_lr", "auxiliary_lr")
 SHAPES = [(32, 32), (32, 32), (48, 32), (18, 26)]
 
 
-def store(folder: Path, dtype: Any) -> Any:
+def store(folder: Path, dtype: Any, protocol: Protocol = MCSR_1) -> Any:
     rng = np.random.default_rng(3)
     volumes = {}
     for number, (height, width) in enumerate(SHAPES):
@@ -36,7 +39,8 @@ def store(folder: Path, dtype: Any) -> Any:
             arrays[field] = open_volume(path)
         name = f"v{number}"
         about = {"patient_id": f"p{number}", "volume_id": name, "shape": (height, width), "slice_index": (4, 5, 7)}
-        volumes[name] = SimpleNamespace(**arrays, **about)
+        noted = json.loads(json.dumps(slice_statistics(protocol, arrays)))
+        volumes[name] = SimpleNamespace(**arrays, **about, statistics=read_statistics(noted))
     return SimpleNamespace(scale=SCALE, volumes=volumes)
 
 
@@ -65,7 +69,7 @@ def by_whole_slices(sampler: Sampler, seed: int, step: int, batch_size: int, pat
 @pytest.mark.parametrize("dtype", ["complex64", "float16-pair"])
 @pytest.mark.parametrize(("protocol", "joint"), [(MCSR_1, False), (MCSR_1, True), (SANET_2021, False)])
 def test_the_same_bits(tmp_path: Path, dtype: str, protocol: Protocol, joint: bool, resident: bool) -> None:
-    made = store(tmp_path, dtype)
+    made = store(tmp_path, dtype, protocol)
     split = Split(tuple(made.volumes), (), (), "all train")
     sampler = Sampler(made, split, protocol, 5, joint=joint)
     if resident:
@@ -96,12 +100,21 @@ def test_what_resident_slices_take(tmp_path: Path) -> None:
     assert sum(x.nbytes for x in sampler._source._images.values()) == sampler.n_train_bytes
 
 
-def test_statistics_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistics_are_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = store(tmp_path, "complex64")
     sampler = Sampler(made, Split(tuple(made.volumes), (), (), "all train"), MCSR_1, 5)
-    calls = []
-    statistics = Protocol.statistics
-    monkeypatch.setattr(Protocol, "statistics", lambda self, x: calls.append(len(x)) or statistics(self, x))
+    monkeypatch.setattr(Protocol, "statistics", None)
     for step in range(3 * sampler.steps_per_epoch(2)):
         sampler.batch(step, batch_size=2, patch=4, augment="dihedral")
-    assert sum(calls) == 2 * sampler.n_train_slices
+
+
+@pytest.mark.filterwarnings("ignore:images are stored as float16-pair")
+def test_a_store_notes_those_of_the_arrays_that_it_holds(own_cache: Path) -> None:
+    """Of numbers rounded to float16, too."""
+    for dtype in ("complex64", "float16-pair"):
+        [prepared] = mb.prepare("toy", 2, store_dtype=dtype, plugins=Path(__file__).parents[1] / "toys")
+        for volume in prepared.store.volumes.values():
+            for field in ("target_lr", "auxiliary", "auxiliary_lr"):
+                magnitude = np.abs(np.asarray(getattr(volume, field)[:]).astype(np.complex128))
+                expected = [magnitude.mean((1, 2)), magnitude.std((1, 2), ddof=1)]
+                np.testing.assert_allclose(volume.statistics[field], expected, rtol=1e-5)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mcsr_bench.methods.mcmrsr import matching
+from mcsr_bench.methods.mcmrsr import attention, matching
 from mcsr_bench.methods.mcmrsr.aggregation import JointResidualAggregation, SpatialAdaptation
 from mcsr_bench.methods.mcmrsr.attention import SwinBlock, WindowAttention, from_windows, relative_index, to_windows
 from mcsr_bench.methods.mcmrsr.matching import match
@@ -90,6 +90,25 @@ def test_stochastic_depth_keeps_the_expectation_and_is_off_when_predicting() -> 
     assert set(kept.unique().tolist()) == {0.0, 2.0}
     assert kept.mean().item() == pytest.approx(1.0, abs=0.05)
     assert torch.equal(block.eval()._dropped(y), y)
+
+
+def test_large_images_give_the_same_gradient_from_less_that_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit, and with the same branches dropped: a block is computed again as it was."""
+    group = attention.SwinGroup(8, 2, 2, 4, [0.5, 0.5])
+    image = torch.randn(3, 8, 8, 8, generator=torch.Generator().manual_seed(1))
+    found = []
+    for large in (1000, 63):
+        monkeypatch.setattr(attention, "LARGE", large)
+        held: list[int] = []
+        torch.manual_seed(0)
+        group.zero_grad()
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, held=held: held.append(x.numel()) or x, lambda x: x):
+            loss = group(image.clone().requires_grad_()).square().sum()
+        loss.backward()
+        found.append(([p.grad.clone() for p in group.parameters()], sum(held)))
+    (usual, all_held), (again, held_less) = found
+    assert all(map(torch.equal, usual, again))
+    assert held_less < all_held / 3
 
 
 # --- matching --------------------------------------------------------------------------------------------------------
