@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -15,10 +16,13 @@ import torch
 from torch import Tensor
 
 import mcsr_bench as mb
+from mcsr_bench.engines.base import Needs
+from mcsr_bench.engines.processes import SLOT, Processes
 from mcsr_bench.errors import UserError
-from mcsr_bench.experiment import ranks, trial
+from mcsr_bench.experiment import parts, ranks, trial
 from mcsr_bench.experiment.planned import TrialSpec
 from mcsr_bench.results.bundle import Bundle
+from mcsr_bench.system import devices
 from mcsr_bench.system.computing import Computing
 from mcsr_bench.training import Group, Loop, loop
 from mcsr_bench.weights.tensors import load_tensors
@@ -148,6 +152,50 @@ def test_more_gpus_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"--devices 2: torch sees 1 CUDA device\(s\) on this machine"):
         Computing(devices=2).on("cuda")
     assert Computing().on("cuda") == Computing(precision="tf32")
+
+
+def test_gpus_of_a_trial_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four GPUs, two per trial: two trials side by side, the first on 0 and 1, the second on 2 and 3."""
+    for module in (devices, ranks):
+        monkeypatch.setattr(module, "gpu_count", lambda: 4)
+    monkeypatch.setattr("mcsr_bench.engines.processes.default_jobs", lambda kind: {"cuda": 4, "cpu": 9}[kind])
+    assert Processes().side_by_side(Needs(gpus=2)) == 2
+    assert Processes().side_by_side(Needs(cores=2)) == 4
+    found = []
+    for slot in ("0", "1"):
+        monkeypatch.setenv(SLOT, slot)
+        first = trial._device_here(SimpleNamespace(device="cuda", computing=Computing(devices=2)))  # type: ignore[arg-type]
+        found.append([first, ranks._device_of_rank(first, 1)])
+    assert found == [["cuda:0", "cuda:1"], ["cuda:2", "cuda:3"]]
+    assert ranks._device_of_rank("cpu", 1) == "cpu"
+
+
+def test_batch_normalisation_sees_all_gpus(own_cache: Path) -> None:
+    method = mb.load_method("toynet", 2, "quick", plugins=TOYS)
+    assert isinstance(method, mb.TorchMethod)
+    names = list(method.state())
+    parts.synchronise_batch_norm(method)
+    assert [type(m).__name__ for m in method.network.modules() if "BatchNorm" in type(m).__name__] == ["SyncBatchNorm"]
+    assert list(method.state()) == names
+
+
+@pytest.mark.parametrize(("how", "free", "kept"), [("auto", 200, True), ("auto", 199, False), ("yes", 100, True)])
+def test_a_gpu_holds_what_fits(monkeypatch: pytest.MonkeyPatch, how: str, free: int, kept: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 1000))
+    places: list[str] = []
+    sampler: Any = SimpleNamespace(n_train_bytes=100, keep_on=places.append)
+    assert parts.place_slices(sampler, how, "cuda:1") == (100 if kept else 0)
+    assert places == (["cuda:1"] if kept else [])
+
+
+def test_what_does_not_fit_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (5e9, 8e9))
+    sampler: Any = SimpleNamespace(n_train_bytes=6e9)
+    with pytest.raises(UserError) as caught:
+        parts.place_slices(sampler, "yes", "cuda:0")
+    assert str(caught.value) == (
+        "--resident yes: the training slices take 6.0 GB, and of the GPU 5.0 GB are free; auto or no reads them from the store"
+    )
 
 
 def test_a_group_of_one_leaves_everything() -> None:

@@ -52,8 +52,9 @@ class Processes(Engine):
         self._workers = workers
 
     def side_by_side(self, needs: Needs) -> int:
-        """As many as asked for, else one per GPU or per so many cores."""
-        return self._workers or (default_jobs("cuda") if needs.gpus else max(1, default_jobs("cpu") // needs.cores))
+        """As many as asked for, else one per so many GPUs or cores."""
+        kind, each = ("cuda", needs.gpus) if needs.gpus else ("cpu", needs.cores)
+        return self._workers or max(1, default_jobs(kind) // each)
 
     def run(self, jobs: Sequence[Job]) -> Generator[Message, None, None]:
         """In order, in as many parallel workers as the job with the greatest needs allows."""

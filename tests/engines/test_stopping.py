@@ -57,7 +57,7 @@ def runs(pid):
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 @pytest.mark.parametrize(
     ("deaf", "how"),
-    [("", "ctypes.PyDLL(None).sleep(1000)"), ("_end_with_parent", "ctypes.CDLL(None).sleep(1000)")],
+    [("", "ctypes.PyDLL(None).sleep(1000)"), ("end_with_parent", "ctypes.CDLL(None).sleep(1000)")],
     ids=["while Python's lock is held", "without the death signal"],
 )
 def test_a_worker_that_hangs_ends_with_a_command_that_is_killed(tmp_path, deaf, how):
