@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +14,8 @@ import torch
 from torch import Tensor
 
 import mcsr_bench as mb
-from mcsr_bench.engines.base import Needs
+from mcsr_bench.engines.base import Job, Needs
+from mcsr_bench.engines.beside import Beside
 from mcsr_bench.engines.processes import SLOT, Processes
 from mcsr_bench.errors import UserError
 from mcsr_bench.experiment import parts, ranks, trial
@@ -106,10 +105,9 @@ def test_other_processes_end_with_the_trial(tmp_path: Path, own_cache: Path, mon
     monkeypatch.setattr(trial, "group_of", lambda spec, method: specs.append(spec) or ranks.group_of(spec, method))
     run(tmp_path / "run")
     spec = specs[0].model_copy(update={"computing": Computing(precision="32", devices=2)})
-    process = ranks._started(spec, 1, tmp_path)
-    assert process.stdin is not None
-    process.stdin.close()
-    assert process.wait(timeout=120) == 1
+    other = Beside(ranks.share_of(spec, 1, str(tmp_path)))
+    other.leave()
+    assert other.wait(timeout=120) == 1
 
 
 def test_a_process_whose_other_has_failed_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,9 +115,8 @@ def test_a_process_whose_other_has_failed_does_not_wait_for_it(monkeypatch: pyte
     codes: list[int] = []
     monkeypatch.setattr(ranks, "_NOTICING", 0.01)
     monkeypatch.setattr(ranks.os, "_exit", lambda code: codes.append(code) or ended.set())
-    failed = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
-    failed.wait()
-    ranks._watch([failed], ended)
+    other: Any = SimpleNamespace(failed=True)
+    ranks._watch([other], ended)
     assert codes == [1]
 
 
@@ -196,6 +193,13 @@ def test_what_does_not_fit_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(caught.value) == (
         "--resident yes: the training slices take 6.0 GB, and of the GPU 5.0 GB are free; auto or no reads them from the store"
     )
+
+
+def test_a_job_beside_that_fails(capfd: pytest.CaptureFixture[str]) -> None:
+    other = Beside(Job(ranks.train_share, {"trial": {}, "rank": 1, "folder": ""}))
+    assert other.wait(timeout=120) == 1
+    assert other.failed
+    assert "validation errors for TrialSpec" in capfd.readouterr().err
 
 
 def test_a_group_of_one_leaves_everything() -> None:

@@ -1,15 +1,11 @@
-"""The processes of a training that several devices share (``--devices``): the trial's own, and others that it starts.
+"""The processes of a training that several devices share (``--devices``): the trial's own, and others beside it.
 
-An other process gets the plan of the trial on its standard input, builds the same method and slices, and runs the same loop, which
-writes nothing there. It ends with the trial's process, whatever ends that.
+Another process gets the plan of the trial, builds the same method and slices, and runs the same loop, which writes nothing there.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,7 +16,8 @@ from typing import Any
 
 import torch
 
-from mcsr_bench.engines.processes import end_with_parent
+from mcsr_bench.engines.base import Emit, Job, registered
+from mcsr_bench.engines.beside import Beside
 from mcsr_bench.errors import UserError
 from mcsr_bench.experiment.parts import has_batch_norm, method_and_slices, place_slices, synchronise_batch_norm
 from mcsr_bench.experiment.planned import TrialSpec
@@ -30,8 +27,6 @@ from mcsr_bench.plugin.registry import methods, scoped_plugins
 from mcsr_bench.system.devices import gpu_count
 from mcsr_bench.system.memory import keep_freed_memory
 from mcsr_bench.training import Group, Loop, joined
-
-_START = f"import sys; sys.path[:] = sys.argv[1:]; from {__name__} import _main; _main()"
 
 _NOTICING = 30.0
 """Seconds in which the end of another process is an error of the next average, where processors wait for it."""
@@ -70,65 +65,42 @@ def group_of(spec: TrialSpec, method: Any) -> Iterator[Group]:
     if spec.device.startswith("cuda"):
         synchronise_batch_norm(method)
     with tempfile.TemporaryDirectory(prefix="mcsr-bench-") as name:
-        others: list[subprocess.Popen[str]] = []
+        others: list[Beside] = []
         ended = threading.Event()
         try:
             for rank in range(1, n):
-                others.append(_started(spec, rank, Path(name)))
+                others.append(Beside(share_of(spec, rank, name)))
             threading.Thread(target=_watch, args=(others, ended), daemon=True).start()
             with joined(0, n, Path(name), spec.device) as group:
                 yield group
         finally:
             ended.set()
-            for process in others:
-                process.kill()
-            for process in others:
-                process.wait()
+            for other in others:
+                other.end()
 
 
-def _started(spec: TrialSpec, rank: int, folder: Path) -> subprocess.Popen[str]:
-    """Another process of the group; what it prints goes where this process prints, the log of the trial."""
-    process = subprocess.Popen(  # nosec B603
-        [sys.executable, "-P", "-c", _START, *sys.path], stdin=subprocess.PIPE, text=True, encoding="utf-8"
-    )
-    assert process.stdin is not None
-    order = {"trial": spec.model_dump(mode="json"), "rank": rank, "folder": str(folder)}
-    process.stdin.write(json.dumps(order) + "\n")
-    process.stdin.flush()  # and left open: its end is this process's
-    return process
-
-
-def _watch(others: Sequence[subprocess.Popen[str]], ended: threading.Event) -> None:
+def _watch(others: Sequence[Beside], ended: threading.Event) -> None:
     """End this process where another failed and this one does not notice: GPUs would wait for it for a day."""
     while not ended.wait(1):
-        if any(process.poll() for process in others) and not ended.wait(_NOTICING):
+        if any(other.failed for other in others) and not ended.wait(_NOTICING):
             print("another process of this training failed, see above", file=sys.stderr, flush=True)
             os._exit(1)
 
 
-def _main() -> None:
-    end_with_parent()
-    # A signal to all processes of a group is for the first, which makes a checkpoint and then ends the others.
-    for name in ("SIGINT", "SIGHUP", "SIGTERM"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    order = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_input, daemon=True).start()
-    train_share(TrialSpec.model_validate(order["trial"]), order["rank"], Path(order["folder"]))
-    os._exit(0)
+def share_of(spec: TrialSpec, rank: int, folder: str) -> Job:
+    """The job of another than the first process of a trial's group; folder: where they meet."""
+    return Job(train_share, {"trial": spec.model_dump(mode="json"), "rank": rank, "folder": folder})
 
 
-def _end_with_input() -> None:
-    sys.stdin.read()
-    os._exit(1)
-
-
-def train_share(spec: TrialSpec, rank: int, folder: Path) -> None:
-    """Train a trial as another than the first process of its group; folder: where they meet."""
+@registered
+def train_share(payload: dict[str, Any], emit: Emit) -> None:
+    """A job: `share_of`."""
+    spec, rank = TrialSpec.model_validate(payload["trial"]), payload["rank"]
     spec = spec.model_copy(update={"device": _device_of_rank(spec.device, rank)})
     torch.set_num_threads(spec.threads)
     keep_freed_memory()
-    with scoped_plugins(spec.plugins), joined(rank, spec.computing.devices, folder, spec.device) as group:
+    meeting = joined(rank, spec.computing.devices, Path(payload["folder"]), spec.device)
+    with scoped_plugins(spec.plugins), meeting as group:
         method, sampler = method_and_slices(spec)
         if isinstance(method, TorchMethod) and spec.device.startswith("cuda"):
             synchronise_batch_norm(method)

@@ -65,7 +65,7 @@ def test_another_engine_prepares_and_runs_trials_without_a_worker(tmp_path, monk
 
 
 def test_nothing_else_starts_processes_or_listens_to_them():
-    """Only `follow` runs an engine, and only an engine starts workers."""
+    """Only `follow` runs an engine, and only an engine starts workers, or a process beside one."""
     runs, starts = [], []
     for path in sorted((ROOT / "mcsr_bench").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -74,7 +74,7 @@ def test_nothing_else_starts_processes_or_listens_to_them():
             if isinstance(node, ast.Attribute) and node.attr in ("Popen", "ProcessPoolExecutor", "Pool"):
                 starts.append(str(path.relative_to(ROOT)))
     assert runs == ["mcsr_bench/engines/base.py"]
-    assert starts == ["mcsr_bench/engines/processes.py"]
+    assert starts == ["mcsr_bench/engines/beside.py", "mcsr_bench/engines/processes.py"]
 
 
 @pytest.mark.usefixtures("workers")

@@ -22,6 +22,7 @@ from mcsr_bench.results.ranks import standings
 from mcsr_bench.results.statistics import mean_interval, prediction_interval, seed_scores
 from mcsr_bench.results.verdict import Verdict
 from mcsr_bench.system import files
+from mcsr_bench.system.computing import Computing
 
 reports().load("leaderboard")
 from mcsr_bench.reports.leaderboard.boards import boards  # noqa: E402
@@ -298,7 +299,8 @@ def test_the_command_asks_for_the_trial_that_it_is_about(tmp_path, monkeypatch, 
     monkeypatch.setattr(import_module("mcsr_bench.cli.run"), "mb", _Caught(taken))
     with pytest.raises(_CaughtError):
         main()
-    again = experiment_spec(**taken)
+    computing = Computing(**{name: taken.pop(name) for name in Computing.model_fields})
+    again = experiment_spec(**taken, computing=computing)
     assert again.seeds == (0, 2)
     assert again.preset == spec.preset
     assert again.data.preparation == spec.data.preparation
