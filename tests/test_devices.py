@@ -144,6 +144,15 @@ def test_what_cannot_be_had(tmp_path: Path, own_cache: Path, name: str, options:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_class_in_place_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"mine": SimpleNamespace(given=object)}
+    monkeypatch.setattr(ranks, "methods", lambda: SimpleNamespace(plugins=lambda: given))
+    spec: Any = SimpleNamespace(computing=Computing(devices=2), method="mine", variant="", scale=2)
+    with pytest.raises(UserError) as caught:
+        ranks.check_devices([spec])
+    assert str(caught.value) == "--devices 2: other processes cannot load method 'mine', which was given as a class"
+
+
 def test_more_gpus_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcsr_bench.system.computing.gpu_count", lambda: 1)
     with pytest.raises(UserError, match=r"--devices 2: torch sees 1 CUDA device\(s\) on this machine"):
