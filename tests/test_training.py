@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import mcsr_bench as mb
 from mcsr_bench import load_method, training
 from mcsr_bench.data.prepare import prepare
 from mcsr_bench.data.sampler import Sampler
@@ -143,6 +144,35 @@ def test_validation_psnr_is_the_mean_over_volumes_of_a_hand_written_psnr(data):
         a, b = np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
         scores.append(10 * np.log10(b.max() ** 2 / np.mean((a - b) ** 2)))
     assert training.validation_psnr(method, data, "cpu") == pytest.approx(np.mean(scores), abs=1e-9)
+
+
+def log_of(path, column):
+    lines = ["step,rate_factor,loss,validation_psnr"]
+    lines += [f"{100 * (k + 1)},1.0,0.5,{'' if psnr is None else psnr}" for k, psnr in enumerate(column)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_training_that_collapsed_says_so_and_a_sound_one_nothing(tmp_path):
+    """Rows without a validation are between those with one."""
+    [note] = training.collapse_notes(log_of(tmp_path / "fell.csv", [None, 27.04, None, 26.9, 12.3]))
+    assert note.startswith(
+        "its training collapsed: validation PSNR fell from 27.0 dB at step 200 to 12.3 at the end (step 500)"
+    )
+    assert "these are the weights of step 200" in note
+    for name, column in {"wavers": [26.0, 27.0, 26.1], "rises": [20.0, None, 26.1], "never validated": [None]}.items():
+        assert training.collapse_notes(log_of(tmp_path / f"{name}.csv", column)) == []
+    assert training.collapse_notes(tmp_path / "there is none.csv") == []
+    (tmp_path / "own.csv").write_text("step,loss\n1,0.5\n")  # of a loop of a plugin's own
+    assert training.collapse_notes(tmp_path / "own.csv") == []
+
+
+def test_the_record_of_a_trial_says_that_its_training_collapsed(tmp_path, monkeypatch):
+    monkeypatch.setenv("MCSR_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("mcsr_bench.training.collapse.FALL", -100.0)
+    mb.run(["toynet"], "toy", 2, preset="quick", plugins=TOYS, out=tmp_path / "run")
+    [bundle] = mb.load_results(tmp_path / "run").bundles
+    assert any(note.startswith("its training collapsed") for note in bundle.record.notes)
 
 
 def test_another_seed_gives_other_weights(data, tmp_path):

@@ -50,7 +50,7 @@ from mcsr_bench.system.locks import TakenError
 from mcsr_bench.system.memory import keep_freed_memory
 from mcsr_bench.system.owners import now
 from mcsr_bench.system.stopping import StoppedError
-from mcsr_bench.training import Loop, training_profile
+from mcsr_bench.training import Loop, collapse_notes, training_profile
 from mcsr_bench.weights.shipped import shipped_file, shipped_notes
 from mcsr_bench.weights.tensors import BundleInfo, load_weights, save_weights
 
@@ -167,6 +167,7 @@ def _run_stages(spec: TrialSpec, bundle: Bundle, report: Report, heartbeat: Hear
         if spec.precision == "bf16":
             record.notes = [*record.notes, "trained in bfloat16 (--precision bf16)"]
         _train(spec, bundle, method, sampler, report, heartbeat)
+        record.notes = [*record.notes, *collapse_notes(bundle.training_log)]
     if not _usable(bundle, bundle.predictions, report):
         began = time.perf_counter()
         with files.replacing(bundle.predictions) as temporary:

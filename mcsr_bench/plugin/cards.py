@@ -131,6 +131,8 @@ class MethodCard(Card):
     """Per preset, per scale: FLOP of one training step, as `mcsr_bench.training.budget` counts them."""
     rates: dict[str, dict[str, dict[str, float]]] = {}
     """Per preset, per scale: validation PSNR (dB) by learning rate, each trained for a quarter of the budget with seed 0."""
+    collapsed: dict[str, dict[str, tuple[str, ...]]] = {}
+    """Per preset, per scale: rates of that search with which a training of the whole budget collapsed; they are not chosen."""
     shipped: dict[str, str] = {}
     """Per scale: SHA-256 of the weights that come with the method, see `mcsr_bench.weights.shipped`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .budget import training_profile
+from .collapse import collapse_notes
 from .group import Group, joined
 from .loop import Loop, schedule_factor
 from .updates import Updater, checked_numbers
@@ -13,6 +14,7 @@ __all__ = [
     "Loop",
     "Updater",
     "checked_numbers",
+    "collapse_notes",
     "joined",
     "schedule_factor",
     "training_profile",

@@ -1,8 +1,9 @@
 """Search the learning rates: ``python tests/budgets/rates.py --preset quick --scales 4 --to FOLDER [--write]``.
 
 Four rates for every trained method, each for a quarter of the preset's budget with seed 0 on brain-sim. The best validation PSNR
-decides; no test patient is looked at. ``--write`` puts the scores and the best rate into the cards. A search that was ended goes on
-where it was.
+decides; no test patient is looked at. ``--write`` puts the scores and the best rate into the cards. A rate with which a training
+of the whole budget collapsed, as the note of its trial says, is written into ``[collapsed.PRESET]`` of the card by hand, and is not
+chosen any more. A search that was ended goes on where it was.
 """
 
 from __future__ import annotations
@@ -58,8 +59,9 @@ def write(scores: Scores, preset: str) -> None:
         found |= {f"x{scale}": dict(row) for scale, row in by_scale.items()}
         best = {}
         for scale in card.scales:
-            row = found[f"x{nearest(scale, found)}"]
-            best[f"x{scale}"] = max(row, key=row.__getitem__)
+            at = f"x{nearest(scale, found)}"
+            collapsed = [float(rate) for rate in card.collapsed.get(preset, {}).get(at, ())]
+            best[f"x{scale}"] = max((r for r in found[at] if float(r) not in collapsed), key=found[at].__getitem__)
         quoted = {at: {f'"{rate}"': score for rate, score in found[at].items()} for at in best if at in found}
         write_table(name, f"rates.{preset}", [f"{at} = {inline(row)}" for at, row in quoted.items()])
         write_values(name, preset, {"learning_rate": inline(best)})
