@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,16 @@ def test_scores_and_hashes_are_kept_and_nothing_else(run: Path, tmp_path: Path) 
     assert str(tmp_path) not in (tmp_path / "kept" / "experiment.json").read_text()
     assert str(run.parent) not in (tmp_path / "kept" / "experiment.json").read_text()
     assert read_json(tmp_path / "kept" / "experiment.json")["out"] == "kept"
+
+
+def test_what_a_wrong_auxiliary_cost_is_kept(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "stressed")
+    [bundle] = [b for b in mb.load_results(tmp_path / "stressed").bundles if b.record.method == "toynet"]
+    bundle.stress.write_text("perturbation,patient_id\n")
+    publish(tmp_path / "stressed", tmp_path / "kept")
+    [kept] = (tmp_path / "kept").rglob("stress.csv")
+    assert kept.relative_to(tmp_path / "kept") == bundle.stress.relative_to(tmp_path / "stressed")
+    assert kept.read_bytes() == bundle.stress.read_bytes()
 
 
 def test_what_is_published_in_parts_is_joined(run: Path, tmp_path: Path) -> None:

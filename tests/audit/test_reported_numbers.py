@@ -23,10 +23,10 @@ def spread(number: Number) -> float:
 def test_no_reported_number_has_moved(tmp_path: Path, workers: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MCSR_BENCH_CACHE", str(tmp_path / "cache"))
     numbers = read_reported(REFERENCE).numbers
-    trained = sorted((n for n in numbers if n.retrained), key=spread)
+    steady = sorted((n for n in numbers if n.retrained), key=spread)
     fixed = [n.method for n in numbers if not n.retrained and "@" not in n.method]
-    methods = [*fixed, *(n.method for n in trained[:2])]
-    mb.run(methods, seeds=10, out=tmp_path / "run")
+    names = [*fixed, *(n.method for n in steady[:2])]
+    mb.run(names, seeds=10, out=tmp_path / "run")
     found = mb.regress(tmp_path / "run", REFERENCE)
     assert found.outcome == "unmoved", [one.line for one in found.said]
-    assert len(found.compared) == len(methods) >= 5
+    assert len(found.compared) == len(names) >= 5

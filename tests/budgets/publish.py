@@ -30,6 +30,8 @@ def publish(run: Path, to: Path) -> int:
             copy.mkdir(parents=True)
             for path in (bundle.trial, bundle.checked(bundle.volumes), bundle.checked(bundle.slices)):
                 shutil.copyfile(path, copy / path.name)
+            if bundle.stress.is_file():
+                shutil.copyfile(bundle.stress, copy / bundle.stress.name)
         for split in run.glob("*/split.json"):
             shutil.copyfile(split, folder / split.relative_to(run))
         files.write_json(RunFolder(folder).experiment, plain.asked())
