@@ -28,13 +28,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_scores_and_hashes_are_kept_and_nothing_else(run: Path, tmp_path: Path) -> None:
     assert publish(run, tmp_path / "kept") == 3
     names = {path.name for path in (tmp_path / "kept").rglob("*") if path.is_file()}
-    assert names == {"experiment.json", "split.json", "trial.json", "volumes.csv", "slices.csv"}
+    assert names == {"experiment.json", "split.json", "trial.json", "volumes.csv", "slices.csv", "training.csv"}
     pd.testing.assert_frame_equal(mb.load_results(tmp_path / "kept").volumes, mb.load_results(run).volumes)
     [trained] = [b.record for b in mb.load_results(tmp_path / "kept").bundles if b.record.method == "toynet"]
     assert {"weights.safetensors", "predictions.h5"} <= trained.files.keys()
     assert str(tmp_path) not in (tmp_path / "kept" / "experiment.json").read_text()
     assert str(run.parent) not in (tmp_path / "kept" / "experiment.json").read_text()
     assert read_json(tmp_path / "kept" / "experiment.json")["out"] == "kept"
+
+
+def test_a_report_of_it_has_every_trial(run: Path, tmp_path: Path) -> None:
+    publish(run, tmp_path / "kept")
+    mb.report(tmp_path / "kept", tmp_path / "report", plugins=runs.TOYS, formats="md")
+    page = (tmp_path / "report" / "report.md").read_text()
+    assert "3 trials: 3 done." in page
+    assert "Left out" not in page
 
 
 def test_what_a_wrong_auxiliary_cost_is_kept(run: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Keep what a table rests on, scores and records alone: ``python tests/budgets/publish.py RUN --to FOLDER``.
+"""Keep what a table rests on, scores, records and training logs: ``python tests/budgets/publish.py RUN --to FOLDER``.
 
 The copy is a run's folder: `mcsr-bench report` and `leaderboard` take it. Its records have the hashes of weights and predictions,
 which are left out: it can be told whether others are those. Weights of seed 0 come with the methods (docs/shipped-weights.md).
@@ -28,10 +28,12 @@ def publish(run: Path, to: Path) -> int:
                 raise UserError(f"{bundle.folder}: is {bundle.record.status}; run the same command again")
             copy = folder / bundle.folder.relative_to(run)
             copy.mkdir(parents=True)
-            for path in (bundle.trial, bundle.checked(bundle.volumes), bundle.checked(bundle.slices)):
+            logged = [bundle.training_log] if bundle.training_log.name in bundle.record.files else []
+            for path in map(bundle.checked, (bundle.volumes, bundle.slices, *logged)):
                 shutil.copyfile(path, copy / path.name)
-            if bundle.stress.is_file():
-                shutil.copyfile(bundle.stress, copy / bundle.stress.name)
+            for path in (bundle.trial, bundle.stress):
+                if path.is_file():
+                    shutil.copyfile(path, copy / path.name)
         for split in run.glob("*/split.json"):
             shutil.copyfile(split, folder / split.relative_to(run))
         files.write_json(RunFolder(folder).experiment, plain.asked())
