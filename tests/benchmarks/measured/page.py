@@ -28,12 +28,13 @@ def section_of(title: str, prose: str, tables: str) -> str:
 def judged(
     value: float, *, most: float | None = None, least: float | None = None, digits: int = 2, unit: str = ""
 ) -> str:
-    """A figure and whether it is where it should be."""
+    """A figure and whether it is where it should be; the figure alone where there is no goal."""
     if most is not None:
         goal, met = f"at most {most:g}{unit}", value <= most
-    else:
-        assert least is not None
+    elif least is not None:
         goal, met = f"at least {least:g}{unit}", value >= least
+    else:
+        return f"{value:.{digits}f}{unit}"
     return f"{value:.{digits}f}{unit} (goal: {goal}; {'met' if met else '**missed**'})"
 
 
