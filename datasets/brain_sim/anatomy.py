@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .fields import Bounds, Field, Float, random_field
-from .template import GREY, WHITE, load_template
+from .template import GREY, WHITE, Mask, load_template
 
 TISSUE_NAMES = ("white", "grey", "csf", "ventricle", "fat", "muscle", "bone", "lesion")
 HEAD: Bounds = ((-32.0, 88.0), (-140.0, 108.0), (-118.0, 118.0))
@@ -55,7 +55,18 @@ class _OnPlanes:
     def __init__(self, z: NDArray[np.floating], y: NDArray[np.floating], x: NDArray[np.floating]) -> None:
         self.grid = (z, y, x)
         self.shape = (len(z), len(y), len(x))
-        self.selected: NDArray[np.intp] | slice = slice(None)
+        self.selected = np.arange(int(np.prod(self.shape)))
+        self._box = self.grid
+        self._in_box = self.selected
+
+    def select(self, chosen: Mask) -> None:
+        """From here on, only these voxels: bool, flat. Fields are evaluated on the rows and columns that hold any of them."""
+        self.selected = np.flatnonzero(chosen)
+        planes = chosen.reshape(self.shape)
+        rows, columns = (_span(np.asarray(planes.any(axis=axes))) for axes in ((0, 2), (0, 1)))
+        z, y, x = self.grid
+        self._box = (z, y[rows], x[columns])
+        self._in_box = np.flatnonzero(planes[:, rows, columns])
 
     def points(self) -> list[Float]:
         """Coordinates of all voxels, flat, one array per axis."""
@@ -63,13 +74,19 @@ class _OnPlanes:
 
     def __call__(self, field: Field) -> Float:
         """The field at the selected voxels, flat."""
-        return np.asarray(field.on_grid(*self.grid).ravel()[self.selected])
+        return np.asarray(field.on_grid(*self._box).ravel()[self._in_box])
 
     def full(self, values: Float) -> Float:
         """Values of the selected voxels put back among zeros, (planes, rows, columns)."""
         out = np.zeros(int(np.prod(self.shape)), np.float32)
         out[self.selected] = values
         return out.reshape(self.shape)
+
+
+def _span(chosen: Mask) -> slice:
+    """From the first to the last that is chosen; nothing where none is."""
+    found = np.flatnonzero(chosen)
+    return slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0)
 
 
 class Subject:
@@ -106,9 +123,9 @@ class Subject:
         head = self._to_template(planes)
         hull = self.template.hull.at(*head)
         fractions = np.zeros((len(TISSUE_NAMES), *planes.shape), np.float32)
-        planes.selected = np.flatnonzero(hull < 26)
+        planes.select(hull < 26)
         intracranial = self._shells(planes, [c[planes.selected] for c in head], hull[planes.selected], fractions)
-        planes.selected = np.flatnonzero(intracranial > 0)
+        planes.select(intracranial > 0)
         brain = self._brain(planes, [c[planes.selected] for c in head], hull[planes.selected])
         inside = intracranial[planes.selected]
         for name, values in brain.items():
@@ -200,8 +217,11 @@ class Subject:
         surface = np.minimum(depth, beside_fissure)
         # Foot of each voxel on the surface (most of the way): a fold keeps its course as it goes down.
         way = np.float32(0.75) * np.maximum(depth, 0)
-        foot = [c + way * n.at(*fine) for c, n in zip(fine, self.template.normal, strict=True)]
-        foot = [np.where(medial, c, f) for c, f in zip(fine, foot, strict=True)]
+        below = np.flatnonzero(~medial & (way > 0))
+        there = [c[below] for c in fine]
+        foot = [c.copy() for c in fine]
+        for coordinate, normal in zip(foot, self.template.normal, strict=True):
+            coordinate[below] += way[below] * normal.at(*there)
         foot[2] = np.where(medial, np.float32(0.25) * fine[2] + np.copysign(np.float32(8), fine[2]), foot[2])
 
         level = self.folds.at(*foot)

@@ -38,13 +38,14 @@ class Field:
         for axis, coordinates in enumerate(axes):
             position = (np.asarray(coordinates, np.float64) - self.origin[axis]) / self.spacing
             cell = np.floor(position).astype(np.int64)
-            shape = [1] * out.ndim
-            shape[axis] = -1
-            total = np.zeros(1, np.float32)
+            nodes = np.ascontiguousarray(np.moveaxis(out, axis, 0))  # whole rows are taken, not single numbers
+            total = np.zeros((len(cell), *nodes.shape[1:]), np.float32)
             for k, weight in enumerate(_spline_weights(position - cell)):
-                total = total + np.take(out, cell - 1 + k, axis=axis, mode="clip") * weight.reshape(shape)
-            out = total
-        return out
+                part = np.take(nodes, cell - 1 + k, axis=0, mode="clip")
+                part *= weight.reshape(-1, *[1] * (out.ndim - 1))
+                total += part
+            out = np.moveaxis(total, 0, axis)
+        return np.ascontiguousarray(out)
 
     def at(self, *points: Float) -> Float:
         """Values at scattered points: one array of coordinates (mm) per axis, all of one shape. float32."""

@@ -9,7 +9,11 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -23,6 +27,7 @@ Mask = NDArray[np.bool_]
 GREY, WHITE = 86.0, 113.0
 """Pseudo-intensity of the tissues in `Template.intensity`; CSF is below 40."""
 
+_FILE = ("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")  # within the nilearn package
 _SLAB = (-36, 100)  # mm, lowest and highest z that is kept
 _SCALE = 129.2  # template intensity (0..1) to pseudo-intensity: the median of white matter, 0.8745, becomes 113
 _CHECKSUM = 0xC861E15F  # of the template as uint8: another template would silently give other data
@@ -65,13 +70,11 @@ class Template:
 
 @cache
 def load_template() -> Template:
-    """Load the template and derive the maps: about two seconds, once per process.
+    """Load the template and derive the maps: about a second, once per process.
 
     UserError if the installed nilearn ships another template than this recipe was made for.
     """
-    from nilearn import datasets  # imports scikit-learn: only for those who generate
-
-    image = datasets.load_mni152_template(resolution=1)
+    image = icbm152()
     data = np.asarray(image.dataobj, dtype=np.float32)
     data = data / data.max()
     checksum = zlib.crc32(np.rint(data * 255).astype(np.uint8).tobytes())
@@ -97,6 +100,20 @@ def load_template() -> Template:
         normal=tuple(Volume((g / length).astype(np.float32), hull.origin, hull.spacing) for g in gradient),
         fissure=Volume(np.maximum(_signed_distance(fissure, 1.0), 0), origin[:2]),
     )
+
+
+def icbm152() -> Any:
+    """The template as a nibabel image, axes (x, y, z), 1 mm: nilearn's file of it, else what nilearn makes of it.
+
+    Importing nilearn takes longer than all that is derived here, and each process that simulates would do it.
+    """
+    package = find_spec("nilearn")
+    for folder in (package and package.submodule_search_locations) or ():
+        if (path := Path(folder, *_FILE)).is_file():
+            return nibabel.load(path)
+    from nilearn import datasets
+
+    return datasets.load_mni152_template(resolution=1)
 
 
 def _signed_distance(inside: Mask, spacing: float) -> Float:

@@ -14,7 +14,8 @@ from scipy import ndimage
 from shared_detail import real_slabs, shared_detail, spectrum_inside
 
 from mcsr_bench.datasets.brain_sim import BrainSim, BrainSimSettings, likeness, template
-from mcsr_bench.datasets.brain_sim.anatomy import TISSUE_NAMES, Subject
+from mcsr_bench.datasets.brain_sim.anatomy import TISSUE_NAMES, Subject, _OnPlanes
+from mcsr_bench.datasets.brain_sim.fields import random_field
 from mcsr_bench.datasets.brain_sim.simulate import generate_subject, slice_levels
 from mcsr_bench.errors import UserError
 from mcsr_bench.kspace import truncate
@@ -69,6 +70,27 @@ def test_another_template_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(template, "_CHECKSUM", 0x12345678)
     with pytest.raises(UserError, match=r"nilearn .* expected 12345678"):
         template.load_template.__wrapped__()
+
+
+def test_the_template_is_what_nilearn_makes_of_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = template.icbm152()
+    monkeypatch.setattr(template, "_FILE", ("moved.nii.gz",))
+    made = template.icbm152()  # another nilearn may keep its file elsewhere
+    data = np.asarray(read.dataobj, np.float32)
+    assert np.array_equal(data / data.max(), np.asarray(made.dataobj, np.float32))
+    assert np.array_equal(read.affine, made.affine)
+
+
+def test_fields_at_selected_voxels_are_those_of_the_whole_grid() -> None:
+    z, y, x = np.arange(3.0), np.arange(-30.0, 31.0, 4.0), np.arange(-20.0, 41.0, 3.0)
+    planes = _OnPlanes(z, y, x)
+    field = random_field(np.random.default_rng(0), 7.0, ((-2, 4), (-32, 32), (-22, 42)))
+    whole = planes(field)
+    assert np.array_equal(whole, field.on_grid(z, y, x).ravel())
+    for some in (np.arange(whole.size) % 7 == 3, planes.full(whole).ravel() > 1.5, np.zeros(whole.size, bool)):
+        planes.select(some)
+        assert np.array_equal(planes(field), whole[some])
+        assert np.array_equal(planes.full(planes(field)).ravel(), np.where(some, whole, 0))
 
 
 def test_tissue_fractions_are_fractions_and_every_tissue_is_there() -> None:
