@@ -50,12 +50,12 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int, factor: float = 1.0) -> None:
         super().__init__()
-        self.body = nn.Sequential(conv(width, width), nn.ReLU(), conv(width, width))
+        self.body = nn.Sequential(conv(width, width), nn.ReLU(inplace=True), conv(width, width))
         self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, h, w) to the same."""
-        return x + self.factor * self.body(x)
+        return torch.add(x, self.body(x), alpha=self.factor)
 
 
 class EDSRNetwork(nn.Module):
@@ -109,11 +109,13 @@ class ChannelAttentionBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(conv(width, width), nn.ReLU(), conv(width, width), ChannelAttention(width))
+        self.body = nn.Sequential(
+            conv(width, width), nn.ReLU(inplace=True), conv(width, width), ChannelAttention(width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, h, w) to the same."""
-        return x + self.body(x)
+        return self.body(x).add_(x)  # in place, as nothing else needs it
 
 
 class ResidualGroup(nn.Module):
@@ -125,4 +127,4 @@ class ResidualGroup(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, h, w) to the same."""
-        return x + self.body(x)
+        return self.body(x).add_(x)  # in place, as nothing else needs it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,22 @@ from mcsr_bench.nn.blocks import conv
 
 Form = Literal["released", "paper", "none"]
 """How a module of MINet and SANet is built: as in the authors' code, as in the paper's equation, or not at all (ablation)."""
+
+
+class _Gram(torch.autograd.Function):
+    """X X^T of (B, N, M). As it is symmetric, its gradient is one product of X, where autograd would make and add two."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """(B, N, M) to (B, N, N)."""
+        ctx.save_for_backward(x)
+        return x @ x.transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        """Of the result, (B, N, N), to that of X."""
+        (x,), [grad] = ctx.saved_tensors, grads
+        return (grad + grad.transpose(1, 2)) @ x
 
 
 class StageIntegration(nn.Module):
@@ -34,7 +50,7 @@ class StageIntegration(nn.Module):
         # Energies are sums of millions of products, then exponentiated: half precision would overflow.
         with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
             x = flat.float()
-            energies = x @ x.transpose(1, 2)
+            energies: Tensor = _Gram.apply(x)
         if self.mean_energies:
             energies = energies / flat.shape[-1]
         if self.gamma is not None:
@@ -45,9 +61,12 @@ class StageIntegration(nn.Module):
         """N maps (B, C, h, w) to (B, N*C, h, w)."""
         stack = torch.stack(tuple(maps), 1)
         flat = stack.flatten(2)
-        mixed = self.weights(flat).to(flat.dtype) @ flat
-        out = flat + mixed if self.gamma is None else flat + self.gamma * mixed
-        return out.view_as(stack).flatten(1, 2)
+        weights = self.weights(flat)
+        if self.gamma is not None:
+            weights = self.gamma * weights
+        # One product gives the sum with X: whole stacks of maps, the largest tensors of a step, are not scaled and added.
+        weights = weights + torch.eye(flat.shape[1], device=weights.device)
+        return (weights.to(flat.dtype) @ flat).view_as(stack).flatten(1, 2)
 
 
 class ChannelSpatialAttention(nn.Module):
