@@ -67,6 +67,7 @@ def _made(value: Any) -> Any:
 
 
 Call = Callable[[], object]
+Timer = Callable[[], float]
 
 
 def floor_calls(run: Call) -> list[tuple[Call, int]]:
@@ -100,13 +101,13 @@ def spent(call: Call) -> float:
     return time.process_time() - began
 
 
-def interleaved(runs: Sequence[Call], calls: Sequence[tuple[Call, int]], repeats: int) -> tuple[list[float], float]:
-    """Median CPU seconds of each run, and of its convolutions and products together: the floor."""
+def interleaved(runs: Sequence[Timer], calls: Sequence[tuple[Call, int]], repeats: int) -> tuple[list[float], float]:
+    """Median CPU seconds of each run, which says how many it took, and of convolutions and products together: the floor."""
     seconds: list[list[float]] = [[] for _ in runs]
     floors: list[list[float]] = [[] for _ in calls]
     for _ in range(repeats):
         for run, times in zip(runs, seconds, strict=True):
-            times.append(spent(run))
+            times.append(run())
         with torch.no_grad():
             for (call, count), times in zip(calls, floors, strict=True):
                 call()
@@ -135,7 +136,7 @@ def prediction_of(method: TorchMethod, batch: Batch) -> Call:
 def ratio(run: Call, repeats: int) -> tuple[float, float]:
     """CPU seconds of a call, and its ratio to the floor."""
     run()
-    [seconds], floor = interleaved([run], floor_calls(run), repeats)
+    [seconds], floor = interleaved([lambda: spent(run)], floor_calls(run), repeats)
     return seconds, seconds / floor
 
 

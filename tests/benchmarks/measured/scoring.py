@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from floor import interleaved
+from floor import interleaved, spent
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -57,7 +58,7 @@ def section(quick: bool) -> str:
         ]
         for run in runs:
             run()
-        seconds, _ = interleaved(runs, [], repeats)
+        seconds, _ = interleaved([partial(spent, run) for run in runs], [], repeats)
     names = (
         "scikit-image: PSNR and SSIM",
         "PSNR and SSIM",
