@@ -16,11 +16,11 @@ from mcsr_bench.engines.processes import Processes
 from mcsr_bench.errors import DamagedFileError, FileError, UnreadFileError, UserError
 from mcsr_bench.experiment.grid import ExperimentSpec, method_names, points, smoke_standards
 from mcsr_bench.experiment.kept import merged
+from mcsr_bench.experiment.order import in_order
 from mcsr_bench.experiment.planned import TrialSpec
 from mcsr_bench.experiment.ranks import check_devices
 from mcsr_bench.experiment.rescoring import complete_scores
 from mcsr_bench.experiment.trials import finished, mend, replace_others, run_trials, trial_spec
-from mcsr_bench.plugin.registry import methods
 from mcsr_bench.results.bundle import Bundle, BundleFiles, TrialRecord, check_version
 from mcsr_bench.results.load import Results, use_results
 from mcsr_bench.results.run_folder import RunFolder
@@ -102,8 +102,7 @@ def _run_missing(
     again = {trial.place.folder: finished(trial, listener) for trial in trials if trial.place.folder in changed}
     records = {folder: record for folder, record in (there | again).items() if record is not None}
     missing = [trial for trial in trials if trial.place.folder not in records]
-    # Long trials first, so that interpolation fills the gaps at the end.
-    missing.sort(key=lambda trial: not methods().card(trial.method).trains)
+    missing = in_order(missing, min((engine.side_by_side(trial.needs) for trial in missing), default=1))
     ran = run_trials(missing, engine, listener)
     return records | {trial.place.folder: record for trial, record in zip(missing, ran, strict=True)}
 
