@@ -66,6 +66,12 @@ def test_what_is_published_in_parts_is_joined(run: Path, tmp_path: Path) -> None
         *((name, seed) for name in ("zerofill", "bicubic") for seed in (0, 1, 2)),
     }
     assert read_json(tmp_path / "both" / "experiment.json")["seeds"] == [0, 1, 2]
+    logs = [
+        {p.relative_to(tmp_path / of): p.read_bytes() for p in (tmp_path / of).rglob("training.csv")}
+        for of in ("kept", "part", "both")
+    ]
+    assert len(logs[0]) == 1
+    assert logs[2] == logs[0] | logs[1]  # a report leaves a training without its log out
     [one] = [path for path in (tmp_path / "kept").rglob("volumes.csv") if "toynet" in str(path)]
     one.unlink()
     with pytest.raises(DamagedFileError, match=r"volumes\.csv: is missing"):

@@ -56,9 +56,10 @@ def merge(runs: Iterable[str | Path], to: str | Path, *, listener: Listener | No
 
 
 def _kept(bundle: Bundle) -> tuple[Path, ...]:
-    """The files with a hash that a bundle is expected to hold: of one that is published as scores alone, these."""
+    """The files with a hash that a bundle is expected to hold: of one that is published, scores, and its training log if it is there."""
     if not (bundle.weights.exists() or bundle.predictions.exists()):
-        return bundle.volumes, bundle.slices
+        log = (bundle.training_log,) if bundle.training_log.exists() else ()
+        return *log, bundle.volumes, bundle.slices
     return bundle.hashed()
 
 
