@@ -56,7 +56,7 @@ def merge(runs: Iterable[str | Path], to: str | Path, *, listener: Listener | No
 
 
 def _kept(bundle: Bundle) -> tuple[Path, ...]:
-    """The files with a hash that a bundle is expected to hold: of one that is published, scores, and its training log if it is there."""
+    """The files with a hash that a bundle is expected to hold: of a published one, scores and, where it is, the training log."""
     if not (bundle.weights.exists() or bundle.predictions.exists()):
         log = (bundle.training_log,) if bundle.training_log.exists() else ()
         return *log, bundle.volumes, bundle.slices
