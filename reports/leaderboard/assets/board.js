@@ -97,7 +97,7 @@
     const paper = Object.values(board.rows).some((row) => row.reported[metric]);
     return [
       { ...head("Rank", `Rank by ${of.title}`), field: "rank", sorter: last, width: 66, hozAlign: "center", headerHozAlign: "center", frozen: true, formatter: (cell) => (cell.getValue() === null ? node("span", { class: "none", title: cell.getData().why || "no rank" }, "–") : node("b", {}, String(cell.getValue()))) },
-      { ...head("Method"), field: "title", sorter: last, width: innerWidth < 600 ? 104 : 150, frozen: true, formatter: method },
+      { ...head("Method"), field: "title", sorter: last, width: innerWidth < 600 ? 104 : 140, frozen: true, formatter: method },
       ...metrics,
       { ...head("Vouched for"), field: "vouched", sorter: last, width: 118, formatter: (cell) => node("span", {}, ...mcsr.details.badges(cell.getData().row)) },
       ...(paper ? [{ ...head("Reported", `What the paper printed of ${of.title}`), ...right, field: "reported", width: 106, formatter: (cell) => { const found = cell.getData().row.reported[metric]; return found ? node("span", { class: "score", title: found.where }, found.text, node("small", {}, found.where.split(";")[0])) : "–"; } }] : []),
@@ -105,7 +105,7 @@
       { ...head("MACs", "Sort by multiply-accumulates at HR 320"), ...right, field: "macs", minWidth: 76, formatter: (cell) => short(cell.getValue()) },
       { ...head("Time", "Sort by time of prediction, as a multiple of edsr's"), ...right, field: "latency", minWidth: 70, formatter: (cell) => times(cell.getValue()) },
       { ...head("Seeds"), ...right, field: "seeds", minWidth: 70, formatter: (cell) => (cell.getData().row.trains ? String(cell.getValue()) : "none") },
-      { ...head("Flags"), field: "flags", sorter: last, minWidth: 136, formatter: (cell) => node("span", {}, ...cell.getData().row.flags.map((text) => node("span", { class: "badge flag" }, text))) },
+      { ...head("Flags"), field: "flags", sorter: last, minWidth: 122, formatter: (cell) => node("span", {}, ...cell.getData().row.flags.map((text) => node("span", { class: "badge flag" }, text))) },
     ];
   }
 
