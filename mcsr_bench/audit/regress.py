@@ -117,8 +117,8 @@ def _compared(now: Number, before: Number, comparisons: int, pace: str) -> Compa
     return Compared(
         trial=now.trial,
         retrained=trained,
-        reported=float(np.mean(old)),
-        now=float(np.mean(new)),
+        reported=_mean(old),
+        now=_mean(new),
         reported_seeds=len(old),
         seeds=k,
         allowed=float(allowed(old, k, comparisons)) if trained else ROUNDING,
@@ -143,3 +143,9 @@ def _compared(now: Number, before: Number, comparisons: int, pace: str) -> Compa
 
 def _count(value: int | None) -> str:
     return "unknown" if value is None else f"{value:,}"
+
+
+def _mean(scores: Sequence[float]) -> float:
+    """The mean in dB; of equal scores exactly these, which a sum divided by their number is not."""
+    first = scores[0]
+    return float(first + np.mean([score - first for score in scores]))
