@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import correlate
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mcsr_bench.nn import (
     ChannelAttention,
@@ -17,7 +18,14 @@ from mcsr_bench.nn import (
     ShiftedConv,
     sub_pixel_upsampler,
 )
-from mcsr_bench.nn.two_branch import ChannelSpatialAttention, ConcatFusion, ContrastReadout, StageIntegration
+from mcsr_bench.nn.blocks import SpatialMean
+from mcsr_bench.nn.two_branch import (
+    ChannelConv,
+    ChannelSpatialAttention,
+    ConcatFusion,
+    ContrastReadout,
+    StageIntegration,
+)
 
 
 def count(module: nn.Module) -> int:
@@ -103,8 +111,10 @@ def test_integration_against_numpy(form: str, mean_energies: bool) -> None:
         assert module.gamma is not None
         nn.init.constant_(module.gamma, -0.7)
         expected = -0.7 * softmax(energies.max(-1, keepdims=True) - energies) @ x + x
-    out = module([torch.from_numpy(maps[:, i]).float() for i in range(4)]).detach().numpy()
-    np.testing.assert_allclose(out, expected.reshape(2, 12, 5, 2), atol=2e-6)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        given = [torch.from_numpy(maps[:, i]).float().contiguous(memory_format=layout) for i in range(4)]
+        out = module(given).detach().numpy()
+        np.testing.assert_allclose(out, expected.reshape(2, 12, 5, 2), atol=2e-6)
     assert np.abs(expected - x).max() > 0.1  # otherwise nothing was compared
 
 
@@ -123,6 +133,33 @@ def test_integration_energies_stay_in_single_precision_under_autocast() -> None:
     x = flat[0].double().numpy()
     np.testing.assert_allclose(weights[0].numpy(), softmax(x @ x.T), rtol=1e-4)
     assert not np.allclose(half[0].numpy(), softmax(x @ x.T), rtol=1e-4)  # what it guards against
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_a_channel_convolution_and_its_gradients_are_those_of_a_convolution_in_3d(channels: int) -> None:
+    torch.manual_seed(0)
+    module = ChannelConv().double()
+    x = torch.randn(2, channels, 5, 4, dtype=torch.float64, requires_grad=True)
+    weights = [x, *module.parameters()]
+    outer = torch.randn_like(x)
+    written = nn.functional.conv3d(x[:, None], module.weight, module.bias, padding=1)[:, 0]
+    found = [g.numpy() for g in torch.autograd.grad(module(x), weights, outer)]
+    for ours, theirs in zip(found, torch.autograd.grad(written, weights, outer), strict=True):
+        assert np.abs(ours).max() > 0
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-10, atol=1e-12)
+    counted = FlopCounterMode(display=False)
+    with counted, torch.device("meta"):
+        ChannelConv()(torch.empty(2, channels, 5, 4))
+    assert counted.get_total_flops() == 2 * 27 * x.numel()  # what is published, not the zeros of a band
+
+
+def test_the_gradient_of_a_mean_is_one_number_per_channel() -> None:
+    x = torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    outer = torch.randn(2, 3, 1, 1, dtype=torch.float64)
+    np.testing.assert_allclose(SpatialMean()(x).detach().numpy(), x.detach().numpy().mean((2, 3), keepdims=True))
+    [gradient] = torch.autograd.grad(SpatialMean()(x), x, outer)
+    np.testing.assert_allclose(gradient.numpy(), np.broadcast_to(outer.numpy() / 20, x.shape))
+    assert gradient.stride()[2:] == (0, 0)
 
 
 @pytest.mark.parametrize("form", ["released", "paper"])

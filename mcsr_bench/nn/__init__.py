@@ -1,4 +1,4 @@
-"""Building blocks that methods share: `blocks` for any network, `two_branch` for those with a branch per contrast."""
+"""What networks of methods share: `blocks` for any, `two_branch` for those with a branch per contrast, `layout` in memory."""
 
 from mcsr_bench.nn.blocks import (
     ChannelAttention,
@@ -10,6 +10,7 @@ from mcsr_bench.nn.blocks import (
     conv,
     sub_pixel_upsampler,
 )
+from mcsr_bench.nn.layout import channels_last
 
 __all__ = [
     "ChannelAttention",
@@ -18,6 +19,7 @@ __all__ = [
     "ResidualBlock",
     "ResidualGroup",
     "ShiftedConv",
+    "channels_last",
     "conv",
     "sub_pixel_upsampler",
 ]

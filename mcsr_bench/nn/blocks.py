@@ -88,6 +88,14 @@ class EDSRNetwork(nn.Module):
         return self.tail(x + self.body(x))
 
 
+class SpatialMean(nn.Module):
+    """The mean of every channel; its gradient is one number per channel until it is added to another, not an image of them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, C, 1, 1)."""
+        return x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
+
+
 class ChannelAttention(nn.Module):
     """Scales every channel by a gate in 0..1 computed from all channel means (RCAN, Zhang et al., ECCV 2018)."""
 
@@ -96,7 +104,7 @@ class ChannelAttention(nn.Module):
         super().__init__()
         hidden = max(4, width // reduction)
         self.gate = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), conv(width, hidden, 1), nn.ReLU(), conv(hidden, width, 1), nn.Sigmoid()
+            SpatialMean(), conv(width, hidden, 1), nn.ReLU(), conv(hidden, width, 1), nn.Sigmoid()
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -232,6 +232,7 @@ class Loop:
                 index, _, what = key.partition("/")
                 values.setdefault(int(index), {})[what] = tensor
             optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
+            _lay_out(optimizer)
         return _State(
             step=info["step"],
             best_step=info["best_step"],
@@ -241,6 +242,17 @@ class Loop:
             count=info["count"],
             best=parts["best"],
         )
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Bring the averages of an optimiser into the layout of their weights; files have them row by row.
+
+    Fused Adam takes both for equally laid out, and does not look.
+    """
+    for weight, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                values[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from mcsr_bench.nn import EDSRNetwork
+from mcsr_bench.nn import EDSRNetwork, channels_last
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.method import TorchMethod, TrainingSettings
 
@@ -33,12 +33,14 @@ class EDSR(TorchMethod):
     def build_network(self) -> EDSRNetwork:
         """The network of the settings' size."""
         s = self.settings
-        return EDSRNetwork(
-            self.scale,
-            width=s.width,
-            blocks=s.blocks,
-            residual_factor=s.residual_factor,
-            shifted_input=s.shifted_input,
+        return channels_last(
+            EDSRNetwork(
+                self.scale,
+                width=s.width,
+                blocks=s.blocks,
+                residual_factor=s.residual_factor,
+                shifted_input=s.shifted_input,
+            )
         )
 
     def forward(self, batch: Batch) -> Tensor:

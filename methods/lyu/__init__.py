@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mcsr_bench import kspace
+from mcsr_bench.nn import channels_last
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.method import TorchMethod, TrainingSettings, Update, make_optimizer
 
@@ -59,7 +60,9 @@ class Lyu(TorchMethod):
     def build_network(self) -> LyuNetwork:
         """The generator of the settings."""
         s = self.settings
-        return LyuNetwork(self.scale, width=s.width, encoder_blocks=s.encoder_blocks, decoder_blocks=s.decoder_blocks)
+        return channels_last(
+            LyuNetwork(self.scale, width=s.width, encoder_blocks=s.encoder_blocks, decoder_blocks=s.decoder_blocks)
+        )
 
     def notes(self) -> list[str]:
         """Which of the published loss's terms are off."""

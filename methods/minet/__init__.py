@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
+from mcsr_bench.nn import channels_last
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.method import TorchMethod, TrainingSettings, Update
 
@@ -41,8 +42,10 @@ class MINet(TorchMethod):
 
     def build_network(self) -> MINetNetwork:
         """The network of the settings."""
-        return MINetNetwork(
-            self.scale, **self.settings.model_dump(exclude={*TrainingSettings.model_fields, "alpha", "alpha_side"})
+        return channels_last(
+            MINetNetwork(
+                self.scale, **self.settings.model_dump(exclude={*TrainingSettings.model_fields, "alpha", "alpha_side"})
+            )
         )
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:

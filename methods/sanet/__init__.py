@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from mcsr_bench.nn import channels_last
 from mcsr_bench.plugin.batch import Batch, Prediction
 from mcsr_bench.plugin.method import TorchMethod, TrainingSettings, Update
 
@@ -54,8 +55,10 @@ class SANet(TorchMethod):
 
     def build_network(self) -> SANetNetwork:
         """The network of the settings."""
-        return SANetNetwork(
-            self.scale, **self.settings.model_dump(exclude={*TrainingSettings.model_fields, "alpha", "alpha_side"})
+        return channels_last(
+            SANetNetwork(
+                self.scale, **self.settings.model_dump(exclude={*TrainingSettings.model_fields, "alpha", "alpha_side"})
+            )
         )
 
     @property

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from mcsr_bench.nn import EDSRNetwork
+from mcsr_bench.nn import EDSRNetwork, channels_last
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.method import Run, TorchMethod, TrainingData, TrainingSettings
 
@@ -57,8 +57,8 @@ class SMORE(TorchMethod):
     def build_network(self) -> SMORENetwork:
         """The two networks of the settings' size."""
         s = self.settings
-        return SMORENetwork(
-            self.scale, width=s.width, blocks=s.blocks, residual_factor=s.residual_factor, detach=s.detach
+        return channels_last(
+            SMORENetwork(self.scale, width=s.width, blocks=s.blocks, residual_factor=s.residual_factor, detach=s.detach)
         )
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from mcsr_bench.nn import channels_last
 from mcsr_bench.plugin.batch import Batch
 from mcsr_bench.plugin.method import TorchMethod, TrainingSettings
 
@@ -41,8 +42,10 @@ class Zeng(TorchMethod):
     def build_network(self) -> ZengNetwork:
         """The network of the settings."""
         s = self.settings
-        return ZengNetwork(
-            self.scale, width=s.width, blocks=s.blocks, residual_factor=s.residual_factor, share_body=s.share_body
+        return channels_last(
+            ZengNetwork(
+                self.scale, width=s.width, blocks=s.blocks, residual_factor=s.residual_factor, share_body=s.share_body
+            )
         )
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:

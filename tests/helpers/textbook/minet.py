@@ -81,7 +81,7 @@ class LayerAttention(nn.Module):
         """(B, N, C, H, W) to (B, N * C, H, W)."""
         B, N, C, H, W = x.shape
         query = x.view(B, N, -1)
-        energy = torch.bmm(query.float(), query.float().permute(0, 2, 1))
+        energy = torch.bmm(query, query.permute(0, 2, 1))
         energy = torch.max(energy, -1, keepdim=True)[0].expand_as(energy) - energy
         attention = torch.softmax(energy, dim=-1).to(x.dtype)
         out = torch.bmm(attention, query).view(B, N, C, H, W)
