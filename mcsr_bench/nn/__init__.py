@@ -1,4 +1,4 @@
-"""What networks of methods share: `blocks` for any, `two_branch` for those with a branch per contrast, `layout` in memory."""
+"""What networks of methods share: `blocks` for any, `two_branch` for a branch per contrast; their `layout` and `precision`."""
 
 from mcsr_bench.nn.blocks import (
     ChannelAttention,
@@ -11,6 +11,7 @@ from mcsr_bench.nn.blocks import (
     sub_pixel_upsampler,
 )
 from mcsr_bench.nn.layout import channels_last
+from mcsr_bench.nn.precision import full_precision
 
 __all__ = [
     "ChannelAttention",
@@ -21,5 +22,6 @@ __all__ = [
     "ShiftedConv",
     "channels_last",
     "conv",
+    "full_precision",
     "sub_pixel_upsampler",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mcsr_bench.nn.blocks import conv
+from mcsr_bench.nn.precision import full_precision
 
 Form = Literal["released", "paper", "none"]
 """How a module of MINet and SANet is built: as in the authors' code, as in the paper's equation, or not at all (ablation)."""
@@ -47,9 +47,8 @@ class StageIntegration(nn.Module):
 
     def weights(self, flat: Tensor) -> Tensor:
         """Row-stochastic weights (B, N, N) of maps (B, N, C*h*w); float32 or, of maps in it, float64."""
-        device = flat.device.type
         # Energies are sums of millions of products, then exponentiated: half precision would overflow.
-        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+        with full_precision(flat.device):
             x = flat.to(torch.promote_types(flat.dtype, torch.float32))
             energies: Tensor = _Gram.apply(x)
         if self.mean_energies:

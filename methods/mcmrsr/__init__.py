@@ -140,5 +140,6 @@ def _channels(image: Tensor) -> Tensor:
 
 
 def _complex(channels: Tensor) -> Tensor:
-    """The inverse of `_channels`."""
-    return torch.complex(channels[:, 0], channels[:, 1])
+    """The inverse of `_channels`; of half precision, too, of which there are no complex numbers."""
+    real, imaginary = channels.to(torch.promote_types(channels.dtype, torch.float32)).unbind(1)
+    return torch.complex(real, imaginary)

@@ -11,13 +11,15 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import fold, interpolate, normalize, pad, unfold
+from torch.nn.functional import embedding_bag, interpolate, normalize, pad, unfold
 
 BLOCK = 8
 """LR pixels per side of a block."""
 REGION = 15
 """LR pixels per side of the region that a block searches: 2 * int(BLOCK / 2 * 1.5) + 1 and a rim of one; a smaller image is it."""
 DILATIONS = (1, 2, 3)
+_SHIFTS = tuple((y, x) for y in range(3) for x in range(3))
+"""Row and column of each pixel of a 3 x 3 neighbourhood."""
 _CHUNK = 64
 """Blocks, of all images together, whose candidates are in memory at the same time."""
 
@@ -100,21 +102,37 @@ def transfer(level: Tensor, top: Tensor, left: Tensor, index: Tensor, factor: in
     """Neighbourhoods of the matched pixels laid over each other, mean where they overlap: (B * n, C, 8 * factor, 8 * factor).
 
     level: (B, C, factor * h, factor * w); top, left: of the regions, (B, n), in LR pixels; index: of `fine_matches`, (B * n, 64).
-    Only what was matched is read: to unfold the regions first would take several times as long.
+    Every pixel is the weighted sum of the nine that lie over each other there, read where they are: to unfold what was matched and
+    to fold it again would pass nine times the result through memory.
     """
-    B, C, _, W = level.shape
-    kernel, size = 3 * factor, factor * (BLOCK + 2)
-    columns = min(REGION, W // factor) - 2
-    y, x = (index // columns).view(B, -1, BLOCK**2), (index % columns).view(B, -1, BLOCK**2)
-    corner = ((top[:, :, None] + y) * W + left[:, :, None] + x) * factor  # of each neighbourhood, in the flat image
-    step = torch.arange(kernel, device=level.device)
-    places = corner[:, :, None] + (step[:, None] * W + step).reshape(1, 1, -1, 1)  # (B, n, kernel^2, 64)
-    chosen = level.flatten(2).gather(2, places.view(B, 1, -1).expand(-1, C, -1))
-    chosen = chosen.view(B, C, -1, kernel**2, BLOCK**2).transpose(1, 2).reshape(-1, C * kernel**2, BLOCK**2)
-    total = fold(chosen, (size, size), kernel, stride=factor)
-    count = fold(torch.ones_like(chosen[:1, : kernel**2]), (size, size), kernel, stride=factor)
-    inner = slice(factor, -factor)
-    return (total / count)[:, :, inner, inner]
+    B, C, H, W = level.shape
+    inner = min(REGION, W // factor) - 2  # columns of a region inside its rim
+    matched = index.view(B, -1, BLOCK, BLOCK)
+    # A neighbourhood covers its pixel and the eight around it, so of a pixel's nine some are those of other pixels' matches.
+    corners = (matched // inner + top[..., None, None], matched % inner + left[..., None, None])
+    shifts = torch.tensor(_SHIFTS, device=index.device).T
+    rows, columns = (_neighbours(corner) + shift for corner, shift in zip(corners, shifts, strict=True))
+    within = _neighbours(torch.ones_like(matched[:1, :1])).to(level.dtype)
+    weights = within / within.sum(-1, keepdim=True)  # a mean of those that lie in the block
+    step = torch.arange(factor, device=index.device)
+    image = torch.arange(B, device=index.device).view(-1, 1, 1, 1, 1, 1, 1) * (H * W)
+    first = (rows * W + columns)[:, :, :, None, :, None] * factor
+    places = image + first + (step[:, None, None, None] * W + step[:, None])
+    found = embedding_bag(
+        places.flatten(0, 5),
+        level.permute(0, 2, 3, 1).reshape(-1, C),
+        mode="sum",
+        per_sample_weights=weights[:, :, :, None, :, None].expand_as(places).flatten(0, 5),
+    )
+    side = BLOCK * factor
+    return found.view(-1, side, side, C).permute(0, 3, 1, 2)
+
+
+def _neighbours(values: Tensor) -> Tensor:
+    """Of every pixel of a block (..., 8, 8) the values of those that cover it, (..., 8, 8, 9); 0 for those beyond the block."""
+    padded = pad(values, (1, 1, 1, 1))
+    found = [padded[..., 2 - y : 2 - y + BLOCK, 2 - x : 2 - x + BLOCK] for y, x in _SHIFTS]
+    return torch.stack(found, -1)
 
 
 def enlarged(similarity: Tensor, factor: int) -> Tensor:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, pad
 
+from mcsr_bench.nn import full_precision
+
 _TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 """Binomial, a standard deviation of one LR pixel: noise in air weighs as little as it is bright."""
 
@@ -18,7 +20,8 @@ def slow_phase(low: Tensor) -> Tensor:
     """The phase factors exp(i * phase), complex (B, h, w), of smoothed LR images, complex (B, h, w); 1 where the signal is 0."""
     taps = torch.tensor(_TAPS, device=low.device, dtype=low.real.dtype)
     parts = torch.view_as_real(low).permute(3, 0, 1, 2).flatten(0, 1)[:, None]
-    smooth = conv2d(pad(parts, (2, 2, 2, 2), mode="replicate"), taps[:, None].mul(taps)[None, None])
+    with full_precision(low.device):  # there are no complex numbers of half
+        smooth = conv2d(pad(parts, (2, 2, 2, 2), mode="replicate"), taps[:, None].mul(taps)[None, None])
     return _unit(torch.complex(*smooth[:, 0].unflatten(0, (2, len(low)))))
 
 

@@ -9,7 +9,14 @@ from torch import nn
 
 from mcsr_bench.methods.mcmrsr import attention, matching
 from mcsr_bench.methods.mcmrsr.aggregation import JointResidualAggregation, SpatialAdaptation
-from mcsr_bench.methods.mcmrsr.attention import SwinBlock, WindowAttention, from_windows, relative_index, to_windows
+from mcsr_bench.methods.mcmrsr.attention import (
+    SwinBlock,
+    WindowAttention,
+    from_windows,
+    relative_index,
+    shift_mask,
+    to_windows,
+)
 from mcsr_bench.methods.mcmrsr.matching import match
 
 # --- attention -------------------------------------------------------------------------------------------------------
@@ -80,6 +87,15 @@ def test_windows_come_back_and_relative_indices_are_differences() -> None:
     assert index[0, 8] == 0
     assert index[8, 0] == 24
     assert len(torch.unique(index)) == 25
+
+
+def test_attention_has_no_subnormal_weights() -> None:
+    """exp(-100), of the published mask, is one: with those a processor multiplies several times more slowly."""
+    mask = shift_mask(16, 16, 8, 4, torch.device("cpu"))
+    weights = (torch.randn(mask.shape, generator=torch.Generator().manual_seed(0)) + mask).softmax(-1)
+    assert weights.sum(-1).sub(1).abs().max() < 1e-6
+    assert (weights == 0).any()
+    assert weights[weights > 0].min() > torch.finfo(torch.float32).tiny
 
 
 def test_stochastic_depth_keeps_the_expectation_and_is_off_when_predicting() -> None:

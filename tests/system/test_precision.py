@@ -10,7 +10,10 @@ import torch
 from torch import nn
 
 import mcsr_bench as mb
+from mcsr_bench.cost.counting import synthetic_batch
 from mcsr_bench.errors import UserError
+from mcsr_bench.plugin.method import TorchMethod
+from mcsr_bench.plugin.registry import methods
 from mcsr_bench.system.precision import chosen_precision, computing, kind_of
 from mcsr_bench.weights.tensors import load_tensors
 
@@ -50,6 +53,25 @@ def test_bf16_is_for_steps_alone(tmp_path: Path, own_cache: Path, seen: dict[str
     )
     weights, _ = load_tensors(bundle.weights)
     assert {t.dtype for t in weights.values() if t.is_floating_point()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", [name for name in methods().names() if methods().card(name).trains])
+def test_every_method_trains_in_bf16(name: str) -> None:
+    """With a loss and gradients near those of float32: half has eight bits."""
+    found: dict[bool, tuple[float, torch.Tensor]] = {}
+    for half in (False, True):
+        method = mb.load_method(name, 4, "smoke")
+        assert isinstance(method, TorchMethod)
+        method.network.eval()  # without stochastic depth
+        batch = synthetic_batch(4, 64, batch_size=2)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            loss = method.loss(method.forward(batch), batch)
+        loss.backward()
+        gradients = [p.grad.flatten() for p in method.network.parameters() if p.grad is not None]
+        found[half] = loss.item(), torch.cat(gradients)
+    assert found[True][0] != found[False][0]
+    assert found[True][0] == pytest.approx(found[False][0], rel=0.02)
+    assert torch.cosine_similarity(found[True][1], found[False][1], 0) > 0.9
 
 
 def test_the_key_knows_bf16_and_not_tf32(tmp_path: Path, own_cache: Path) -> None:
