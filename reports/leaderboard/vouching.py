@@ -56,8 +56,14 @@ def vouched(board: Board, row: Row, results: Results, verdicts: Mapping[Path, Ve
 
 
 def shown(row: Row, bundle: Bundle, results: Results, verdicts: Mapping[Path, Verdict]) -> Bundle | None:
-    """The bundle whose verified predictions give the scores of a row's bundle: its own, or those of the same weights elsewhere."""
-    for one in (bundle, row.again.get(bundle.record.seed)):
+    """The bundle whose verified predictions give the scores of a row's bundle.
+
+    It is the bundle itself, one of the same weights elsewhere or, of a method without training, one of any seed with equal scores.
+    """
+    candidates = [bundle, row.again.get(bundle.record.seed)]
+    if not row.first.card.get("trains", True):
+        candidates += [*row.bundles, *row.again.values()]
+    for one in candidates:
         verdict = verdicts.get(one.folder) if one is not None else None
         if one is not None and verdict is not None and verdict.outcome == "verified" and _agree(bundle, one, results):
             return one

@@ -55,10 +55,14 @@ mcsr.charts = (() => {
     const y = { field: "y", type: "quantitative", scale: { zero: false }, axis: { title: named(m) } };
     const logs = points.map((p) => Math.log(p.x)), low = Math.min(...logs), span = Math.max(...logs) - low;
     points.forEach((p, k) => { p.last = span > 0 && logs[k] - low > 0.66 * span; }); // a name to the right would leave the chart
-    const label = (last) => ({
-      transform: [{ filter: `datum.last === ${last}` }],
-      mark: { type: "text", align: last ? "right" : "left", dx: last ? -8 : 8, dy: -7, fontSize: 11, limit: 140 }, encoding: { x, y, text: { field: "method" } },
+    const ys = points.map((p) => p.y), height = Math.max(...ys) - Math.min(...ys);
+    const near = (p, q) => Math.abs(Math.log(p.x / q.x)) < 0.2 * span && Math.abs(p.y - q.y) < 0.08 * height;
+    points.forEach((p) => { p.below = points.some((q) => near(p, q) && (p.y < q.y || (p.y === q.y && p.x > q.x))); }); // two names would overlap
+    const label = ([last, below]) => ({
+      transform: [{ filter: `datum.last === ${last} && datum.below === ${below}` }],
+      mark: { type: "text", align: last ? "right" : "left", dx: last ? -8 : 8, dy: below ? 11 : -7, fontSize: 11, limit: 140 }, encoding: { x, y, text: { field: "method" } },
     });
+    const sides = [[false, false], [true, false], [false, true], [true, true]];
     const edge = front(points, m.up).sort((a, b) => a.x - b.x);
     return embed("chart-cost", `${named(m)} against ${COSTS[by]}; on the Pareto front: ${edge.map((p) => p.method).join(", ")}`, {
       height: 260, data: { values: points },
@@ -66,7 +70,7 @@ mcsr.charts = (() => {
         { data: { values: edge }, mark: { type: "line", interpolate: "step-after", strokeDash: [4, 3] }, encoding: { x, y } },
         { mark: { type: "rule", opacity: 0.6 }, encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" } } },
         { mark: { type: "point", filled: true, size: 90, opacity: 1 }, encoding: { x, y, color: kinds(), shape: { field: "kind", type: "nominal", scale: { domain: KINDS } }, tooltip: [{ field: "method" }, { field: "y", title: m.title, format: `.${m.decimals}f` }, { field: "x", title: by, format: ".3s" }] } },
-        ...[false, true].filter((last) => points.some((p) => p.last === last)).map(label), // Vega warns of an empty one
+        ...sides.filter(([last, below]) => points.some((p) => p.last === last && p.below === below)).map(label), // Vega warns of an empty one
       ],
     });
   }

@@ -205,6 +205,24 @@ def test_verified_predictions_with_the_same_weights_vouch(run, tmp_path):
     assert shown(rows["sanet"], rows["sanet"].bundles[1], results, verdicts).folder == made[0]
 
 
+@pytest.mark.parametrize(("name", "verified"), [("zerofill", 2), ("edsr", 1)])
+def test_one_verified_seed_vouches_for_all_of_a_method_without_training(tmp_path, name, verified):
+    """If those have its scores, as the third here has not."""
+    data = fake.data_record("knee", patients=runs.PATIENTS, reported_as="fastMRI")
+    level = fake.draw(name, runs.PATIENTS, seed=0)
+    made = []
+    for seed, more in ((0, 0.0), (1, 0.0), (2, 0.5)):
+        psnr = [value + more for value in level]
+        made.append(fake.write_trial_of(tmp_path / "run", name, psnr, data=data, seed=seed))
+        fake.seal(made[-1], "" if name == "zerofill" else f"weights-{seed}")
+    results = load_results(tmp_path / "run")
+    [board] = boards(results)
+    [row] = board.rows
+    [first] = [b.folder for b in row.bundles if b.record.seed == 0]
+    who = vouched(board, row, results, {first: Verdict("", first, "verified", ("fine",))})
+    assert (who.verified, who.seeds, who.level) == (verified, 3, "claimed")
+
+
 @pytest.mark.parametrize(("shift", "counted"), [(0.0005, 1), (0.05, 0)])
 def test_they_must_have_the_rows_scores(run, tmp_path, shift, counted):
     made = again(run, tmp_path / "other", "sanet", 1, shift, variant="shipped", shipped="first-sanet-1")

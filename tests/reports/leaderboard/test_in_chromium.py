@@ -119,6 +119,14 @@ def test_charts_have_content_and_the_front_is_right(opened):
     page.wait_for_function("document.getElementById('chart-pairs').getAttribute('aria-label').includes('from sanet')")
     page.locator("#cost").select_option("parameters")
     page.wait_for_function("document.getElementById('chart-cost').getAttribute('aria-label').includes('parameters')")
+    boxes = page.evaluate(
+        "[...document.querySelectorAll('#chart-cost .mark-text text')]"
+        ".filter(t => ['sanet', 'minet', 'edsr'].includes(t.textContent))"
+        ".map(t => t.getBoundingClientRect()).map(r => [r.left, r.top, r.right, r.bottom])"
+    )
+    assert len(boxes) == 3
+    for i, (left, top, right, bottom) in enumerate(boxes):  # no name lies on another
+        assert all(right <= a or c <= left or bottom <= b or d <= top for a, b, c, d in boxes[:i])
 
 
 def test_copies_hold_what_is_shown(opened, tmp_path):
