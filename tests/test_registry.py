@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -130,7 +131,6 @@ def test_an_entry_point_of_another_package_is_found(tmp_path):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirnet\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[mcsr_bench.methods]\ntheirnet = theirnet\n")
     code = "from mcsr_bench.plugin.registry import methods; print(methods().card('theirnet').title, methods().load('theirnet'))"
-    import os
 
     path = os.pathsep.join([str(site), *sys.path])
     out = subprocess.run(
@@ -204,6 +204,25 @@ def test_a_dataset_has_either_a_class_or_a_base():
 def test_a_setting_that_a_configuration_gets_wrong_names_it(configured):
     with pytest.raises(UserError, match=r"no setting of tiny 'sise'; did you mean 'size'\?"):
         load_dataset("tiny", sise=3)
+
+
+def test_a_package_that_is_installed_while_a_process_runs_is_found(tmp_path, monkeypatch):
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+    group, builtin = "mcsr_bench.methods", Path(registry.__file__).parents[1] / "methods"
+
+    def found():
+        return registry.Registry("method", MethodCard, builtin, "mcsr_bench.methods", group).names()
+
+    before = found()
+    write_plugin(site, "laternet", code="class Mine:\n    pass\n")
+    info = site / "laternet-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: laternet\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\nlaternet = laternet\n")
+    os.utime(site, ns=(1, 1))  # no clock need be fine enough
+    assert set(found()) - set(before) == {"laternet"}
 
 
 def test_why_the_parent_package_of_a_plugin_fails_is_its_reason(tmp_path, monkeypatch):
