@@ -54,10 +54,15 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, A
 
     The format keeps its metadata in random order, so there is one key only, with sorted JSON in it: equal content, equal bytes.
     """
+    with files.replacing(path) as temporary:
+        _write(temporary, tensors, info)
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
     own = {name: tensors[name].detach().to("cpu").contiguous().clone() for name in sorted(tensors)}
     note = dict(info) | {_CHECKSUM: _checksum(own, info)}
-    with files.replacing(path) as temporary, _system_errors(temporary):
-        save_file(own, temporary, metadata={_INFO: files.canonical_json(note)})
+    with _system_errors(path):
+        save_file(own, path, metadata={_INFO: files.canonical_json(note)})
 
 
 @contextmanager
@@ -119,8 +124,11 @@ def _check_size(method: Method, path: Path) -> None:
 
 
 def save_weights(method: Method, path: Path, info: dict[str, Any]) -> None:
-    """Write a method's weights; info: what identifies them."""
-    save_tensors(path, method.state(), info)
+    """Write a method's weights into a file whose name the caller gives, and moves; info: what identifies them.
+
+    A temporary file beside a temporary one would stay for ever, if it were there when its process is killed.
+    """
+    _write(path, method.state(), info)
 
 
 def read_info(path: Path) -> BundleInfo | None:

@@ -136,6 +136,24 @@ def test_a_record_that_cannot_be_written_is_told_all_the_same(tmp_path: Path, mo
     assert list(run(out)["status"]) == ["done", "done"]
 
 
+def test_what_a_kill_leaves_of_weights_is_found_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While they are written there is one temporary file, with a name that the next one of the same path looks for."""
+    seen: list[str] = []
+    written = tensors.save_file
+
+    def watched(values: Any, path: Path, **more: Any) -> None:
+        if "weights" in path.name:
+            seen.extend(file.name for file in path.parent.glob(".*.tmp"))
+        written(values, path, **more)
+
+    monkeypatch.setattr(tensors, "save_file", watched)
+    assert list(run(tmp_path / "r", ["toynet"])["status"]) == ["done"]
+    assert len(seen) == 1
+    assert seen[0].startswith(".weights.safetensors.")
+
+
 def test_a_checkpoint_that_cannot_be_opened_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Descriptors are short for the moment: the training must not begin again for that."""
     out = tmp_path / "r"
