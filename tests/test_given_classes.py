@@ -330,3 +330,22 @@ def test_the_class_of_the_documentation_is_one():
     exec(block[: block.index("results =")], scope)
     method = mb.load_method(scope["MyNet"], 4, "quick")
     assert method.card.title == "Two convolutions, for a start."
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_folder_of_trials_is_listed_as_often_for_many_as_for_few(own_cache, tmp_path, monkeypatch, again):
+    """Once per trial, 10 000 of them would read 100 million names."""
+    scandir = os.scandir
+
+    def listings(seeds: int) -> int:
+        out, listed = tmp_path / str(seeds), []
+        asked = {"chosen": [Halved], "seeds": tuple(range(seeds))}
+        if again:
+            run(out, **asked)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "scandir", lambda path=".": listed.append(str(path)) or scandir(path))
+            patched.setattr(os, "listdir", lambda path=".": [entry.name for entry in os.scandir(path)])
+            assert len(run(out, **asked).bundles) == seeds
+        return listed.count(str(out / "toy" / "x2" / "half"))
+
+    assert listings(6) == listings(2) > 0

@@ -226,7 +226,7 @@ def _check_results(spec: ExperimentSpec, trials: Sequence[TrialSpec]) -> None:
         if record is None or record.status != "done":
             continue
         if (trial := mine.get(folder)) is not None:
-            if record.key not in (trial.key, trial.key_of((record.code, record.data.code))):
+            if record.key != trial.key and record.key != trial.key_of((record.code, record.data.code)):
                 raise UserError(
                     f"{folder}: holds a finished trial of other data or another version ({record.key}, now {trial.key}); "
                     f"choose another --out, or --fresh to start it over"

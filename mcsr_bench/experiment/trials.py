@@ -195,10 +195,13 @@ def _as_it_was() -> Iterator[None]:
 def _run(
     specs: Sequence[TrialSpec], follow_jobs: Callable[[Sequence[Job], Watcher], object], listener: Listener
 ) -> _Ran:
-    for spec in specs:
+    folders = [spec.place.folder for spec in specs]
+    for folder in folders:
         with suppress(OSError):  # the trial itself says what is wrong
-            files.clear_removed(spec.place.folder.parent)
-            spec.place.folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+    for parent in {folder.parent for folder in folders}:
+        with suppress(OSError):
+            files.clear_removed(parent)
     jobs = [
         Job(
             trial_job,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
@@ -87,9 +86,9 @@ class RunFolder:
         yield from (place for place in map(BundleFiles, found) if _there(place.trial))
 
     def linked(self, place: BundleFiles) -> bool:
-        """Whether a place is a link to another folder: what is written there would leave the run."""
-        inside = os.path.relpath(place.folder, self.root)
-        return os.path.realpath(place.folder) != os.path.join(os.path.realpath(self.root), inside)
+        """Whether a place, or a folder between it and `root`, is a link: what is written there would leave the run."""
+        seed = place.folder
+        return any(folder.is_symlink() for folder in (seed, *seed.parents[:3]))  # those of method, scale and dataset
 
     def read(self, place: BundleFiles) -> TrialRecord | None:
         """The record in one of this run's places. DamagedFileError also for that of another place; errors as `read_record`."""
