@@ -2,7 +2,8 @@
 
 Trials of a method that does nothing, on four test slices of 32 pixels; CPU time of this process and of its workers. Of the run that
 makes them, and of the same command again, which finds them finished, that of a run with one trial is taken off; scoring is timed
-alone and taken off the first, because it is the method's. What grows faster than the number of trials shows in the last columns.
+alone and taken off the first, because it is the method's. Recognised: until that command knows which trials are finished, before it
+reads their results. What grows faster than the number of trials shows from one row to the next.
 """
 
 from __future__ import annotations
@@ -40,6 +41,23 @@ def run(out: Path, trials: int) -> float:
     seeds = ["--seeds", ",".join(map(str, range(trials)))]
     command = [sys.executable, "-m", "mcsr_bench", "run", *asked, *seeds, *plugins, "--out", str(out)]
     return spent(lambda: subprocess.run(command, check=True, capture_output=True))
+
+
+def recognising(out: Path, trials: int) -> float:
+    """CPU seconds until the run says how many of its trials are finished."""
+    import mcsr_bench as mb
+    from mcsr_bench.system.progress import Listener
+
+    heard: list[float] = []
+
+    class Heard(Listener):
+        def trials(self, total: int, finished: int) -> None:
+            assert finished == total == trials
+            heard.append(time.process_time())
+
+    began = time.process_time()
+    mb.run("nothing", "toy", 2, plugins=PLUGINS, preset="quick", seeds=range(trials), jobs=1, out=out, listener=Heard())
+    return heard[0] - began
 
 
 def loading(out: Path) -> float:
@@ -82,6 +100,8 @@ class Overhead:
     """Without scoring."""
     found: float
     """Found finished, and reported."""
+    recognised: float
+    """Found finished."""
     loaded: float
 
 
@@ -107,8 +127,9 @@ def overhead(work: Path, trials: int, taken_off: Base) -> Overhead:
     out = work / f"n{trials}"
     made = 1000 * ((run(out, trials) - taken_off.first) / (trials - 1) - taken_off.score)
     found = 1000 * (run(out, trials) - taken_off.again) / (trials - 1)
+    recognising(work / "one", 1)  # imports
     loading(out)
-    return Overhead(trials, made, found, 1000 * loading(out) / trials)
+    return Overhead(trials, made, found, 1000 * recognising(out, trials) / trials, 1000 * loading(out) / trials)
 
 
 def main() -> None:
@@ -122,11 +143,17 @@ def main() -> None:
         one = base(work)
         print(f"a run of one trial: {one.first:.1f} CPU s, found finished: {one.again:.1f}", end="; ")
         print(f"scoring of a trial: {1000 * one.score:.0f} ms\n")
-        head = ("trials", "a trial, without scoring (ms)", "found finished, and reported, each (ms)")
-        print(f"| {' | '.join(head)} | `load_results`, each (ms) |\n|---|---|---|---|")
+        head = (
+            "trials",
+            "a trial, without scoring (ms)",
+            "found finished, and reported, each (ms)",
+            "recognised, each (ms)",
+        )
+        print(f"| {' | '.join(head)} | `load_results`, each (ms) |\n|---|---|---|---|---|")
         for n in asked:
             found = overhead(work, n, one)
-            print(f"| {n:,} | {found.made:.0f} | {found.found:.1f} | {found.loaded:.2f} |", flush=True)
+            per_trial = f"{found.made:.1f} | {found.found:.1f} | {found.recognised:.2f} | {found.loaded:.2f}"
+            print(f"| {n:,} | {per_trial} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ def section(quick: bool) -> str:
                 f"{found.made / (1000 * one.score):.2f} times its scoring",
             ),
             ("the same found finished, and reported", f"{found.found:.1f} ms", ""),
+            ("the same recognised as finished", f"{found.recognised:.2f} ms", ""),
             ("`load_results`, per trial", f"{found.loaded:.2f} ms", ""),
         ]
         trials = run_to_report(work / "report", seeds=2 if quick else 5)

@@ -53,7 +53,7 @@ def measure(name: str, preset: str, side: int, repeats: int) -> Iterator[Measure
 def section(quick: bool) -> str:
     """Both presets of all methods."""
     side = 16 if quick else 32
-    repeats = {"quick": 3 if quick else 15, "paper": 1 if quick else 3}
+    repeats = {"quick": 3 if quick else 15, "paper": 1 if quick else 5}
     rows = []
     for preset, n in repeats.items():
         for name in textbook.NAMES:
