@@ -10,6 +10,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
@@ -17,8 +18,8 @@ SCALE, SMALL, GOAL = 4, 16, 0.5
 
 
 def main(whose: str, what: str, side: int, preset: str) -> None:
-    """Print how many bytes a step (one slice) or a prediction needed beyond what was there; nothing if they could not be had."""
-    _limit()
+    """Print how many bytes a step (one slice) or a prediction needed beyond what was there, or ">" how many it did not get."""
+    limit = _limit()
     import textbook
     import torch
     from floor import Call, batch_of, prediction_of, step_of
@@ -43,20 +44,22 @@ def main(whose: str, what: str, side: int, preset: str) -> None:
     call(SMALL)()
     run = call(side)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is held now
-    before = _held("VmRSS")
+    before, granted = _held("VmRSS"), _held("VmData")
     try:
         run()
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and "alloc" not in str(error):
             raise
+        print(">", limit - granted)
         return
     print(_held("VmHWM") - before)
 
 
-def _limit() -> None:
-    """At most nine tenths of the memory that is free now, so that what needs more fails by itself."""
+def _limit() -> int:
+    """At most so many bytes, nine tenths of the memory that is free now, so that what needs more fails by itself."""
     most = _kilobytes("/proc/meminfo", "MemAvailable") * 1024 * 9 // 10
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    return most
 
 
 def _held(what: str) -> int:
@@ -68,37 +71,48 @@ def _kilobytes(path: str, name: str) -> int:
     return int(line.split()[1])
 
 
-def peak(whose: str, what: str, side: int, preset: str) -> int | None:
-    """Bytes, in a process of its own; None where this machine has too little."""
+@dataclass(frozen=True)
+class Peak:
+    """What a step or prediction needed, in bytes; where it did not get it, how much it was refused."""
+
+    size: int
+    refused: bool = False
+
+    def __str__(self) -> str:
+        return f"{'more than ' if self.refused else ''}{self.size / 2**20:,.0f} MiB"
+
+
+def peak(whose: str, what: str, side: int, preset: str) -> Peak:
+    """Of a process of its own."""
     command = [sys.executable, str(HERE), whose, what, str(side), preset]
     # A fixed threshold: freed tensors go back to the system at once, whatever was freed before.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode not in (0, -9):
-        raise RuntimeError(done.stderr)
-    return int(done.stdout) if done.returncode == 0 and done.stdout else None
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr or f"ended with {done.returncode}")
+    *refused, size = done.stdout.split()
+    return Peak(int(size), bool(refused))
 
 
 def section(quick: bool) -> str:
-    """A prediction and a training step of one slice of HR 320; a step also of HR 160, for machines that lack the memory."""
+    """A prediction and a training step of one slice of HR 320; a step also of smaller ones, for machines that lack the memory."""
     from .page import judged, section_of, table
 
-    preset, sides = ("quick", (16,)) if quick else ("paper", (80, 40))
+    preset, sides = ("quick", (16,)) if quick else ("paper", (80, 64, 40))
     rows = []
     for what, side in [("prediction", sides[0]), *(("step", side) for side in sides)]:
         ours, theirs = (peak(whose, what, side, preset) for whose in ("ours", "textbook"))
-        cells = [
-            "more than this machine has" if found is None else f"{found / 2**20:,.0f} MiB" for found in (ours, theirs)
-        ]
-        goal = GOAL if side == sides[0] else None
-        share = "not known" if ours is None or theirs is None else judged(ours / theirs, most=goal)
+        over, goal = ours.size / theirs.size, GOAL if side == sides[0] else None
+        share = f"{'less than ' if theirs.refused else ''}{judged(over, most=goal)}"
+        if ours.refused or (theirs.refused and over > GOAL):
+            share = "not known"
         label = "prediction" if what == "prediction" else "training step"
-        rows.append((f"{label}, HR {SCALE * side} x {SCALE * side}", *cells, share))
+        rows.append((f"{label}, HR {SCALE * side} x {SCALE * side}", str(ours), str(theirs), share))
         print(*rows[-1], flush=True)
     head = ("`mcmrsr`, one slice", "ours", "textbook", "ours / textbook")
     prose = (
         f"Peak of resident memory of `mcmrsr` at 4x, preset {preset}, beyond that of network and images; "
-        "each in a process of its own. The goal is of HR 320."
+        "each in a process of its own. The goal is of HR 320. *More than*: it was refused that much, nine tenths of what was free."
     )
     return section_of("Memory", prose, table(head, rows))
 
