@@ -37,23 +37,3 @@ def test_the_published_scores_of_seed_0_are_those_of_the_shipped_weights() -> No
             assert score == pytest.approx(reported[record.scale, f"{record.method}@shipped"], abs=0.01)
             compared += 1
     assert compared == len(reported)
-
-
-def test_the_table_in_the_docs_is_the_published_one() -> None:
-    """PSNR and SSIM of docs/results.md, mean and standard deviation over patients, from the published scores by pandas alone."""
-    text = (ROOT / "docs" / "results.md").read_text("utf-8")
-    section = text[text.index("## The published table") : text.index("| cost at 2x, 4x |")]
-    volumes = mb.load_results(ROOT / "published").volumes
-    compared = 0
-    for scale, part in zip((2, 4), section.split("**2x**")[1].split("**4x**"), strict=True):
-        for line in part.splitlines():
-            if not line.startswith("| `"):
-                continue
-            name, *cells = (cell.strip(" `*") for cell in line.strip("|").split("|"))
-            method, variant = (name.removesuffix(" (magnitude)"), "magnitude" if "(" in name else "")
-            own = volumes[(volumes.scale == scale) & (volumes.method == method) & (volumes.variant == variant)]
-            for cell, metric, digits in zip(cells, ("psnr@volume-max", "ssim@volume-max"), (2, 4), strict=False):
-                scores = own.groupby("patient_id")[metric].mean()
-                assert cell == f"{scores.mean():.{digits}f}±{scores.std():.{digits}f}", (scale, name, metric)
-                compared += 1
-    assert compared == 2 * 2 * 11
