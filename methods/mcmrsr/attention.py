@@ -22,7 +22,7 @@ class WindowAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.window = heads, window
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
         self.bias = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
@@ -30,18 +30,17 @@ class WindowAttention(nn.Module):
         self.index: Tensor
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """x: (N, T, C), N windows of T = window^2 tokens. mask: added to the attention logits, (windows of an image, T, T) or None.
+        """x: tokens of images, (B, h, w, C). mask: added to the attention logits, (windows of an image, T, T) or None.
 
         Written out: torch's own attention would copy the bias for every window, and look for rows that are masked as a whole.
+        Tokens are put in order by head and by window at once.
         """
-        N, T, C = x.shape
-        windows = 1 if mask is None else len(mask)
-        q, k, v = self.qkv(x).reshape(-1, windows, T, 3, self.heads, C // self.heads).permute(3, 0, 1, 4, 2, 5)
-        logits = (q * (C // self.heads) ** -0.5) @ k.transpose(-2, -1)  # (images, windows of an image, heads, T, T)
+        q, k, v = (to_windows(part, self.window, self.heads) for part in self.qkv(x).chunk(3, -1))
+        T, d = q.shape[-2:]
+        logits = (q * d**-0.5) @ k.transpose(-2, -1)  # (B, windows of an image, heads, T, T)
         bias = self.bias[self.index.flatten()].reshape(T, T, self.heads).permute(2, 0, 1)
         logits += bias if mask is None else bias + mask[:, None]
-        y = logits.softmax(-1) @ v
-        return self.proj(y.transpose(2, 3).reshape(N, T, C))
+        return self.proj(from_windows(logits.softmax(-1) @ v, self.window, x.shape))
 
 
 class SwinBlock(nn.Module):
@@ -49,7 +48,6 @@ class SwinBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, window: int, *, shifted: bool, drop_path: float) -> None:
         super().__init__()
-        self.window = window
         self.shift = window // 2 if shifted else 0
         self.drop_path = drop_path
         self.norm1 = nn.LayerNorm(width)
@@ -59,22 +57,21 @@ class SwinBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, h, w, C) to the same."""
-        B, h, w, _ = x.shape
         shift, y = self.shift, self.norm1(x)
         y = torch.roll(y, (-shift, -shift), (1, 2)) if shift else y
-        mask = shift_mask(h, w, self.window, shift, x.device) if shift else None
-        y = from_windows(self.attention(to_windows(y, self.window), mask), self.window, (B, h, w))
+        mask = shift_mask(*x.shape[1:3], self.attention.window, shift, x.device) if shift else None
+        y = self.attention(y, mask)
         y = torch.roll(y, (shift, shift), (1, 2)) if shift else y
-        x = x + self._dropped(y)
-        return x + self._dropped(self.mlp(self.norm2(x)))
+        x = self._with(x, y)
+        return self._with(x, self.mlp(self.norm2(x)))
 
-    def _dropped(self, y: Tensor) -> Tensor:
-        """The branch, left out for some samples of a training batch (stochastic depth, Huang et al., 2016)."""
+    def _with(self, x: Tensor, branch: Tensor) -> Tensor:
+        """The sum; in training without the branch for some samples of the batch (stochastic depth, Huang et al., 2016)."""
         if not self.training or self.drop_path == 0:
-            return y
+            return x + branch
         keep = 1 - self.drop_path
-        chosen = torch.rand(len(y), 1, 1, 1, device=y.device) < keep
-        return y * (chosen / keep)
+        chosen = torch.rand(len(x), 1, 1, 1, device=x.device) < keep
+        return torch.addcmul(x, branch, chosen / keep)
 
 
 class SwinGroup(nn.Module):
@@ -117,18 +114,18 @@ class SwinTransformer(nn.Module):
         return x + self.conv(self.norm(y).permute(0, 3, 1, 2))
 
 
-def to_windows(x: Tensor, window: int) -> Tensor:
-    """(B, h, w, C) to (B * windows, window^2, C), row by row."""
-    B, h, w, C = x.shape
-    x = x.reshape(B, h // window, window, w // window, window, C)
-    return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, window * window, C)
+def to_windows(x: Tensor, window: int, heads: int = 1) -> Tensor:
+    """(B, h, w, heads * d) to (B, windows of an image, heads, window^2, d), windows and tokens row by row."""
+    B, h, w, _ = x.shape
+    x = x.reshape(B, h // window, window, w // window, window, heads, -1)
+    return x.permute(0, 1, 3, 5, 2, 4, 6).reshape(B, (h // window) * (w // window), heads, window**2, -1)
 
 
-def from_windows(x: Tensor, window: int, shape: tuple[int, int, int]) -> Tensor:
-    """The inverse of `to_windows`; shape: (B, h, w)."""
-    B, h, w = shape
-    x = x.reshape(B, h // window, w // window, window, window, -1)
-    return x.permute(0, 1, 3, 2, 4, 5).reshape(B, h, w, -1)
+def from_windows(x: Tensor, window: int, shape: torch.Size) -> Tensor:
+    """The inverse of `to_windows`; shape: (B, h, w, heads * d)."""
+    B, h, w, _ = shape
+    x = x.reshape(B, h // window, w // window, x.shape[2], window, window, -1)
+    return x.permute(0, 1, 4, 2, 5, 3, 6).reshape(shape)
 
 
 def relative_index(window: int) -> Tensor:
@@ -152,6 +149,6 @@ def shift_mask(h: int, w: int, window: int, shift: int, device: torch.device) ->
         return (position >= n - window).long() + (position >= n - shift).long()
 
     regions = region(h)[:, None] * 3 + region(w)[None]
-    flat = to_windows(regions[None, :, :, None], window)[..., 0]
+    flat = to_windows(regions[None, :, :, None], window)[0, :, 0, :, 0]
     apart = flat[:, :, None] != flat[:, None, :]
     return torch.zeros(apart.shape, device=device).masked_fill_(apart, -torch.inf)

@@ -80,8 +80,12 @@ def test_window_attention_is_attention_among_true_neighbours(shifted: bool) -> N
 
 
 def test_windows_come_back_and_relative_indices_are_differences() -> None:
-    x = torch.arange(2 * 8 * 16 * 3.0).reshape(2, 8, 16, 3)
-    assert torch.equal(from_windows(to_windows(x, 4), 4, (2, 8, 16)), x)
+    x = torch.arange(2 * 8 * 16 * 6.0).reshape(2, 8, 16, 6)
+    windows = to_windows(x, 4, 2)
+    assert windows.shape == (2, 8, 2, 16, 3)
+    # The second row of windows, its third window; the second head; row 1, column 3 of the window.
+    assert torch.equal(windows[1, 6, 1, 7], x[1, 5, 11, 3:])
+    assert torch.equal(from_windows(windows, 4, x.shape), x)
     index = relative_index(3)
     assert index[0, 0] == index[4, 4] == 12  # no displacement: the middle of 5 x 5
     assert index[0, 8] == 0
@@ -101,11 +105,11 @@ def test_attention_has_no_subnormal_weights() -> None:
 def test_stochastic_depth_keeps_the_expectation_and_is_off_when_predicting() -> None:
     torch.manual_seed(0)
     block = SwinBlock(4, 1, 4, shifted=False, drop_path=0.5)
-    y = torch.ones(4000, 1, 1, 1)
-    kept = block.train()._dropped(y)
+    x, branch = torch.full((4000, 1, 1, 1), 3.0), torch.ones(4000, 1, 1, 1)
+    kept = block.train()._with(x, branch) - x
     assert set(kept.unique().tolist()) == {0.0, 2.0}
     assert kept.mean().item() == pytest.approx(1.0, abs=0.05)
-    assert torch.equal(block.eval()._dropped(y), y)
+    assert torch.equal(block.eval()._with(x, branch), x + branch)
 
 
 def test_large_images_give_the_same_gradient_from_less_that_is_held(monkeypatch: pytest.MonkeyPatch) -> None:

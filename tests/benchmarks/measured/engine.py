@@ -73,7 +73,6 @@ def section(quick: bool) -> str:
                 judged(found.made, most=OVERHEAD_GOAL, digits=1, unit=" ms"),
                 f"{found.made / (1000 * one.score):.2f} times its scoring",
             ),
-            ("the same found finished, and reported", f"{found.found:.1f} ms", ""),
             ("the same recognised as finished", f"{found.recognised:.2f} ms", ""),
             ("`load_results`, per trial", f"{found.loaded:.2f} ms", ""),
         ]
